@@ -1,0 +1,1 @@
+"""Raw logs -> encoded blocks -> batches; knows the schema, not the models."""

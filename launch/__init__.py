@@ -1,0 +1,1 @@
+"""Programs: each a thin absl main over the library."""
