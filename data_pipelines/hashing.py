@@ -1,0 +1,32 @@
+"""A keyed hash of uint32 words that gives the same bits in numpy and in jax.numpy."""
+
+from typing import Any
+
+import numpy as np
+
+_GOLDEN = 0x9E3779B9
+
+
+def hash_words(*words: Any, xp: Any = np) -> Any:
+  """Hash of a tuple of words -> uint32 in the shape that the words broadcast to, at least one-dimensional.
+
+  A word is an int or an integer array (`xp` is numpy or jax.numpy) and is taken modulo 2^32.
+  """
+  words_N = xp.broadcast_arrays(*(_uint32(w, xp) for w in words))
+  h = xp.full_like(words_N[0], _GOLDEN)
+  for word in words_N:
+    h = _finalize(h * xp.uint32(_GOLDEN) + word, xp)
+  return h
+
+
+def _uint32(word: Any, xp: Any) -> Any:
+  if isinstance(word, int):
+    word = np.uint32(word & 0xFFFFFFFF)
+  return xp.atleast_1d(xp.asarray(word).astype(xp.uint32))  # numpy scalars would warn when they wrap around
+
+
+def _finalize(h: Any, xp: Any) -> Any:
+  """The finalizer of MurmurHash3: a bijection in which each input bit flips each output bit half of the time."""
+  h = (h ^ (h >> xp.uint32(16))) * xp.uint32(0x85EBCA6B)
+  h = (h ^ (h >> xp.uint32(13))) * xp.uint32(0xC2B2AE35)
+  return h ^ (h >> xp.uint32(16))

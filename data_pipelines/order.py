@@ -1,0 +1,73 @@
+"""The row order: a stateless keyed bijection, the same in numpy and inside jit. No permutation array anywhere.
+
+A position is mixed by rounds of (add a key, multiply by an odd key, fold the high half onto the low half) modulo the
+next power of two 2^k; each step is invertible, so the whole is a bijection on [0, 2^k). Mixing again while the result
+is n or more (cycle walking, less than two rounds on average) makes it a bijection on [0, n).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines import hashing
+
+_ROUNDS = 4
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+  """Whole batches in one pass; raises ValueError when there is none."""
+  if not 0 < batch_size <= rows:
+    raise ValueError(f'batch_size={batch_size}: expected at least 1 and at most the {rows} rows of the split')
+  return rows // batch_size
+
+
+def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, xp: Any = np) -> Any:
+  """Row numbers int32 (batch_size,) of global training step `step`.
+
+  Each epoch is `rows // batch_size` whole batches in a new order; without shuffle, in file order. With xp=jax.numpy,
+  step and seed may be traced. Raises ValueError when batch_size is not in [1, rows].
+  """
+  steps = steps_per_epoch(rows, batch_size)
+  start = xp.asarray(step % steps).astype(xp.int32) * xp.int32(batch_size)
+  position_B = start + xp.arange(batch_size, dtype=xp.int32)
+  return permute(position_B, rows, seed, step // steps, xp) if shuffle else position_B
+
+
+def permute(index_B: Any, n: int, seed: Any, epoch: Any, xp: Any = np) -> Any:
+  """Where each index of [0, n) goes in the order of (seed, epoch): int32, a bijection for any 1 <= n <= 2^31.
+
+  With xp=jax.numpy, index, seed and epoch may be traced, and the function may be vmapped.
+  """
+  bits = max(1, (n - 1).bit_length())
+  keys = hashing.hash_words(seed, epoch, xp.arange(2 * _ROUNDS, dtype=xp.uint32), xp=xp)
+  x_B = index_B.astype(xp.uint32)
+  walk = _walk_numpy if xp is np else _walk_jax
+  return walk(x_B, n, keys, bits).astype(xp.int32)
+
+
+def _mix(x: Any, keys: Any, bits: int, xp: Any) -> Any:
+  mask, half = xp.uint32((1 << bits) - 1), xp.uint32((bits + 1) // 2)
+  for r in range(_ROUNDS):
+    x = ((x + keys[2 * r]) * (keys[2 * r + 1] | xp.uint32(1))) & mask
+    x = x ^ (x >> half)
+  return x
+
+
+def _walk_numpy(x_B: np.ndarray, n: int, keys: np.ndarray, bits: int) -> np.ndarray:
+  out_B = _mix(x_B, keys, bits, np)
+  todo = np.flatnonzero(out_B >= np.uint32(n))
+  while todo.size:
+    again = _mix(out_B[todo], keys, bits, np)
+    out_B[todo] = again
+    todo = todo[again >= np.uint32(n)]
+  return out_B
+
+
+def _walk_jax(x_B: jax.Array, n: int, keys: jax.Array, bits: int) -> jax.Array:
+  limit = jnp.uint32(n)
+  return jax.lax.while_loop(
+      lambda x: jnp.any(x >= limit),
+      lambda x: jnp.where(x < limit, x, _mix(x, keys, bits, jnp)),
+      _mix(x_B, keys, bits, jnp))

@@ -1,0 +1,42 @@
+"""The resident feed: the encoded split lies in device memory, and a batch is a gather inside the compiled step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from data_pipelines import blocks
+from data_pipelines import order
+
+Data = dict[str, jax.Array]  # ids_BxF int32, label_BxT uint8, value_BxN float32, group_B int32: B is the whole split
+
+
+def to_device(split: blocks.OpenSplit, sharding: Any = None) -> Data:
+  """Copies the whole split to the device, or to the devices of `sharding`."""
+  return jax.device_put(blocks.read_all(split), sharding)
+
+
+def batch_at(data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool) -> Data:
+  """The batch of global training step `step`, equal to the stream's; step and seed may be traced or vmapped.
+
+  Raises ValueError when batch_size is not in [1, rows].
+  """
+  rows_B = order.batch_rows(step, batch_size, _rows(data), seed, shuffle, jnp)
+  return _take(data, rows_B)
+
+
+def eval_batch_at(data: Data, index: Any, batch_size: int) -> Data:
+  """Batch `index` in file order with weight_B float32: 1, and 0 for padding (copies of row 0) after the last row."""
+  position_B = jnp.asarray(index, jnp.int32) * jnp.int32(batch_size) + jnp.arange(batch_size, dtype=jnp.int32)
+  real_B = position_B < _rows(data)
+  batch = _take(data, jnp.where(real_B, position_B, 0))
+  return batch | {'weight_B': real_B.astype(jnp.float32)}
+
+
+def _rows(data: Data) -> int:
+  return data['ids_BxF'].shape[0]
+
+
+def _take(data: Data, rows_B: jax.Array) -> Data:
+  batch = {name: column[rows_B] for name, column in data.items()}
+  return batch | {'label_BxT': batch['label_BxT'].astype(jnp.float32)}
