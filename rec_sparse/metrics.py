@@ -1,8 +1,8 @@
 """Log loss, normalized entropy, calibration, AUC and GAUC: additive sums inside the step, exact functions on the host.
 
-Inside a compiled step: `zeros`, `update` (pure; jit, scan and vmap), `merge`; then `compute` once, on the host, in float64.
+In a compiled step: `zeros`, `update` (pure; jit, scan and vmap), `merge`; then `compute` once, on the host, in float64.
 
-What 50 million examples do to the sums: examples and labels are counts in the int32 histogram, exact up to 2^31 in one bin.
+What 50 million examples do to the sums: examples and labels are counts in the int32 histogram, exact up to 2^31 in a bin.
 Log loss and predictions are real numbers: a float32 running sum near 2e7 steps by 2, so each step adds its own float32
 partial sum in double-float arithmetic, a pair (sum, what rounding lost) that is good for about 45 bits.
 """
@@ -97,7 +97,7 @@ def compute(sums: Sums) -> tuple[dict[str, float | None], ...]:
 def _summary(logloss: float, prediction: float, positives: int, examples: int) -> dict[str, float | None]:
   """Means from sums.
 
-  Normalized entropy is the log loss over that of the base rate, calibration is sum p / sum y (scaling_method.md sec. 5).
+  Normalized entropy is the log loss over that of the base rate (He et al. 2014), calibration is sum p / sum y.
   """
   rate = positives / examples if examples else 0.0
   entropy = -rate * np.log(rate) - (1 - rate) * np.log1p(-rate) if 0 < rate < 1 else 0.0

@@ -1,6 +1,5 @@
 """Metrics against slow, obvious versions of themselves."""
 
-import functools
 import json
 
 import jax
@@ -93,8 +92,10 @@ def test_tasks_are_kept_apart_and_padding_counts_for_nothing():
 def test_merge_is_the_sum_over_both():
   logit_N, label_N = click_log(np.random.default_rng(2), 4096)
   logit_Nx1, label_Nx1 = logit_N[:, None], label_N[:, None]
-  parts = metrics.merge(summed(logit_Nx1[:1024], label_Nx1[:1024], 256), summed(logit_Nx1[1024:], label_Nx1[1024:], 256))
-  assert metrics.compute(parts)[0] == pytest.approx(metrics.compute(summed(logit_Nx1, label_Nx1, 256))[0], rel=1e-9)
+  first = summed(logit_Nx1[:1024], label_Nx1[:1024], 256)
+  rest = summed(logit_Nx1[1024:], label_Nx1[1024:], 256)
+  whole = summed(logit_Nx1, label_Nx1, 256)
+  assert metrics.compute(metrics.merge(first, rest))[0] == pytest.approx(metrics.compute(whole)[0], rel=1e-9)
 
 
 def test_under_vmap_over_trials():
@@ -106,13 +107,14 @@ def test_under_vmap_over_trials():
   together = jax.jit(jax.vmap(metrics.update, in_axes=(0, 0, None, None)))(zeros, logits_SxBxT, label_BxT, weight_B)
   for s in range(4):
     alone = metrics.update(metrics.zeros(2, 512), logits_SxBxT[s], label_BxT, weight_B)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), jax.tree.map(lambda x: x[s], together), alone)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[s], b, rtol=1e-6), together, alone)
 
 
 def test_the_histogram_is_updated_in_place():
   x = jax.ShapeDtypeStruct((256, 1), jnp.float32)
   w = jax.ShapeDtypeStruct((256,), jnp.float32)
-  compiled = jax.jit(metrics.update, donate_argnums=0).lower(jax.eval_shape(lambda: metrics.zeros(1)), x, x, w).compile()
+  sums = jax.eval_shape(lambda: metrics.zeros(1))
+  compiled = jax.jit(metrics.update, donate_argnums=0).lower(sums, x, x, w).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < 4 * metrics.BINS
 
 
