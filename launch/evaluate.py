@@ -1,0 +1,53 @@
+"""Evaluates a checkpoint of a run, on one device whatever it was trained on; the last line is one JSON object.
+
+  python -m launch.evaluate --run=runs/frappe_mlp --split=test
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from launch import main as main_lib
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+
+RUN = flags.DEFINE_string('run', None, 'Run directory, made by launch.train.', required=True)
+DATA = flags.DEFINE_string('data', None, "Dataset directory; default: the run's own.")
+SPLIT = flags.DEFINE_enum('split', 'test', list(schema_lib.SPLITS), 'Split to evaluate.')
+CHECKPOINT = flags.DEFINE_string('checkpoint', 'best', 'best, last, or a step.')
+
+
+def main(argv: list[str]) -> int:
+  """Writes eval-<split>.json and prints it."""
+  del argv
+  from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
+  from rec_sparse import record
+
+  directory = pathlib.Path(RUN.value)
+  config = _config(directory)
+  own = pathlib.Path(json.loads((directory / 'data.json').read_text())['data'])
+  schema = schema_lib.load_schema(DATA.value or own)
+  found = evaluation.evaluate_run(directory, config, schema, pathlib.Path(DATA.value or own), SPLIT.value,
+                                  CHECKPOINT.value)
+  record.write_json(directory / f'eval-{SPLIT.value}.json', found)
+  if SPLIT.value == 'test' and CHECKPOINT.value == 'best' and schema.fingerprint == config.data_fingerprint:
+    evaluation.record_test(directory, found)
+  print(json.dumps(found))
+  return 0
+
+
+def _config(directory: pathlib.Path) -> config_lib.Config:
+  path = directory / 'config.json'
+  if not path.is_file():
+    raise ValueError(f'--run={directory}: holds no config.json; is this a run directory made by launch.train?')
+  return config_lib.from_json(path.read_text())
+
+
+def run() -> None:
+  """Console entry."""
+  main_lib.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,140 @@
+"""Joins the feeds of data_pipelines with the steps of rec_sparse: functions that advance or evaluate a state.
+
+Both feeds give the same batches in the same order. `advance` runs a traced number of steps in one compiled loop, so
+the program is the same wherever a run is cut, and a resumed run repeats the uninterrupted one bit for bit.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines import blocks
+from data_pipelines import order
+from data_pipelines import resident
+from data_pipelines import stream
+from rec_sparse import metrics
+from rec_sparse import train
+
+DISPATCH = 64  # steps of one dispatch at most: the progress bar moves and signals are heeded between dispatches
+EVAL_BATCH = 4096  # examples of one evaluation step
+
+
+class TrainFeed(NamedTuple):
+  """A feed joined with the training step."""
+
+  advance: Callable[[train.TrainState, int], tuple[train.TrainState, jax.Array]]  # (state, steps) -> (state, loss sum)
+  position: Callable[[], dict]  # the place in the data, JSON
+  seek: Callable[[dict | None], None]  # goes to a saved position; None: stays
+  close: Callable[[], None]
+
+
+Evaluate = Callable[[train.TrainState], tuple[metrics.Sums, np.ndarray]]  # state -> (sums, logits_NxT in file order)
+
+
+def open_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
+  """The feed that the config names."""
+  if run.config.feed == 'resident':
+    return resident_feed(run, resident.to_device(split))
+  return stream_feed(run, split)
+
+
+def open_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
+  """Evaluation through the feed that the config names."""
+  if run.config.feed == 'resident':
+    return resident_evaluate(run, resident.to_device(split))
+  return stream_evaluate(run, split)
+
+
+def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
+  """The split lies in device memory; the place in the data is the state's own step."""
+  advance = jax.jit(functools.partial(advance_resident, run), donate_argnums=0)
+  return TrainFeed(lambda state, steps: advance(state, data, jnp.int32(steps)), lambda: {'feed': 'resident'},
+                   lambda position: None, lambda: None)
+
+
+def advance_resident(run: train.Program, state: train.TrainState, data: resident.Data,
+                     steps: jax.Array) -> tuple[train.TrainState, jax.Array]:
+  """`steps` training steps on batches gathered inside the loop -> (state, sum of the mean losses)."""
+  cfg = run.config
+
+  def body(_, carry):
+    state, total = carry
+    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed, shuffle=cfg.shuffle)
+    state, loss = train.train_step(run, state, batch)
+    return state, total + loss
+
+  return jax.lax.fori_loop(0, steps, body, (state, jnp.float32(0)))
+
+
+def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
+  """Blocks from disk through Grain, DISPATCH batches a dispatch; the last ones of a shorter dispatch are not run."""
+  cfg = run.config
+  steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
+  batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps)
+
+  def loop(state, stacked, steps):
+    def body(i, carry):
+      state, total = carry
+      state, loss = train.train_step(run, state, jax.tree.map(lambda leaf: leaf[i], stacked))
+      return state, total + loss
+    return jax.lax.fori_loop(0, steps, body, (state, jnp.float32(0)))
+
+  compiled = jax.jit(loop, donate_argnums=0)
+
+  def advance(state, steps):
+    taken = [next(batches) for _ in range(steps)]
+    taken += taken[:1] * (DISPATCH - steps)
+    return compiled(state, jax.tree.map(lambda *leaves: np.stack(leaves), *taken), jnp.int32(steps))
+
+  return TrainFeed(advance, lambda: {'feed': 'stream', 'grain': batches.get_state()},
+                   lambda position: position and batches.set_state(position['grain']), batches.close)
+
+
+def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
+  """Evaluates a state on a split in device memory, in one dispatch."""
+  evaluate = jax.jit(functools.partial(evaluate_resident, run))
+
+  def call(state):
+    sums, logits_NxT = evaluate(without_optimizer(state), data)
+    return sums, np.asarray(logits_NxT)
+
+  return call
+
+
+def evaluate_resident(run: train.Program, state: train.TrainState,
+                      data: resident.Data) -> tuple[metrics.Sums, jax.Array]:
+  """(metric sums, logits_NxT) over all rows of the split."""
+  rows, tasks = data['label_BxT'].shape
+  size = min(EVAL_BATCH, rows)
+
+  def body(sums, index):
+    return train.eval_step(run, state, sums, resident.eval_batch_at(data, index, size))
+
+  sums, logits = jax.lax.scan(body, metrics.zeros(tasks), jnp.arange(stream.eval_steps(rows, size)))
+  return sums, logits.reshape(-1, tasks)[:rows]
+
+
+def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
+  """Evaluates a state on blocks from disk, a batch a dispatch."""
+  size = min(EVAL_BATCH, split.rows)
+  step = jax.jit(functools.partial(train.eval_step, run), donate_argnums=1)
+
+  def call(state):
+    state = without_optimizer(state)
+    sums, logits = None, []
+    for batch in stream.eval_batches(split, size):
+      sums = metrics.zeros(batch['label_BxT'].shape[1]) if sums is None else sums
+      sums, logits_BxT = step(state, sums, batch)
+      logits.append(logits_BxT)
+    return sums, np.concatenate([np.asarray(part) for part in logits])[:split.rows]
+
+  return call
+
+
+def without_optimizer(state: train.TrainState) -> train.TrainState:
+  """What an evaluation needs; saves tracing and moving the optimizer's state."""
+  return state._replace(moments=None, slots=None)

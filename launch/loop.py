@@ -1,0 +1,157 @@
+"""One training run in its run directory: steps, validations, early stopping, checkpoints, and going on after a cut."""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+import signal
+import time
+from typing import Any
+
+import orbax.checkpoint as ocp
+import tqdm
+
+from data_pipelines import blocks
+from data_pipelines import order
+from launch import evaluation
+from launch import feeds
+from launch import metrics_log
+from rec_sparse import checkpoint
+from rec_sparse import config as config_lib
+from rec_sparse import record
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """What a run knows beyond its state; every checkpoint carries it."""
+
+  status: str = 'running'  # then 'finished' or 'diverged'
+  best_step: int = 0  # step of the best validation so far
+  best: dict[str, Any] | None = None  # what that validation found; None before the first
+  waited: int = 0  # validations since then
+  wall_seconds: float = 0.0  # of training, over all sittings
+
+
+def run_training(config: config_lib.Config, schema: schema_lib.FeatureSchema, data: pathlib.Path,
+                 out: pathlib.Path) -> dict[str, Any] | None:
+  """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when SIGTERM came first.
+
+  Raises ValueError when `out` was made with another config, or when data or checkpoint are damaged.
+  """
+  _claim(config, data, out)
+  run = train.program(config, schema)
+  split = blocks.open_split(data, schema, 'train')
+  evaluate = evaluation.evaluator(run, schema, data, 'valid')
+  per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
+  last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
+  with contextlib.ExitStack() as stack:
+    manager = stack.enter_context(checkpoint.manager(out))
+    state, progress, position = _start(config, schema, manager)
+    step, began = int(state.step), time.perf_counter() - progress.wall_seconds
+    feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
+    feed.seek(position)
+    log = stack.enter_context(metrics_log.open_log(out, step))
+    stopping = stack.enter_context(_sigterm())
+    bar = stack.enter_context(tqdm.tqdm(total=last, initial=step, unit='step', desc=config.model, mininterval=1.0))
+    while step < last and progress.status == 'running' and not stopping:
+      stop = min(last, _next(step, eval_every), _next(step, config.checkpoint_every), step + feeds.DISPATCH)
+      state, loss_sum = feed.advance(state, stop - step)
+      loss = float(loss_sum) / (stop - step)
+      bar.update(stop - step)
+      step = stop
+      log(step, 'train', {'loss': loss})
+      if not math.isfinite(loss):
+        progress = dataclasses.replace(progress, status='diverged')
+        break
+      found = None
+      if step % eval_every == 0 or step == last:
+        found = evaluate(state)
+        log(step, 'valid', found)
+        progress = _judge(config, progress, step, found)
+      if step == last:
+        progress = dataclasses.replace(progress, status='finished')
+      progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
+      if found or stopping or step % (config.checkpoint_every or last) == 0:
+        _save(config, manager, state, feed, progress, found)
+    if step == 0:
+      _save(config, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
+  if step < last and progress.status == 'running':
+    return None
+  return _finish(config, schema, out, progress, step)
+
+
+def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> None:
+  """Makes the run directory, or checks that it is this config's."""
+  path, text = out / 'config.json', config_lib.to_json(config)
+  if path.exists():
+    theirs, ours = json.loads(path.read_text()), json.loads(text)
+    differ = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
+    if differ:
+      raise ValueError(f'{out}: made with another config ({", ".join(differ)} differ); choose another --out')
+    return
+  if out.exists() and any(out.iterdir()):
+    raise ValueError(f'{out}: is not empty and holds no config.json, so it is not a run directory')
+  out.mkdir(parents=True, exist_ok=True)
+  record.write_json(out / 'data.json', {'data': str(data.resolve())})
+  path.write_text(text)
+
+
+def _start(config: config_lib.Config, schema: schema_lib.FeatureSchema,
+           manager: ocp.CheckpointManager) -> tuple[train.TrainState, Progress, dict | None]:
+  if manager.latest_step() is None:
+    return train.unstack(train.init(config, schema, [config.seed], [config.learning_rate]), 0), Progress(), None
+  state, position, metadata = checkpoint.restore(
+      manager, manager.latest_step(), checkpoint.abstract_state(config, schema))
+  return state, Progress(**metadata['progress']), position
+
+
+def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict[str, Any]) -> Progress:
+  """Early stopping: `patience` validations in a row without a better one end the run."""
+  if progress.best is None or _value(config, found) > _value(config, progress.best):
+    return dataclasses.replace(progress, best_step=step, best=found, waited=0)
+  waited = progress.waited + 1
+  status = 'finished' if config.patience and waited >= config.patience else 'running'
+  return dataclasses.replace(progress, waited=waited, status=status)
+
+
+def _value(config: config_lib.Config, found: dict[str, Any]) -> float:
+  """What ranks checkpoints; higher is better."""
+  return found['auc'] if config.monitor == 'auc' else -found['logloss']
+
+
+def _save(config: config_lib.Config, manager: ocp.CheckpointManager, state: train.TrainState, feed: feeds.TrainFeed,
+          progress: Progress, found: dict[str, Any] | None) -> None:
+  metadata = {'config': json.loads(config_lib.to_json(config)), 'run_id': config_lib.run_id(config),
+              'versions': record.versions(), 'progress': dataclasses.asdict(progress)}
+  checkpoint.save(manager, state, feed.position(), metadata, _value(config, found) if found else None)
+
+
+def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pathlib.Path, progress: Progress,
+            step: int) -> dict[str, Any]:
+  best = progress.best or {}
+  found = record.make(
+      config, schema, status='diverged' if progress.status == 'diverged' else 'finished',
+      train_examples=step * config.batch_size, wall_seconds=progress.wall_seconds, best_step=progress.best_step,
+      valid_logloss=best.get('logloss'), valid_auc=best.get('auc'))
+  record.write_json(out / 'summary.json', found)
+  return found
+
+
+def _next(step: int, every: int) -> int:
+  """The next multiple of `every` after `step`; 0: none in sight."""
+  return (step // every + 1) * every if every else step + feeds.DISPATCH
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[list[bool]]:
+  """A list that SIGTERM makes true (non-empty): the loop saves and stops at the end of its dispatch."""
+  requested = []
+  previous = signal.signal(signal.SIGTERM, lambda *_: requested.append(True))
+  try:
+    yield requested
+  finally:
+    signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,68 @@
+"""Trains one model on a prepared data set; on a run directory that holds a checkpoint, goes on from it.
+
+  python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400 --set dropout=0.2
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from launch import main as main_lib
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+
+_DEFAULTS = config_lib.Config()
+
+DATA = flags.DEFINE_string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = flags.DEFINE_string('out', None, 'Run directory; resumes if it holds a checkpoint.', required=True)
+MODEL = flags.DEFINE_enum('model', _DEFAULTS.model, list(config_lib.MODEL_OPTIONS), 'Architecture.')
+SETTINGS = flags.DEFINE_multi_string(
+    'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.')
+KNOBS = [
+    flags.DEFINE_integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
+    flags.DEFINE_integer('depth', _DEFAULTS.depth, 'Layers.'),
+    flags.DEFINE_integer('views', _DEFAULTS.views, 'Parallel views per layer.'),
+    flags.DEFINE_integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.'),
+    flags.DEFINE_integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.'),
+    flags.DEFINE_float('learning_rate', _DEFAULTS.learning_rate, 'Learning rate of the dense parameters.'),
+    flags.DEFINE_integer('epochs', _DEFAULTS.epochs, 'Passes over the training split; 0 only initializes.'),
+    flags.DEFINE_integer('seed', _DEFAULTS.seed, 'Of initialization, filters, row order and dropout.'),
+    flags.DEFINE_enum('feed', _DEFAULTS.feed, ['resident', 'stream'], 'Device memory, or blocks through Grain.'),
+    flags.DEFINE_integer('eval_every', _DEFAULTS.eval_every, 'Steps between validations; 0: once an epoch.'),
+    flags.DEFINE_integer('patience', _DEFAULTS.patience, 'Validations without a better one before stopping; 0: never.'),
+]
+
+
+def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
+  """The resolved config; raises ValueError naming a wrong --set or value."""
+  overrides: dict[str, Any] = {knob.name: knob.value for knob in KNOBS}
+  overrides |= config_lib.parse_settings(MODEL.value, SETTINGS.value) | {'data_fingerprint': schema.fingerprint}
+  return config_lib.make(MODEL.value, overrides)
+
+
+def main(argv: list[str]) -> int:
+  """Trains, and prints the trial record as the last line."""
+  del argv
+  from launch import loop  # here, so that --help and wrong flags answer before jax is loaded
+
+  data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
+  schema = schema_lib.load_schema(data)
+  found = loop.run_training(config_from_flags(schema), schema, data, out)
+  if found is None:
+    print(f'interrupted; resumable: the same command goes on from {out}')
+    return 0
+  if found['status'] == 'diverged':
+    print(f'{out}: the loss became NaN or infinite; the last good checkpoint is kept')
+  print(json.dumps({k: found[k] for k in ('run_id', 'status', 'best_step', 'valid_logloss', 'valid_auc')}))
+  return 0
+
+
+def run() -> None:
+  """Console entry."""
+  main_lib.run(main)
+
+
+if __name__ == '__main__':
+  run()

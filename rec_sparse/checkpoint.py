@@ -1,0 +1,109 @@
+"""Checkpoints by Orbax: dense, table, optimizer, data position and metadata as items of their own.
+
+A reader opens what it needs: an analysis of the dense network never touches the table. Kept are the last checkpoint
+and the best one, judged by the validation metric saved with it.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as ocm
+
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+
+ITEMS = {  # item -> the fields of TrainState in it
+    'dense': ('step', 'seed', 'learning_rate', 'params', 'statistics', 'filters'),
+    'table': ('table_RxD',),
+    'optimizer': ('moments', 'slots'),
+}
+
+
+@contextlib.contextmanager
+def manager(run_directory: pathlib.Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
+  """Opens `checkpoints/` of a run directory."""
+  keep = ocm.AnyPreservationPolicy([
+      ocm.LatestN(1),
+      ocm.BestN(get_metric_fn=lambda found: found['value'], n=1, keep_checkpoints_without_metrics=False)])
+  options = (ocp.CheckpointManagerOptions(read_only=True) if read_only else
+             ocp.CheckpointManagerOptions(preservation_policy=keep, save_decision_policy=ocm.EveryNSteps(1)))
+  with ocp.CheckpointManager((run_directory / 'checkpoints').resolve(), options=options) as found:
+    yield found
+
+
+def save(found: ocp.CheckpointManager, state: train.TrainState, position: dict, metadata: dict,
+         value: float | None = None) -> None:
+  """Writes one checkpoint and waits until it is whole.
+
+  `position` is the feed's place in the data, `metadata` any JSON; `value` ranks checkpoints (higher is better) and is
+  None where nothing was validated.
+  """
+  items = {item: ocp.args.StandardSave({name: getattr(state, name) for name in names}) for item, names in ITEMS.items()}
+  args = ocp.args.Composite(**items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata))
+  found.save(int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True)
+  found.wait_until_finished()
+
+
+def restore(found: ocp.CheckpointManager, step: int, like: train.TrainState) -> tuple[train.TrainState, dict, dict]:
+  """(state, data position, metadata) of the checkpoint at `step`; `like` has the shapes and shardings wanted.
+
+  Raises ValueError when the checkpoint does not hold such a state.
+  """
+  items = {item: ocp.args.StandardRestore({name: getattr(like, name) for name in names})
+           for item, names in ITEMS.items()}
+  args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
+  read = _read(found, step, args)
+  fields = {name: value for item in ITEMS for name, value in read[item].items()}
+  return train.TrainState(**fields), read['data'], read['metadata']
+
+
+def restore_model(found: ocp.CheckpointManager, step: int, like: train.TrainState) -> train.TrainState:
+  """The state without its optimizer (None): what an evaluation reads."""
+  items = {item: ocp.args.StandardRestore({name: getattr(like, name) for name in ITEMS[item]})
+           for item in ('dense', 'table')}
+  read = _read(found, step, ocp.args.Composite(**items))
+  return train.TrainState(**read['dense'], **read['table'], moments=None, slots=None)
+
+
+def abstract_state(config: config_lib.Config, schema: schema_lib.FeatureSchema,
+                   sharding: jax.sharding.Sharding | None = None) -> train.TrainState:
+  """Shapes, dtypes and sharding (default: the first device) of a run's state, without computing it."""
+  sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  shapes = jax.eval_shape(lambda: train.unstack(
+      train.init(config, schema, [config.seed], [config.learning_rate]), 0))
+  return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
+
+
+def table_rows(found: ocp.CheckpointManager, step: int) -> int:
+  """Rows of the stored table, without reading it."""
+  return found.item_metadata(step).table['table_RxD'].shape[0]
+
+
+def choose(found: ocp.CheckpointManager, which: str) -> int:
+  """The step that 'best', 'last' or a number names; raises ValueError when there is none."""
+  steps = found.all_steps()
+  if not steps:
+    raise ValueError(f'{found.directory}: holds no checkpoint')
+  if which == 'last':
+    return max(steps)
+  if which == 'best':
+    measured = {step: found.metrics(step) for step in steps}
+    ranked = [step for step, metrics in measured.items() if metrics]
+    return max(ranked, key=lambda step: measured[step]['value']) if ranked else max(steps)
+  if not which.isdecimal() or int(which) not in steps:
+    raise ValueError(f'--checkpoint={which}: {found.directory} holds the steps {", ".join(map(str, sorted(steps)))}; '
+                     'best and last are names too')
+  return int(which)
+
+
+def _read(found: ocp.CheckpointManager, step: int, args: ocp.args.Composite) -> Any:
+  try:
+    return found.restore(step, args=args)
+  except (ValueError, KeyError, FileNotFoundError) as e:
+    reason = str(e).strip().splitlines()[0]
+    raise ValueError(f'{found.directory}/{step}: not a checkpoint of this configuration, or damaged ({reason})') from e

@@ -1,0 +1,182 @@
+"""Every hyper-parameter, with its default, its unit and one line of why; canonical JSON; run id."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseMLP:
+  """Options of `dense_mlp` beyond width (units per hidden layer) and depth (hidden layers)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SSRS:
+  """Options of `ssr_s` (arXiv 2604.08011, section 3): a fixed random subset of dimensions per view."""
+
+  view_widths: tuple[int, ...] = ()  # d_v of each layer; empty: `width` in all `depth` layers
+
+
+@dataclasses.dataclass(frozen=True)
+class SSRD:
+  """Options of `ssr_d` (arXiv 2604.08011, sections 3 and 4): a learned projection, then competition."""
+
+  view_widths: tuple[int, ...] = ()  # d_v of each layer; empty: `width` in all `depth` layers
+  projection_ratio: float = 2.0  # d_v* / d_v; the paper says only "typically d_v* > d_v"
+  iterations: int = 5  # T of equation 12
+  alpha: float = 0.1  # initial extinction rate alpha_t of equation 12
+  gamma: bool = True  # learnable output scale of equation 14
+
+
+ModelOptions = DenseMLP | SSRS | SSRD
+MODEL_OPTIONS: dict[str, type] = {'dense_mlp': DenseMLP, 'ssr_s': SSRS, 'ssr_d': SSRD}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One training run. Equal configs have equal run ids wherever the run directory lies."""
+
+  # What is trained.
+  model: str = 'dense_mlp'  # a name of MODEL_OPTIONS
+  width: int = 128  # units per layer; per view in multi-view models
+  depth: int = 2  # layers
+  views: int = 8  # b: parallel views per layer (1 in models without views)
+  options: ModelOptions = DenseMLP()  # the model's own options
+  embedding_dim: int = 16  # D: length of a table row
+  embedding_init: float = 0.05  # rows start uniform in +- this, in every model
+  input_norm: Literal['batch', 'layer', 'none'] = 'batch'  # shared by all models: per field over batch; per example
+  dropout: float = 0.0  # share of hidden units dropped in training
+  embedding_dropout: float = 0.0  # share of input dimensions dropped in training
+
+  # On what, and in which order.
+  data_fingerprint: str = ''  # SHA-256 of the prepared data set; '' until the data is known
+  batch_size: int = 1024  # examples per step
+  epochs: int = 1  # passes over the training split
+  seed: int = 0  # initialization, filters, row order, dropout
+  shuffle: bool = True  # a new global row order each epoch; false: file order (time-ordered logs)
+  feed: Literal['resident', 'stream'] = 'resident'  # device memory, or blocks from disk through Grain
+
+  # How it is optimized.
+  learning_rate: float = 1e-3  # of the dense parameters (Adam)
+  weight_decay: float = 0.0  # decoupled, times the learning rate, on matrices
+  table_optimizer: Literal['adam', 'adagrad', 'sgd'] = 'adam'  # row-sparse Adam; row-wise Adagrad; SGD
+  table_learning_rate_ratio: float = 1.0  # table learning rate / learning_rate
+  table_weight_decay: float = 0.0  # decoupled, times the table's learning rate, on rows a step touches
+
+  # When it is looked at.
+  eval_every: int = 0  # steps between validations; 0: once an epoch
+  monitor: Literal['logloss', 'auc'] = 'logloss'  # the validation metric that says which checkpoint is best
+  patience: int = 0  # validations without a better one before stopping; 0: never stop early
+  checkpoint_every: int = 0  # steps between checkpoints besides those at validations; 0: none
+
+
+MULTI_VIEW = ('ssr_s', 'ssr_d')  # in every other model `views` is 1, whatever a sweep turns it to
+
+
+def make(model: str, overrides: dict[str, Any] | None = None) -> Config:
+  """The config of `model` with `overrides` (values already typed) by field name, its own options included.
+
+  Raises ValueError naming the field: unknown names list the nearest ones, values out of range say the range.
+  """
+  if model not in MODEL_OPTIONS:
+    raise ValueError(f'model {model!r} is unknown; choose one of {", ".join(MODEL_OPTIONS)}')
+  overrides = overrides or {}
+  kinds = settable(model)
+  for name in overrides:
+    if name not in kinds:
+      raise ValueError(_unknown(name, model, kinds))
+  own = {f.name for f in dataclasses.fields(MODEL_OPTIONS[model])}
+  options = MODEL_OPTIONS[model](**{k: v for k, v in overrides.items() if k in own})
+  config = Config(model=model, options=options, **{k: v for k, v in overrides.items() if k not in own})
+  if model not in MULTI_VIEW:
+    config = dataclasses.replace(config, views=1)
+  _check(config)
+  return config
+
+
+def settable(model: str) -> dict[str, Any]:
+  """Field name -> type of all that may be overridden for `model`."""
+  kinds = typing.get_type_hints(Config) | typing.get_type_hints(MODEL_OPTIONS[model])
+  return {name: kind for name, kind in kinds.items() if name not in ('model', 'options')}
+
+
+def parse_settings(model: str, settings: list[str]) -> dict[str, Any]:
+  """['dropout=0.1', 'view_widths=128,64'] -> typed overrides; raises ValueError naming the setting."""
+  kinds, parsed = settable(model), {}
+  for setting in settings:
+    name, equals, text = setting.partition('=')
+    if not equals:
+      raise ValueError(f'--set {setting!r}: expected name=value')
+    if name not in kinds:
+      raise ValueError('--set ' + _unknown(name, model, kinds))
+    parsed[name] = _parse(name, text, kinds[name])
+  return parsed
+
+
+def to_json(config: Config) -> str:
+  """Canonical text: sorted keys, one field a line."""
+  return json.dumps(dataclasses.asdict(config), sort_keys=True, indent=1) + '\n'
+
+
+def run_id(config: Config) -> str:
+  """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
+  return hashlib.sha256(to_json(config).encode()).hexdigest()
+
+
+def from_json(text: str) -> Config:
+  """Inverse of `to_json`; raises ValueError when a field is unknown or missing."""
+  raw = json.loads(text)
+  model, options = raw.pop('model'), raw.pop('options')
+  kinds = settable(model)
+  missing = set(kinds) - set(raw) - set(options)
+  if missing:
+    raise ValueError(f'config lacks {", ".join(sorted(missing))}')
+  return make(model, {k: tuple(v) if isinstance(v, list) else v for k, v in (raw | options).items()})
+
+
+def _parse(name: str, text: str, kind: Any) -> Any:
+  try:
+    if typing.get_origin(kind) is Literal:
+      if text not in typing.get_args(kind):
+        raise ValueError(f'one of {", ".join(typing.get_args(kind))}')
+      return text
+    if typing.get_origin(kind) is tuple:
+      return tuple(int(part) for part in text.split(',') if part)
+    if kind is bool:
+      return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+    return kind(text)
+  except (ValueError, KeyError):
+    wanted = getattr(kind, '__name__', str(kind)).replace('typing.', '')
+    raise ValueError(f'--set {name}={text}: expected {wanted}') from None
+
+
+def _unknown(name: str, model: str, kinds: dict[str, Any]) -> str:
+  near = difflib.get_close_matches(name, kinds, n=3, cutoff=0.5)
+  hint = f'did you mean {" or ".join(near)}?' if near else f'known: {", ".join(kinds)}'
+  return f'{name}: {model} has no such field; {hint}'
+
+
+def _check(config: Config) -> None:
+  values = dataclasses.asdict(config) | dataclasses.asdict(config.options)
+  for name, kind in settable(config.model).items():
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    if choices and values[name] not in choices:
+      raise ValueError(f'{name}={values[name]!r}: expected one of {", ".join(choices)}')
+  positive = ('width', 'depth', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
+              'projection_ratio', 'table_learning_rate_ratio')
+  for name in positive:
+    if name in values and not values[name] > 0:
+      raise ValueError(f'{name}={values[name]}: expected a number above 0')
+  for name in ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'weight_decay', 'table_weight_decay',
+               'iterations', 'alpha'):
+    if name in values and not values[name] >= 0:
+      raise ValueError(f'{name}={values[name]}: expected a number not below 0')
+  for name in ('dropout', 'embedding_dropout'):
+    if not 0 <= values[name] < 1:
+      raise ValueError(f'{name}={values[name]}: expected a share in [0, 1)')
+  widths = values.get('view_widths', ())
+  if widths and (len(widths) != config.depth or min(widths) < 1):
+    raise ValueError(f'view_widths={",".join(map(str, widths))}: expected {config.depth} positive widths, one a layer')

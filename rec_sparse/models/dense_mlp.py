@@ -1,0 +1,30 @@
+"""Dense MLP: the arm that is said to saturate (`a_i = Drop(ReLU(W_i a_{i-1} + b_i))`)."""
+
+import flax.linen as nn
+import jax
+
+from rec_sparse import config as config_lib
+from rec_sparse import flops
+from rec_sparse.models import layers
+
+
+class DenseMLP(nn.Module):
+  """`depth` hidden layers of `width` ReLU units."""
+
+  config: config_lib.Config
+  tasks: int  # T
+
+  @nn.compact
+  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+    cfg = self.config
+    x_NxB = layers.Input(cfg.input_norm, cfg.embedding_dropout, name='input')(rows_BxFxD, train=train)
+    for i in range(cfg.depth):
+      x_NxB = nn.relu(layers.Linear(cfg.width, name=f'layer_{i}')(x_NxB))
+      x_NxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(x_NxB)
+    return layers.Head(self.tasks, name='head')(x_NxB)
+
+
+def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
+  """Parameters and forward FLOPs per example of the backbone and head."""
+  widths = (inputs, *(cfg.width,) * cfg.depth, tasks)
+  return flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))

@@ -1,0 +1,48 @@
+"""The trial record: one JSON object per trial, the same from a single run and from a sweep (design, section 4)."""
+
+import importlib.metadata
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jax
+
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+
+METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
+
+
+def make(config: config_lib.Config, schema: schema_lib.FeatureSchema, *, status: str, train_examples: int,
+         wall_seconds: float, **found: Any) -> dict[str, Any]:
+  """A record of `config`; metrics that were not measured are null. `found` adds to it (metrics, error, best_step)."""
+  return {
+      'run_id': config_lib.run_id(config), 'config': dataclasses.asdict(config), 'arm': config.model,
+      'width': config.width, 'depth': config.depth, 'views': config.views, 'seed': config.seed,
+      'learning_rate': config.learning_rate, **train.counts(config, schema), 'train_examples': train_examples,
+      **dict.fromkeys(METRICS), 'wall_seconds': round(wall_seconds, 3), 'device': jax.devices()[0].device_kind,
+      'versions': versions(), 'status': status, **found}
+
+
+def versions() -> dict[str, str]:
+  """Versions of what a result depends on."""
+  packages = ('rec_sparse', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
+  return {'python': platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return 'not installed'
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes strict JSON to a temporary name, then renames: a reader never sees half a file."""
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
+  temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Filters: what a view keeps of its input (static random subsets, competition)."""

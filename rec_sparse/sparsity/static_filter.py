@@ -1,0 +1,77 @@
+"""The static filter of SSR-S: each view reads a fixed random subset of the input dimensions.
+
+Everything here is feature-major (`x_NxB`): a kept dimension is then one contiguous copy of B numbers, forward and
+backward, where a batch-major gather touches B far-apart ones.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class StaticFilter(NamedTuple):
+  """M_1..M_V of equation 4 as indices, and where each input dimension went: the filter's transpose is a gather too."""
+
+  indices_VxK: jax.Array | np.ndarray  # int32; view v keeps dimension indices[v, k]
+  inverse_NxM: jax.Array | np.ndarray  # int32 flat (v * K + k) of each occurrence of dimension n; V * K pads
+
+
+def draw(seed: int, layer: int, *, inputs: int, views: int, kept: int) -> StaticFilter:
+  """Uniform without replacement inside a view, independent across views and layers (SSR section 3.1, equation 4).
+
+  The same (seed, layer, sizes) always give the same filter. Raises ValueError if `kept` exceeds `inputs`.
+  """
+  if kept > inputs:
+    raise ValueError(f'width: a view cannot keep {kept} of {inputs} input dimensions without replacement')
+  rng = np.random.default_rng((seed, layer))
+  indices_VxK = np.stack([rng.choice(inputs, kept, replace=False) for _ in range(views)]).astype(np.int32)
+  return StaticFilter(indices_VxK, invert(indices_VxK, inputs))
+
+
+def invert(indices_VxK: np.ndarray, inputs: int) -> np.ndarray:
+  """inverse_NxM of `indices_VxK`, M the largest number of times that any dimension is kept."""
+  flat = indices_VxK.reshape(-1)
+  order = np.argsort(flat, kind='stable')
+  count_N = np.bincount(flat, minlength=inputs)
+  first_N = np.concatenate([[0], np.cumsum(count_N)[:-1]])
+  inverse_NxM = np.full((inputs, max(count_N.max(), 1)), flat.size, np.int32)
+  inverse_NxM[flat[order], np.arange(flat.size) - first_N[flat[order]]] = order
+  return inverse_NxM
+
+
+def stack(filters: Sequence[StaticFilter]) -> StaticFilter:
+  """Filters of equal sizes with a leading trial axis, their inverses padded to a common multiplicity."""
+  most = max(f.inverse_NxM.shape[1] for f in filters)
+  padding = filters[0].indices_VxK.size
+  pad = lambda inverse: np.pad(inverse, ((0, 0), (0, most - inverse.shape[1])), constant_values=padding)
+  return StaticFilter(np.stack([f.indices_VxK for f in filters]), np.stack([pad(f.inverse_NxM) for f in filters]))
+
+
+@jax.custom_vjp
+def keep(filter_: StaticFilter, x_NxB: jax.Array) -> jax.Array:
+  """h_VxKxB, h_v = x M_v (SSR equation 4): a gather, no parameters, no arithmetic."""
+  return x_NxB[filter_.indices_VxK]
+
+
+def _keep_forward(filter_: StaticFilter, x_NxB: jax.Array) -> tuple[jax.Array, StaticFilter]:
+  return keep(filter_, x_NxB), filter_
+
+
+def _keep_backward(filter_: StaticFilter, bar_VxKxB: jax.Array) -> tuple[None, jax.Array]:
+  """Each input dimension gathers its occurrences; a scatter would be slower and, on a GPU, not reproducible."""
+  flat_LxB = bar_VxKxB.reshape(-1, bar_VxKxB.shape[-1])
+  padded_LxB = jnp.concatenate([flat_LxB, jnp.zeros_like(flat_LxB[:1])])
+  inverse_NxM = filter_.inverse_NxM
+  return None, sum(padded_LxB[inverse_NxM[:, m]] for m in range(inverse_NxM.shape[1]))
+
+
+keep.defvjp(_keep_forward, _keep_backward)
+
+
+def mask(filter_: StaticFilter) -> jax.Array:
+  """M of equation 4 as a boolean mask_VxNxK: the masked form, oracle of the structural one."""
+  inputs = filter_.inverse_NxM.shape[0]
+  return jnp.arange(inputs)[None, :, None] == filter_.indices_VxK[:, None, :]

@@ -1,0 +1,66 @@
+"""Configs: overrides, canonical JSON, run ids, and errors that name the field."""
+
+import dataclasses
+import json
+
+import pytest
+
+from rec_sparse import config as config_lib
+
+
+def test_run_id_is_the_sha256_of_the_canonical_json_and_survives_a_round_trip():
+  config = config_lib.make('ssr_d', {'depth': 2, 'view_widths': (128, 64), 'dropout': 0.1})
+  again = config_lib.from_json(config_lib.to_json(config))
+  assert again == config
+  assert config_lib.run_id(again) == config_lib.run_id(config)
+  assert config_lib.run_id(dataclasses.replace(config, seed=1)) != config_lib.run_id(config)
+
+
+def test_golden_config():
+  """A changed default changes every run id: if that is meant, update this text."""
+  raw = json.loads(config_lib.to_json(config_lib.make('ssr_s')))
+  assert raw == {
+      'batch_size': 1024, 'checkpoint_every': 0, 'data_fingerprint': '', 'depth': 2, 'dropout': 0.0,
+      'embedding_dim': 16, 'embedding_dropout': 0.0, 'embedding_init': 0.05, 'epochs': 1, 'eval_every': 0,
+      'feed': 'resident', 'input_norm': 'batch', 'learning_rate': 0.001, 'model': 'ssr_s', 'monitor': 'logloss',
+      'options': {'view_widths': []}, 'patience': 0, 'seed': 0, 'shuffle': True, 'table_learning_rate_ratio': 1.0,
+      'table_optimizer': 'adam', 'table_weight_decay': 0.0, 'views': 8, 'weight_decay': 0.0, 'width': 128}
+
+
+def test_views_mean_nothing_to_a_model_without_views():
+  assert config_lib.make('dense_mlp', {'views': 16}) == config_lib.make('dense_mlp', {'views': 4})
+
+
+def test_settings_are_typed_by_their_field():
+  parsed = config_lib.parse_settings(
+      'ssr_d', ['view_widths=128,64', 'dropout=0.1', 'gamma=false', 'iterations=3', 'table_optimizer=adagrad'])
+  assert parsed == {'view_widths': (128, 64), 'dropout': 0.1, 'gamma': False, 'iterations': 3,
+                    'table_optimizer': 'adagrad'}
+
+
+@pytest.mark.parametrize('setting, message', [
+    ('dropuot=0.1', 'dropuot: ssr_s has no such field; did you mean dropout'),
+    ('dropout', 'expected name=value'),
+    ('dropout=much', 'dropout=much: expected float'),
+    ('iterations=3', 'iterations: ssr_s has no such field'),
+    ('shuffle=perhaps', 'shuffle=perhaps: expected bool'),
+    ('table_optimizer=lion', 'table_optimizer=lion: expected'),
+])
+def test_wrong_settings_name_the_field(setting, message):
+  with pytest.raises(ValueError, match=message):
+    config_lib.parse_settings('ssr_s', [setting])
+
+
+@pytest.mark.parametrize('overrides, message', [
+    ({'width': 0}, 'width=0'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
+    ({'view_widths': (1, 2, 3)}, 'view_widths=1,2,3: expected 2'), ({'input_norm': 'group'}, "input_norm='group'"),
+    ({'learning_rate': float('nan')}, 'learning_rate=nan'),
+])
+def test_values_out_of_range_name_the_field(overrides, message):
+  with pytest.raises(ValueError, match=message):
+    config_lib.make('ssr_s', overrides)
+
+
+def test_unknown_model_lists_the_known_ones():
+  with pytest.raises(ValueError, match='dense_mlp, ssr_s, ssr_d'):
+    config_lib.make('mlp')
