@@ -1,0 +1,27 @@
+"""Gathering rows of a table, as an operation of its own."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_N: jax.Array) -> tuple[jax.Array, ...]:
+  """`array[ids]` of each array; an id outside of the table reads a row of the table, so ids must be valid or unused.
+
+  XLA for CPU fuses a gather into the arithmetic that reads it, which then walks the table element by element: a step
+  of row-sparse Adam on 40 k ids of 16 floats took 4.5 ms fused and 2.2 ms like this. It does not fuse across the
+  border of a conditional, and the barrier keeps it from seeing that the condition always holds.
+  """
+  ids_N = jnp.clip(ids_N, 0, arrays_RxX[0].shape[0] - 1)
+
+  def gather() -> tuple[jax.Array, ...]:
+    return tuple(a.at[ids_N].get(mode='promise_in_bounds', wrap_negative_indices=False) for a in arrays_RxX)
+
+  def gather_alone() -> tuple[jax.Array, ...]:
+    return lax.cond(lax.optimization_barrier(jnp.bool_(True)), gather, lambda: jax.tree.map(_zeros, jax.eval_shape(gather)))
+
+  return lax.platform_dependent(cpu=gather_alone, default=gather)
+
+
+def _zeros(x: jax.ShapeDtypeStruct) -> jax.Array:
+  return jnp.zeros(x.shape, x.dtype)

@@ -1,0 +1,46 @@
+"""Stochastic rounding: unbiased, one of the two neighbours, safe for NaN and infinity."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rec_sparse.embedding import storage
+from rec_sparse.embedding.rounding import noise, stochastic_round
+
+
+def rounded(x_NxD, rows_N, count=1, seed=0):
+  bits = stochastic_round(x_NxD, jnp.asarray(rows_N, jnp.int32), jnp.int32(count), jnp.uint32(seed))
+  return np.asarray(storage.decode(bits).astype(jnp.float32))
+
+
+def test_mean_of_many_roundings_is_the_number():
+  rng, many = np.random.default_rng(0), 20_000
+  x_D = (rng.standard_normal(32) * 10.0 ** rng.integers(-6, 4, 32)).astype(np.float32)
+  y_NxD = rounded(jnp.tile(x_D[None], (many, 1)), np.arange(many))
+  spacing_D = 2.0 ** (np.floor(np.log2(np.abs(x_D))) - 7)
+  assert np.all(np.abs(y_NxD - x_D) < spacing_D)
+  assert np.all(np.abs(y_NxD.mean(axis=0) - x_D) < 5 * 0.5 * spacing_D / many**0.5)
+
+
+def test_numbers_of_bfloat16_are_kept_and_specials_survive():
+  exact = np.asarray([[0.0, -0.0, 1.0, -1.5, 2.0**-126, 3e38, np.inf, -np.inf, np.nan]], np.float32)
+  exact[0, 5] = float(jnp.bfloat16(3e38))
+  np.testing.assert_array_equal(rounded(jnp.asarray(exact), [0]), exact)
+
+
+@pytest.mark.parametrize('other', [dict(rows_N=[8, 9]), dict(count=2), dict(seed=1)])
+def test_noise_changes_with_row_step_and_seed(other):
+  one = dict(rows_N=[3, 4], count=1, seed=0)
+  draw = [np.asarray(noise(64, jnp.asarray(k['rows_N'], jnp.int32), jnp.int32(k['count']), jnp.uint32(k['seed'])))
+          for k in (one, one | other)]
+  assert np.mean(draw[0] == draw[1]) < 0.01
+
+
+def test_noise_is_uniform_and_uncorrelated():
+  draws = [np.asarray(noise(16, jnp.arange(4096), jnp.int32(count), jnp.uint32(7))) for count in (1, 2)]
+  u = np.stack(draws) / 2**32
+  counts, _ = np.histogram(u, bins=64, range=(0, 1))
+  chi_square = np.sum((counts - u.size / 64) ** 2 / (u.size / 64))
+  assert chi_square < 63 + 5 * (2 * 63) ** 0.5
+  for a, b in ((u[0], u[1]), (u[:, 1:], u[:, :-1]), (u[..., 1:], u[..., :-1])):  # steps, rows, columns
+    assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / a.size**0.5
