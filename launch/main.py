@@ -1,22 +1,44 @@
-"""Runs a program: a ValueError from user input becomes one sentence on stderr and exit status 1."""
+"""How every program starts: its own flags, one sentence for a user's error, a non-zero exit status."""
 
 from collections.abc import Callable
 import sys
 
 from absl import app
+from absl import flags
+from absl import logging
+
+Main = Callable[[], int | None]  # -> exit status
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
-  """`absl.app.run(main)`, without a traceback for what the user can mend."""
-  app.run(lambda argv: guard(main, argv))
+def run(main: Main, own: flags.FlagValues) -> None:
+  """Parses the command line and exits with what `main` returns.
+
+  A program keeps its flags in FlagValues of its own, so that several programs can be imported into one process.
+  """
+  for module, defined in own.flags_by_module_dict().items():
+    for flag in defined:
+      flags.FLAGS[flag.name] = flag
+      flags.FLAGS.register_flag_by_module(module, flag)
+  own.mark_as_parsed()
+  app.run(lambda argv: _status(main, own, argv))
 
 
-def guard(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
-  """Calls `main` -> exit status."""
+def call(main: Main, own: flags.FlagValues, arguments: list[str]) -> int:
+  """Calls `main` in this process with these arguments, every other flag at its default -> exit status."""
+  own.unparse_flags()
+  for name in own:
+    own[name].unparse()
+  return _status(main, own, own(['program', *arguments], known_only=False))
+
+
+def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
+  if not flags.FLAGS.is_parsed() or not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)  # checkpoints would log a dozen lines each
   try:
-    if len(argv) > 1:
+    if argv[1:]:
       raise ValueError(f'unexpected argument {argv[1]!r}; flags start with --')
-    return main(argv) or 0
-  except ValueError as e:
+    own.validate_all_flags()
+    return main() or 0
+  except (ValueError, OSError, flags.Error) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1
