@@ -2,7 +2,7 @@
 
 In a compiled step: `zeros`, `update` (pure; jit, scan and vmap), `merge`; then `compute` once, on the host, in float64.
 
-What 50 million examples do to the sums: examples and labels are counts in the int32 histogram, exact up to 2^31 in a bin.
+Sums over 50 million examples: examples and labels are counts in the int32 histogram, exact up to 2^31 in a bin.
 Log loss and predictions are real numbers: a float32 running sum near 2e7 steps by 2, so each step adds its own float32
 partial sum in double-float arithmetic, a pair (sum, what rounding lost) that is good for about 45 bits.
 """

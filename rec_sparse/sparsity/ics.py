@@ -1,15 +1,15 @@
-"""Iterative Competitive Sparse (ICS) filters as one data-dependent soft threshold (SSR, arXiv 2604.08011, eq. 10-14).
+"""Iterative Competitive Sparse (ICS) filters as one data-dependent soft threshold (SSR, arXiv 2604.08011).
 
-Successive ReLU(x - c) with c >= 0 compose, so for alpha >= 0 the T iterations of the paper only decide a threshold:
+Successive ReLU(x - c) with c >= 0 compose, so for alpha >= 0 equations (10) to (14) only decide a threshold:
 
     y = gamma * ReLU(z - tau_T),   tau_0 = 0,   tau_{t+1} = tau_t + alpha_t mu_t,   mu_t = mean_k ReLU(z_k - tau_t)
 
-ICS(c z) = c ICS(z) for c > 0: what share survives does not depend on the scale of z. The derivative needs z and the T means
-mu_t alone; no iteration's activations are kept.
+ICS(c z) = c ICS(z) for c > 0: the share that survives does not depend on the scale of z. The derivative needs z and
+the T means mu_t alone (each tau_t follows from them); no iteration's activations are kept.
 
-For alpha < 0 the recursion of the paper lifts every dimension, dead ones too, and nothing is zero afterwards; the closed
-form lowers the threshold instead and stays a soft threshold. They are equal for alpha >= 0 only: keep alpha positive
-(`positive`), or use `ics_iterated` where the literal behaviour of a negative alpha is the question.
+For alpha < 0 the recursion of the paper lifts every dimension, dead ones too, and nothing is zero afterwards; the
+closed form lowers the threshold instead and stays a soft threshold. The two are equal for alpha >= 0 only: keep alpha
+positive (`positive`), or use `ics_iterated` where the literal behaviour of a negative alpha is the question.
 """
 
 import functools
@@ -44,7 +44,7 @@ def ics_iterated(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int = -
 
 
 def thresholds(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int = -1) -> jax.Array:
-  """tau_1 ... tau_T, for analysis: float32, T first, then the shape of z with 1 on `axis` (K for alpha per dimension)."""
+  """tau_1 ... tau_T for analysis: float32, T first, then z's shape with 1 on `axis` (K if alpha is per dimension)."""
   axis = axis % z.ndim - z.ndim
   alphas, _ = _aligned(z, alpha, gamma, axis)
   return jnp.stack(_taus(alphas, _means(z.astype(jnp.float32), alphas, axis)))
@@ -63,8 +63,9 @@ def positive_inverse(alpha: jax.Array) -> jax.Array:
 def _aligned(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
   """The T alphas and gamma in float32, each with the axes of z and 1 where it is shared."""
   dims, leading = z.shape[axis], z.shape[:z.ndim + axis]
-  shared, of_dimension = alpha.ndim == gamma.ndim, alpha.shape[-2:-1] == (dims,) and alpha.ndim == gamma.ndim + 1
-  if gamma.shape[-1:] != (dims,) or gamma.ndim > len(leading) + 1 or not (shared or of_dimension) or not alpha.shape[-1]:
+  shared, per_dimension = alpha.ndim == gamma.ndim, alpha.shape[-2:-1] == (dims,) and alpha.ndim == gamma.ndim + 1
+  fits = gamma.shape[-1:] == (dims,) and gamma.ndim <= len(leading) + 1 and (shared or per_dimension)
+  if not fits or not alpha.shape[-1]:
     raise ValueError(f'ICS over axis {axis} of z {z.shape}: gamma {gamma.shape} must be (..., {dims}) and alpha '
                      f'{alpha.shape} (..., T) or (..., {dims}, T), T >= 1, where ... ends {leading} or is empty')
   alpha = alpha[..., None, :] if shared else alpha
@@ -111,11 +112,12 @@ def _ics_bwd(axis, kept, ybar):
   z_bar = jnp.where(z_f32 > last, gamma * ybar, 0.0)
   tau_bar, alpha_bars = -_sum_to(z_bar, last.shape), []
   for alpha_t, mu, tau in zip(alphas[::-1], mus[::-1], taus[::-1], strict=True):
-    active = (z_f32 > tau).astype(jnp.float32)
-    mu_bar = jnp.sum(tau_bar * alpha_t, axis, keepdims=True) / z.shape[axis]
     alpha_bars.append(_sum_to(tau_bar * mu, alpha_t.shape))
-    z_bar = z_bar + mu_bar * active
-    tau_bar = tau_bar - mu_bar * _sum_to(active, last.shape)
+    mu_bar = jnp.sum(tau_bar * alpha_t, axis, keepdims=True) / z.shape[axis]
+    # One select for both uses: XLA CPU fuses it away, but keeps T masks in memory if the two differ.
+    through_mu = jnp.where(z_f32 > tau, jnp.broadcast_to(mu_bar, z.shape), 0.0)
+    z_bar = z_bar + through_mu
+    tau_bar = tau_bar - _sum_to(through_mu, last.shape)
   return z_bar.astype(z.dtype), tuple(alpha_bars[::-1]), gamma_bar
 
 
