@@ -3,6 +3,7 @@
   python -m launch.evaluate --run=runs/frappe_mlp --split=test
 """
 
+import functools
 import json
 import pathlib
 
@@ -12,15 +13,18 @@ from launch import main as main_lib
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 
-RUN = flags.DEFINE_string('run', None, 'Run directory, made by launch.train.', required=True)
-DATA = flags.DEFINE_string('data', None, "Dataset directory; default: the run's own.")
-SPLIT = flags.DEFINE_enum('split', 'test', list(schema_lib.SPLITS), 'Split to evaluate.')
-CHECKPOINT = flags.DEFINE_string('checkpoint', 'best', 'best, last, or a step.')
+FLAGS = flags.FlagValues()
+_string, _enum = (
+    functools.partial(define, flag_values=FLAGS) for define in (
+        flags.DEFINE_string, flags.DEFINE_enum))
+RUN = _string('run', None, 'Run directory, made by launch.train.', required=True)
+DATA = _string('data', None, "Dataset directory; default: the run's own.")
+SPLIT = _enum('split', 'test', list(schema_lib.SPLITS), 'Split to evaluate.')
+CHECKPOINT = _string('checkpoint', 'best', 'best, last, or a step.')
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
   """Writes eval-<split>.json and prints it."""
-  del argv
   from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
   from rec_sparse import record
 
@@ -46,7 +50,7 @@ def _config(directory: pathlib.Path) -> config_lib.Config:
 
 def run() -> None:
   """Console entry."""
-  main_lib.run(main)
+  main_lib.run(main, FLAGS)
 
 
 if __name__ == '__main__':

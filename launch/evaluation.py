@@ -1,4 +1,4 @@
-"""What a state scores on a split: exact metrics on the host from the logits, with the compiled step's sums beside them."""
+"""What a state scores on a split: exact metrics from the logits, the compiled step's binned AUC beside them."""
 
 from collections.abc import Callable
 import json
@@ -18,17 +18,22 @@ from rec_sparse import train
 
 
 def evaluator(run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path,
-              split_name: str) -> Callable[[train.TrainState], dict[str, Any]]:
-  """state -> metrics of `split_name`, opened once."""
+              split_name: str) -> Callable[[train.TrainState], dict[str, Any] | None]:
+  """state -> metrics of `split_name` (opened once), None where a logit is not finite."""
   split = blocks.open_split(data, schema, split_name)
   evaluate = feeds.open_evaluate(run, split)
   label_NxT, group_N = labels(split)
 
-  def call(state: train.TrainState) -> dict[str, Any]:
+  def call(state: train.TrainState) -> dict[str, Any] | None:
     sums, logits_NxT = evaluate(state)
     return summarize(schema.tasks, sums, logits_NxT, label_NxT, group_N)
 
   return call
+
+
+def rank(config: config_lib.Config, found: dict[str, Any]) -> float:
+  """What ranks the validations of a run; higher is better."""
+  return found['auc'] if config.monitor == 'auc' else -found['logloss']
 
 
 def labels(split: blocks.OpenSplit) -> tuple[np.ndarray, np.ndarray | None]:
@@ -39,8 +44,10 @@ def labels(split: blocks.OpenSplit) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def summarize(tasks: tuple[str, ...], sums: metrics.Sums, logits_NxT: np.ndarray, label_NxT: np.ndarray,
-              group_N: np.ndarray | None) -> dict[str, Any]:
-  """Metrics of the first task, flat; of every task under `tasks` where there are several."""
+              group_N: np.ndarray | None) -> dict[str, Any] | None:
+  """Metrics of the first task, flat; of every task under `tasks` where there are several; None: it has diverged."""
+  if not np.isfinite(logits_NxT).all():
+    return None
   found = []
   for t, binned in enumerate(metrics.compute(sums)):
     exact = metrics.report(logits_NxT[:, t], label_NxT[:, t], group_N)
@@ -57,14 +64,19 @@ def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: sch
   """
   with checkpoint.manager(directory, read_only=True) as manager:
     step = checkpoint.choose(manager, which)
-    like = checkpoint.abstract_state(config, schema)
-    rows = checkpoint.table_rows(manager, step)
-    if rows != like.table_RxD.shape[0]:
-      raise ValueError(f'--data={data}: has {like.table_RxD.shape[0]} table rows, the run was trained with {rows}; '
-                       'prepare it with the vocabulary of the training data')
-    state = checkpoint.restore_model(manager, step, like)
+    theirs = checkpoint.read_metadata(manager, step)['vocab_sizes']
+    if theirs != vocab_sizes(schema):
+      raise ValueError(f'--data={data}: its fields or vocabularies differ from those of the data the run was trained on')
+    state = checkpoint.restore_model(manager, step, checkpoint.abstract_state(config, schema))
   found = evaluator(train.program(config, schema), schema, data, split_name)(state)
+  if found is None:
+    raise ValueError(f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}')
   return found | {'split': split_name, 'step': step, 'run_id': config_lib.run_id(config)}
+
+
+def vocab_sizes(schema: schema_lib.FeatureSchema) -> dict[str, int]:
+  """Field -> rows in the table: what data must share for a trained table to fit it."""
+  return {field.name: field.vocab_size for field in schema.fields}
 
 
 def record_test(directory: pathlib.Path, found: dict[str, Any]) -> None:

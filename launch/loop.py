@@ -64,21 +64,21 @@ def run_training(config: config_lib.Config, schema: schema_lib.FeatureSchema, da
       bar.update(stop - step)
       step = stop
       log(step, 'train', {'loss': loss})
-      if not math.isfinite(loss):
-        progress = dataclasses.replace(progress, status='diverged')
+      due = step % eval_every == 0 or step == last
+      found = evaluate(state) if due and math.isfinite(loss) else None
+      if not math.isfinite(loss) or due and not found:
+        progress = dataclasses.replace(progress, status='diverged')  # the last good checkpoint stays
         break
-      found = None
-      if step % eval_every == 0 or step == last:
-        found = evaluate(state)
+      if found:
         log(step, 'valid', found)
         progress = _judge(config, progress, step, found)
       if step == last:
         progress = dataclasses.replace(progress, status='finished')
       progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
       if found or stopping or step % (config.checkpoint_every or last) == 0:
-        _save(config, manager, state, feed, progress, found)
+        _save(config, schema, manager, state, feed, progress, found)
     if step == 0:
-      _save(config, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
+      _save(config, schema, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
   if step < last and progress.status == 'running':
     return None
   return _finish(config, schema, out, progress, step)
@@ -111,23 +111,19 @@ def _start(config: config_lib.Config, schema: schema_lib.FeatureSchema,
 
 def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict[str, Any]) -> Progress:
   """Early stopping: `patience` validations in a row without a better one end the run."""
-  if progress.best is None or _value(config, found) > _value(config, progress.best):
+  if progress.best is None or evaluation.rank(config, found) > evaluation.rank(config, progress.best):
     return dataclasses.replace(progress, best_step=step, best=found, waited=0)
   waited = progress.waited + 1
   status = 'finished' if config.patience and waited >= config.patience else 'running'
   return dataclasses.replace(progress, waited=waited, status=status)
 
 
-def _value(config: config_lib.Config, found: dict[str, Any]) -> float:
-  """What ranks checkpoints; higher is better."""
-  return found['auc'] if config.monitor == 'auc' else -found['logloss']
-
-
-def _save(config: config_lib.Config, manager: ocp.CheckpointManager, state: train.TrainState, feed: feeds.TrainFeed,
-          progress: Progress, found: dict[str, Any] | None) -> None:
+def _save(config: config_lib.Config, schema: schema_lib.FeatureSchema, manager: ocp.CheckpointManager,
+          state: train.TrainState, feed: feeds.TrainFeed, progress: Progress, found: dict[str, Any] | None) -> None:
   metadata = {'config': json.loads(config_lib.to_json(config)), 'run_id': config_lib.run_id(config),
-              'versions': record.versions(), 'progress': dataclasses.asdict(progress)}
-  checkpoint.save(manager, state, feed.position(), metadata, _value(config, found) if found else None)
+              'vocab_sizes': evaluation.vocab_sizes(schema), 'versions': record.versions(),
+              'progress': dataclasses.asdict(progress)}
+  checkpoint.save(manager, state, feed.position(), metadata, evaluation.rank(config, found) if found else None)
 
 
 def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pathlib.Path, progress: Progress,

@@ -33,7 +33,7 @@ def call(main: Main, own: flags.FlagValues, arguments: list[str]) -> int:
 
 def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
   if not flags.FLAGS.is_parsed() or not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)  # checkpoints would log a dozen lines each
+    logging.set_verbosity(logging.ERROR)  # checkpoints would log a dozen lines each
   try:
     if argv[1:]:
       raise ValueError(f'unexpected argument {argv[1]!r}; flags start with --')

@@ -3,6 +3,7 @@
   python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400 --set dropout=0.2
 """
 
+import functools
 import json
 import pathlib
 from typing import Any
@@ -13,25 +14,29 @@ from launch import main as main_lib
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 
+FLAGS = flags.FlagValues()
+_string, _enum, _integer, _float, _multi_string = (
+    functools.partial(define, flag_values=FLAGS) for define in (
+        flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_multi_string))
 _DEFAULTS = config_lib.Config()
 
-DATA = flags.DEFINE_string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
-OUT = flags.DEFINE_string('out', None, 'Run directory; resumes if it holds a checkpoint.', required=True)
-MODEL = flags.DEFINE_enum('model', _DEFAULTS.model, list(config_lib.MODEL_OPTIONS), 'Architecture.')
-SETTINGS = flags.DEFINE_multi_string(
+DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = _string('out', None, 'Run directory; resumes if it holds a checkpoint.', required=True)
+MODEL = _enum('model', _DEFAULTS.model, list(config_lib.MODEL_OPTIONS), 'Architecture.')
+SETTINGS = _multi_string(
     'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.')
 KNOBS = [
-    flags.DEFINE_integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
-    flags.DEFINE_integer('depth', _DEFAULTS.depth, 'Layers.'),
-    flags.DEFINE_integer('views', _DEFAULTS.views, 'Parallel views per layer.'),
-    flags.DEFINE_integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.'),
-    flags.DEFINE_integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.'),
-    flags.DEFINE_float('learning_rate', _DEFAULTS.learning_rate, 'Learning rate of the dense parameters.'),
-    flags.DEFINE_integer('epochs', _DEFAULTS.epochs, 'Passes over the training split; 0 only initializes.'),
-    flags.DEFINE_integer('seed', _DEFAULTS.seed, 'Of initialization, filters, row order and dropout.'),
-    flags.DEFINE_enum('feed', _DEFAULTS.feed, ['resident', 'stream'], 'Device memory, or blocks through Grain.'),
-    flags.DEFINE_integer('eval_every', _DEFAULTS.eval_every, 'Steps between validations; 0: once an epoch.'),
-    flags.DEFINE_integer('patience', _DEFAULTS.patience, 'Validations without a better one before stopping; 0: never.'),
+    _integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
+    _integer('depth', _DEFAULTS.depth, 'Layers.'),
+    _integer('views', _DEFAULTS.views, 'Parallel views per layer.'),
+    _integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.'),
+    _integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.'),
+    _float('learning_rate', _DEFAULTS.learning_rate, 'Learning rate of the dense parameters.'),
+    _integer('epochs', _DEFAULTS.epochs, 'Passes over the training split; 0 only initializes.'),
+    _integer('seed', _DEFAULTS.seed, 'Of initialization, filters, row order and dropout.'),
+    _enum('feed', _DEFAULTS.feed, ['resident', 'stream'], 'Device memory, or blocks through Grain.'),
+    _integer('eval_every', _DEFAULTS.eval_every, 'Steps between validations; 0: once an epoch.'),
+    _integer('patience', _DEFAULTS.patience, 'Validations without a better one before stopping; 0: never.'),
 ]
 
 
@@ -42,9 +47,8 @@ def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
   return config_lib.make(MODEL.value, overrides)
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
   """Trains, and prints the trial record as the last line."""
-  del argv
   from launch import loop  # here, so that --help and wrong flags answer before jax is loaded
 
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
@@ -61,7 +65,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
   """Console entry."""
-  main_lib.run(main)
+  main_lib.run(main, FLAGS)
 
 
 if __name__ == '__main__':

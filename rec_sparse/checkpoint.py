@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as ocm
 
@@ -43,7 +44,7 @@ def save(found: ocp.CheckpointManager, state: train.TrainState, position: dict, 
   `position` is the feed's place in the data, `metadata` any JSON; `value` ranks checkpoints (higher is better) and is
   None where nothing was validated.
   """
-  items = {item: ocp.args.StandardSave({name: getattr(state, name) for name in names}) for item, names in ITEMS.items()}
+  items = {item: ocp.args.StandardSave(fields) for item, fields in _items(state).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata))
   found.save(int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True)
   found.wait_until_finished()
@@ -54,11 +55,12 @@ def restore(found: ocp.CheckpointManager, step: int, like: train.TrainState) -> 
 
   Raises ValueError when the checkpoint does not hold such a state.
   """
-  items = {item: ocp.args.StandardRestore({name: getattr(like, name) for name in names})
-           for item, names in ITEMS.items()}
+  items = {item: ocp.args.StandardRestore(fields) for item, fields in _items(like).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
   read = _read(found, step, args)
   fields = {name: value for item in ITEMS for name, value in read[item].items()}
+  scratch = jnp.zeros(like.slots.scratch_R.shape, jnp.int32, device=like.slots.scratch_R.sharding)
+  fields['slots'] = fields['slots']._replace(scratch_R=scratch)
   return train.TrainState(**fields), read['data'], read['metadata']
 
 
@@ -79,9 +81,9 @@ def abstract_state(config: config_lib.Config, schema: schema_lib.FeatureSchema,
   return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
-def table_rows(found: ocp.CheckpointManager, step: int) -> int:
-  """Rows of the stored table, without reading it."""
-  return found.item_metadata(step).table['table_RxD'].shape[0]
+def read_metadata(found: ocp.CheckpointManager, step: int) -> dict:
+  """The metadata that `save` was given."""
+  return _read(found, step, ocp.args.Composite(metadata=ocp.args.JsonRestore()))['metadata']
 
 
 def choose(found: ocp.CheckpointManager, which: str) -> int:
@@ -99,6 +101,12 @@ def choose(found: ocp.CheckpointManager, which: str) -> int:
     raise ValueError(f'--checkpoint={which}: {found.directory} holds the steps {", ".join(map(str, sorted(steps)))}; '
                      'best and last are names too')
   return int(which)
+
+
+def _items(state: train.TrainState) -> dict[str, dict[str, Any]]:
+  """The fields of each item; the working space of the table optimizer is not saved."""
+  state = state._replace(slots=state.slots._replace(scratch_R=None))
+  return {item: {name: getattr(state, name) for name in names} for item, names in ITEMS.items()}
 
 
 def _read(found: ocp.CheckpointManager, step: int, args: ocp.args.Composite) -> Any:

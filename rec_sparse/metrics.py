@@ -26,9 +26,8 @@ class Sums(NamedTuple):
 
 
 def zeros(tasks: int, bins: int = BINS) -> Sums:
-  """Sums over no example."""
-  pair_2xT = jnp.zeros((2, tasks), jnp.float32)
-  return Sums(pair_2xT, pair_2xT, jnp.zeros((tasks, 2, bins), jnp.int32))
+  """Sums over no example; every array is a buffer of its own, so that all may be donated."""
+  return Sums(jnp.zeros((2, tasks)), jnp.zeros((2, tasks)), jnp.zeros((tasks, 2, bins), jnp.int32))
 
 
 def logloss_from_logits(logit: jax.Array, label: jax.Array) -> jax.Array:

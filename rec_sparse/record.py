@@ -28,6 +28,12 @@ def make(config: config_lib.Config, schema: schema_lib.FeatureSchema, *, status:
       'versions': versions(), 'status': status, **found}
 
 
+def failed(config: config_lib.Config, schema: schema_lib.FeatureSchema, error: str,
+           wall_seconds: float) -> dict[str, Any]:
+  """The record of a trial that raised `error`."""
+  return make(config, schema, status='failed', train_examples=0, wall_seconds=wall_seconds, error=error)
+
+
 def versions() -> dict[str, str]:
   """Versions of what a result depends on."""
   packages = ('rec_sparse', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
@@ -39,6 +45,14 @@ def _version(package: str) -> str:
     return importlib.metadata.version(package)
   except importlib.metadata.PackageNotFoundError:
     return 'not installed'
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """Reads JSON; raises ValueError naming the file and line when it is damaged."""
+  try:
+    return json.loads(path.read_text())
+  except json.JSONDecodeError as e:
+    raise ValueError(f'{path}: line {e.lineno}: not JSON ({e.msg})') from None
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

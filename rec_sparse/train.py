@@ -16,6 +16,7 @@ from rec_sparse import config as config_lib
 from rec_sparse import metrics
 from rec_sparse import models
 from rec_sparse import schema as schema_lib
+from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import optimizers
 from rec_sparse.sparsity import static_filter
 
@@ -53,7 +54,8 @@ def program(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> Prog
   table = {'adam': optimizers.row_adam, 'adagrad': optimizers.rowwise_adagrad, 'sgd': optimizers.row_sgd}
   return Program(
       config, models.MODELS[config.model].module(config, len(schema.tasks)), dense,
-      table[config.table_optimizer](weight_decay=config.table_weight_decay), schema.numeric_count)
+      table[config.table_optimizer](weight_decay=config.table_weight_decay,
+                                    method=duplicates.default_method(jax.default_backend())), schema.numeric_count)
 
 
 def init(config: config_lib.Config, schema: schema_lib.FeatureSchema, seeds: Sequence[int],

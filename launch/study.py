@@ -1,0 +1,79 @@
+"""Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import tqdm
+
+from launch import trials
+from rec_sparse import config as config_lib
+from rec_sparse import record
+from rec_sparse import schema as schema_lib
+from rec_sparse.scaling import grid as grid_lib
+
+FORMAT_VERSION = 1
+
+
+def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
+              configs: list[config_lib.Config]) -> int:
+  """Trains what `out` does not hold yet -> number of trials recorded as failed.
+
+  A trial that failed is recorded with its error and not tried again: delete its file for that.
+  Raises ValueError when `out` is a study of other data, or not a study.
+  """
+  _claim(data, schema, out, grid, configs)
+  missing = [c for c in configs if not _path(out, c).exists()]
+  if missing:
+    opened = trials.open_study(data, schema)
+    per_epoch = schema.splits['train'].rows // configs[0].batch_size
+    with tqdm.tqdm(total=sum(c.epochs * per_epoch for c in missing), unit='step', mininterval=1.0) as bar:
+      for group in grid_lib.groups(missing):
+        bar.set_description(f'{group[0].model} {group[0].width}x{group[0].depth}, {len(group)} trials')
+        for found in _run_or_record(opened, group, bar):
+          record.write_json(out / 'trials' / f'{found["run_id"]}.json', found)
+  return sum('"status": "failed"' in _path(out, c).read_text() for c in configs)
+
+
+def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm) -> list[dict[str, Any]]:
+  """The group's records; an exception becomes the `failed` record of each of its trials and the study goes on."""
+  began = time.perf_counter()
+  try:
+    return trials.run_group(opened, group, bar.update)
+  except Exception as e:  # whatever it is, the other shapes must run
+    seconds, error = (time.perf_counter() - began) / len(group), f'{type(e).__name__}: {e}'
+    tqdm.tqdm.write(f'{group[0].model} {group[0].width}x{group[0].depth} failed: {error}')
+    return [record.failed(c, opened.schema, error, seconds) for c in group]
+
+
+def _claim(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
+           configs: list[config_lib.Config]) -> None:
+  path = out / 'study.json'
+  if not path.exists() and out.exists() and any(out.iterdir()):
+    raise ValueError(f'{out}: is not empty and holds no study.json, so it is not a study directory')
+  study = _describe(data, schema, grid, configs)
+  if path.exists():
+    theirs = record.read_json(path)
+    if theirs.get('data_fingerprint') != schema.fingerprint:
+      raise ValueError(f'{out}: is a study of another data set; choose another --out')
+    study['trials'] = list(dict.fromkeys(theirs['trials'] + study['trials']))
+    for axis in dataclasses.asdict(grid):
+      study[axis] = sorted(set(theirs[axis]) | set(study[axis])) if axis != 'arms' else list(
+          dict.fromkeys(theirs[axis] + study[axis]))
+  (out / 'trials').mkdir(parents=True, exist_ok=True)
+  record.write_json(path, study)
+
+
+def _describe(data: pathlib.Path, schema: schema_lib.FeatureSchema, grid: grid_lib.Grid,
+              configs: list[config_lib.Config]) -> dict[str, Any]:
+  test = schema.splits['test']
+  return {
+      'format_version': FORMAT_VERSION, 'data': str(data), 'data_fingerprint': schema.fingerprint,
+      **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()}, 'epochs': configs[0].epochs,
+      'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
+      'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs]}
+
+
+def _path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
+  return out / 'trials' / f'{config_lib.run_id(config)}.json'

@@ -1,0 +1,69 @@
+"""Trains a grid of trials, one JSON per finished trial; running it again does only what is missing.
+
+  python -m launch.sweep --data=data/teacher --out=studies/teacher --arms=dense_mlp,ssr_s,ssr_d --widths=16,32,64
+"""
+
+import functools
+import pathlib
+
+from absl import flags
+
+from launch import main as main_lib
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse.scaling import grid as grid_lib
+
+FLAGS = flags.FlagValues()
+_string, _enum, _integer, _list, _multi_string = (
+    functools.partial(define, flag_values=FLAGS) for define in (
+        flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_integer, flags.DEFINE_list, flags.DEFINE_multi_string))
+_DEFAULTS = config_lib.Config()
+
+DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = _string('out', None, 'Study directory.', required=True)
+ARMS = _list('arms', list(config_lib.MODEL_OPTIONS), 'Model names.')
+WIDTHS = _list('widths', ['16', '32', '64', '128'], 'Units per layer; per view in multi-view models.')
+DEPTHS = _list('depths', [str(_DEFAULTS.depth)], 'Layers.')
+VIEWS = _list('views', [str(_DEFAULTS.views)], 'Parallel views per layer; 1 for arms without views.')
+RATES = _list('learning_rates', ['3e-4', '1e-3', '3e-3'], 'The same grid for every arm at every rung.')
+SEEDS = _list('seeds', ['0', '1', '2'], 'Seeds: 0,1,2 or a count such as 5 (0 to 4).')
+EPOCHS = _integer('epochs', _DEFAULTS.epochs, 'Passes over the training split.', lower_bound=1)
+BATCH = _integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.')
+DIM = _integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.')
+PATIENCE = _integer('patience', _DEFAULTS.patience, 'Validations without a better one; 0: never stop early.')
+SETTINGS = _multi_string('set', [], 'name=value of any other config field, for the arms that have it.')
+EXECUTOR = _enum('executor', 'local', ['local'], 'Where trials run: this process, on its devices.')
+
+
+def main() -> int:
+  """Runs the missing trials; exit status 1 if any failed."""
+  from launch import study  # here, so that --help and wrong flags answer before jax is loaded
+
+  seeds = _numbers(SEEDS, int)
+  grid = grid_lib.Grid(
+      tuple(ARMS.value), _numbers(WIDTHS, int), _numbers(DEPTHS, int), _numbers(VIEWS, int), _numbers(RATES, float),
+      tuple(range(seeds[0])) if len(seeds) == 1 else seeds)
+  data = pathlib.Path(DATA.value)
+  schema = schema_lib.load_schema(data)
+  common = {'epochs': EPOCHS.value, 'batch_size': BATCH.value, 'embedding_dim': DIM.value, 'patience': PATIENCE.value,
+            'data_fingerprint': schema.fingerprint}
+  configs = grid_lib.trials(grid, common, SETTINGS.value)
+  failed = study.run_study(data, schema, pathlib.Path(OUT.value), grid, configs)
+  print(f'{len(configs) - failed} of {len(configs)} trials done in {OUT.value}' + (f', {failed} failed' if failed else ''))
+  return 1 if failed else 0
+
+
+def _numbers(flag: flags.FlagHolder, kind: type) -> tuple:
+  try:
+    return tuple(kind(text) for text in flag.value)
+  except ValueError:
+    raise ValueError(f'--{flag.name}={",".join(flag.value)}: expected numbers separated by commas') from None
+
+
+def run() -> None:
+  """Console entry."""
+  main_lib.run(main, FLAGS)
+
+
+if __name__ == '__main__':
+  run()

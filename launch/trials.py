@@ -1,0 +1,119 @@
+"""Runs the trials of one shape (they differ in seed and learning rate) as one vectorised program -> trial records."""
+
+from collections.abc import Callable
+import functools
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines import blocks
+from data_pipelines import order
+from data_pipelines import resident
+from launch import evaluation
+from launch import feeds
+from rec_sparse import config as config_lib
+from rec_sparse import record
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+
+
+class Study(NamedTuple):
+  """The data that every trial of a study shares, opened once and resident on the device."""
+
+  schema: schema_lib.FeatureSchema
+  splits: dict[str, resident.Data]
+  labels: dict[str, tuple[np.ndarray, np.ndarray | None]]  # (label_NxT, group_N) on the host
+
+
+def open_study(data: pathlib.Path, schema: schema_lib.FeatureSchema) -> Study:
+  """Opens the three splits; raises ValueError when one is damaged."""
+  opened = {name: blocks.open_split(data, schema, name) for name in schema_lib.SPLITS}
+  return Study(schema, {name: resident.to_device(split) for name, split in opened.items()},
+               {name: evaluation.labels(split) for name, split in opened.items()})
+
+
+def run_group(study: Study, configs: list[config_lib.Config], progress: Callable[[int], None]) -> list[dict[str, Any]]:
+  """Trains, validates and, once, tests every trial; `progress` is told of finished trial steps.
+
+  A trial keeps the state of its best validation, and is tested in that state. One whose loss is not finite is
+  'diverged'. Raises ValueError when the configs do not fit the data.
+  """
+  began, config = time.perf_counter(), configs[0]
+  run = train.program(config, study.schema)
+  per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
+  last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
+  advance, evaluate = _advance(run, study), _evaluate(run, study)
+  states = train.init(config, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs])
+  best, found, waited = states, [None] * len(configs), np.zeros(len(configs), int)
+  finite, step = np.ones(len(configs), bool), 0
+  while step < last and not np.all(_stopped(config, waited) | ~finite):
+    stop = min(last, (step // eval_every + 1) * eval_every)
+    for start in range(step, stop, feeds.DISPATCH):
+      count = min(feeds.DISPATCH, stop - start)
+      states, loss_sum = advance(states, count)
+      finite &= np.isfinite(np.asarray(loss_sum))
+      progress(count * len(configs))
+    step = stop
+    results = evaluate(states, 'valid')
+    finite &= np.array([new is not None for new in results])
+    better = finite & ~_stopped(config, waited)
+    better &= np.array([_better(config, new, old) for new, old in zip(results, found, strict=True)])
+    best = states if better.all() else _select(better, states, best)
+    found = [new if take else old for take, new, old in zip(better, results, found, strict=True)]
+    waited = np.where(better, 0, waited + 1)
+    states = jax.tree.map(jnp.copy, states) if step < last else states  # `best` must outlive the donated state
+  tested = evaluate(best, 'test')
+  seconds = (time.perf_counter() - began) / len(configs)
+  return [_record(c, study.schema, ok, v, t, step, seconds)
+          for c, ok, v, t in zip(configs, finite, found, tested, strict=True)]
+
+
+def _advance(run: train.Program, study: Study) -> Callable[[train.TrainState, int], tuple[train.TrainState, jax.Array]]:
+  one = functools.partial(feeds.advance_resident, run)
+  mapped = jax.jit(lambda states, data, steps: over_trials(lambda s: one(s, data, steps), states), donate_argnums=0)
+  return lambda states, steps: mapped(states, study.splits['train'], jnp.int32(steps))
+
+
+def _evaluate(run: train.Program, study: Study) -> Callable[[train.TrainState, str], list[dict[str, Any]]]:
+  one = functools.partial(feeds.evaluate_resident, run)
+  mapped = jax.jit(lambda states, data: over_trials(lambda s: one(s, data), states))
+
+  def call(states, split):
+    sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), study.splits[split]))
+    return [evaluation.summarize(study.schema.tasks, jax.tree.map(lambda leaf: leaf[i], sums), logits[i],
+                                 *study.labels[split]) for i in range(len(logits))]
+
+  return call
+
+
+def over_trials(fn: Callable, states: train.TrainState) -> Any:
+  """Maps over stacked trials: side by side where the device has room, in turn on a CPU, which is no slower there."""
+  return jax.lax.map(fn, states) if jax.default_backend() == 'cpu' else jax.vmap(fn)(states)
+
+
+def _stopped(config: config_lib.Config, waited: np.ndarray) -> np.ndarray:
+  return waited >= config.patience if config.patience else np.zeros(len(waited), bool)
+
+
+def _better(config: config_lib.Config, new: dict[str, Any], old: dict[str, Any] | None) -> bool:
+  return new is not None and (old is None or evaluation.rank(config, new) > evaluation.rank(config, old))
+
+
+def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> train.TrainState:
+  def pick(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.where(take.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+  return jax.tree.map(pick, new, old)
+
+
+def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, finite: bool, valid: dict[str, Any] | None,
+            test: dict[str, Any] | None, step: int, seconds: float) -> dict[str, Any]:
+  measured = {}
+  if finite and valid and test:
+    measured = {f'{split}_{name}': found[name] for split, found in (('valid', valid), ('test', test))
+                for name in ('logloss', 'auc')}
+  return record.make(config, schema, status='finished' if finite else 'diverged',
+                     train_examples=step * config.batch_size, wall_seconds=seconds, **measured)
