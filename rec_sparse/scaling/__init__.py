@@ -1,0 +1,1 @@
+"""From a grid of trials to curves, laws and verdicts."""

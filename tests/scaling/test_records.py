@@ -1,0 +1,159 @@
+"""Studies read back: whole, unfinished, damaged; and the learning rate that validation chooses."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fake_study
+from rec_sparse.scaling import records
+
+
+@pytest.fixture
+def study(tmp_path):
+  arms = {'dense_mlp': fake_study.plateau(), 'ssr_s': fake_study.power_law()}
+  return fake_study.write_study(tmp_path / 'study', arms, widths=(16, 32, 64), seeds=3)
+
+
+def rungs_of(directory):
+  return records.rungs_by_arm(records.read_study(directory))
+
+
+def test_reads_every_trial_in_the_order_of_the_grid(study):
+  found = records.read_study(study)
+  assert len(found.trials) == len(found.expected) == 2 * 3 * 3 * 3
+  assert tuple(t.run_id for t in found.trials) == found.expected
+  assert found.teacher.logloss == 0.4378 and found.seeds == (0, 1, 2) and found.strangers == ()
+
+
+def test_rungs_are_ascending_and_judged_at_the_best_validation_rate(study):
+  rungs = rungs_of(study)
+  for own in rungs.values():
+    assert [r.name for r in own] == ['w16 d2', 'w32 d2', 'w64 d2']
+    assert [r.flops for r in own] == sorted(r.flops for r in own)
+    assert all(r.learning_rate == 0.003 and r.edge == '' and r.full_grid and r.seeds == (0, 1, 2) for r in own)
+
+
+def test_the_test_split_does_not_choose(study):
+  def flatter(record):
+    return record | {'test_logloss': 0.1} if record['learning_rate'] == 0.001 else record
+  fake_study.edit_trials(study, flatter)
+  assert all(r.learning_rate == 0.003 for own in rungs_of(study).values() for r in own)
+
+
+def test_a_rate_that_lost_a_seed_does_not_compete(study):
+  def lose_one(record):
+    lost = record['learning_rate'] == 0.003 and record['seed'] == 1 and record['width'] == 64
+    return fake_study.fail(record, 'diverged') if lost else record
+  fake_study.edit_trials(study, lose_one)
+  rung = rungs_of(study)['ssr_s'][-1]
+  assert rung.learning_rate in (0.001, 0.01) and rung.seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize('status, edge', [('diverged', ''), ('failed', 'highest')])
+def test_divergence_brackets_a_rate_and_failure_does_not(study, status, edge):
+  fake_study.edit_trials(study, lambda r: fake_study.fail(r, status) if r['learning_rate'] == 0.01 else r)
+  assert {r.edge for own in rungs_of(study).values() for r in own} == {edge}
+
+
+def test_a_best_rate_at_an_end_is_flagged(study):
+  fake_study.edit_trials(study, lambda r: r | {'valid_logloss': 0.2} if r['learning_rate'] == 0.001 else r)
+  assert {r.edge for own in rungs_of(study).values() for r in own} == {'lowest'}
+
+
+def test_one_rate_is_no_grid(tmp_path):
+  directory = fake_study.write_study(tmp_path / 's', {'a': fake_study.power_law()}, learning_rates=(0.003,))
+  assert {r.edge for r in rungs_of(directory)['a']} == {'only'}
+
+
+def test_an_unfinished_study_is_read(study):
+  fake_study.edit_trials(study, lambda r: None if r['width'] == 64 and r['seed'] == 2 else r)
+  found = records.read_study(study)
+  assert len(found.trials) == 48 and len(found.expected) == 54
+  assert [r.full_grid for r in records.rungs_by_arm(found)['ssr_s']] == [True, True, False]
+
+
+def test_only_failed_trials_give_no_rungs(study):
+  fake_study.edit_trials(study, fake_study.fail)
+  assert rungs_of(study) == {'dense_mlp': (), 'ssr_s': ()}
+  assert {t.error for t in records.read_study(study).trials} == {'Resource exhausted'}
+
+
+def test_a_stranger_is_left_out_and_named(study):
+  record = fake_study.trial_record('dense_mlp', 4, 1, 0, 0.003, fake_study.power_law(), 0.0, 0)
+  fake_study.write_trial(study, record)
+  found = records.read_study(study)
+  assert found.strangers == (record['run_id'],) and len(found.trials) == 54
+
+
+def test_trials_of_another_recipe_are_not_seeds_of_the_same_rung(study):
+  def other(record):
+    config = record['config'] | ({'batch_size': 7} if record['seed'] == 2 else {})
+    return record | {'config': config}
+  fake_study.edit_trials(study, other)
+  assert [r.seeds for r in rungs_of(study)['ssr_s']] == [(0, 1), (2,)] * 3
+
+
+def test_paired_takes_common_seeds_in_order(study):
+  fake_study.edit_trials(study, lambda r: fake_study.fail(r) if r['width'] == 32 and r['seed'] == 1 else r)
+  own = rungs_of(study)['ssr_s']
+  seeds, y_RxS = records.paired(own, 'test_logloss')
+  assert seeds == (0, 2) and y_RxS.shape == (3, 2)
+  np.testing.assert_array_equal(y_RxS[0], own[0].metrics['test_logloss'][[0, 2]])
+  assert records.paired((), 'test_logloss')[1].shape == (0, 0)
+
+
+def test_missing_study_is_one_sentence(tmp_path):
+  with pytest.raises(ValueError, match=r'study.json: not found; is --study a study directory'):
+    records.read_study(tmp_path)
+
+
+@pytest.mark.parametrize('text, message', [
+    ('{"format_version": 1', 'study.json: line 1: not JSON'),
+    ('[]', 'study.json: not a JSON object'),
+    ('{"format_version": 1}', "study.json: not a study that launch.sweep wrote .no 'data'"),
+])
+def test_damaged_study_is_named(study, text, message):
+  (study / 'study.json').write_text(text)
+  with pytest.raises(ValueError, match=message):
+    records.read_study(study)
+
+
+def test_another_version_and_a_wrong_type_are_named(study):
+  raw = json.loads((study / 'study.json').read_text())
+  for change, message in (({'format_version': 2}, 'format_version is 2'), ({'seeds': None}, 'not a study')):
+    (study / 'study.json').write_text(json.dumps(raw | change))
+    with pytest.raises(ValueError, match=message):
+      records.read_study(study)
+
+
+def damage(change):
+  return lambda raw: json.dumps({k: v for k, v in (raw | change).items() if v is not ...})
+
+
+@pytest.mark.parametrize('damaged, message', [
+    (lambda raw: json.dumps(raw)[:50], 'not JSON'),
+    (lambda raw: '', 'not JSON'),
+    (lambda raw: '3', 'not a JSON object'),
+    (damage({'width': ...}), "no 'width'"),
+    (damage({'status': 'done'}), "status is 'done'"),
+    (damage({'run_id': 'x'}), "run_id is 'x'"),
+    (damage({'test_logloss': None}), 'test_logloss is None'),
+    (damage({'test_auc': float('nan')}), 'test_auc is nan'),
+    (damage({'valid_auc': 'high'}), "valid_auc is 'high'"),
+    (damage({'flops_per_example': 0}), 'flops_per_example is 0'),
+    (damage({'seed': 'first'}), 'invalid literal'),
+])
+def test_damaged_trial_names_the_file(study, damaged, message):
+  path = sorted((study / 'trials').iterdir())[3]
+  path.write_text(damaged(json.loads(path.read_text())))
+  with pytest.raises(ValueError, match=message) as e:
+    records.read_study(study)
+  assert path.name in str(e.value)
+
+
+def test_bytes_that_are_no_text_are_named(study):
+  path = sorted((study / 'trials').iterdir())[0]
+  path.write_bytes(b'\xff\xfe\x00')
+  with pytest.raises(ValueError, match='not UTF-8'):
+    records.read_study(study)
