@@ -70,16 +70,24 @@ def by_sort(ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> tuple[jax.Arra
   """
   slot_N = jnp.arange(ids_N.shape[0], dtype=jnp.int32)
   ids_N, order_N = lax.sort_key_val(ids_N, slot_N)
-  changes = ids_N[1:] != ids_N[:-1]
-  first_N = jnp.concatenate([jnp.ones(1, bool), changes])
-  last_N = jnp.concatenate([changes, jnp.ones(1, bool)])
-  _, summed_NxD = lax.associative_scan(_segmented_add, (first_N, grads_NxD[order_N].astype(jnp.float32)))
+  first_N, last_N = run_ends(ids_N)
   owns_N = last_N & (ids_N >= 0) & (ids_N < rows)
-  return jnp.where(owns_N, ids_N, rows + slot_N), summed_NxD
+  return jnp.where(owns_N, ids_N, rows + slot_N), sum_runs(first_N, grads_NxD[order_N])
+
+
+def run_ends(sorted_N: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Where runs of equal values start, and where they end."""
+  changes, end = sorted_N[1:] != sorted_N[:-1], jnp.ones(1, bool)
+  return jnp.concatenate([end, changes]), jnp.concatenate([changes, end])
+
+
+def sum_runs(first_N: jax.Array, grads_NxD: jax.Array) -> jax.Array:
+  """Running float32 sums that start anew where `first_N`: at the end of a run, its total."""
+  return lax.associative_scan(_segmented_add, (first_N, grads_NxD.astype(jnp.float32)))[1]
 
 
 def _segmented_add(a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-  """Associative: (starts a segment, running sum) of two neighbouring stretches."""
+  """Associative: (starts a run, running sum) of two neighbouring stretches."""
   (starts_a, sum_a), (starts_b, sum_b) = a, b
   return starts_a | starts_b, jnp.where(starts_b[:, None], sum_b, sum_a + sum_b)
 

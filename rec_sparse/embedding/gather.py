@@ -14,14 +14,11 @@ def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_N: jax.Array) -> tuple[ja
   """
   ids_N = jnp.clip(ids_N, 0, arrays_RxX[0].shape[0] - 1)
 
-  def gather() -> tuple[jax.Array, ...]:
+  def gather(ids_N: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(a.at[ids_N].get(mode='promise_in_bounds', wrap_negative_indices=False) for a in arrays_RxX)
 
-  def gather_alone() -> tuple[jax.Array, ...]:
-    return lax.cond(lax.optimization_barrier(jnp.bool_(True)), gather, lambda: jax.tree.map(_zeros, jax.eval_shape(gather)))
+  def gather_alone(ids_N: jax.Array) -> tuple[jax.Array, ...]:
+    always = lax.optimization_barrier(jnp.bool_(True))
+    return lax.cond(always, gather, lambda ids_N: gather(jnp.zeros_like(ids_N)), ids_N)
 
-  return lax.platform_dependent(cpu=gather_alone, default=gather)
-
-
-def _zeros(x: jax.ShapeDtypeStruct) -> jax.Array:
-  return jnp.zeros(x.shape, x.dtype)
+  return lax.platform_dependent(ids_N, cpu=gather_alone, default=gather)

@@ -1,0 +1,91 @@
+"""Where the rows of a table live: row r on shard r % S, as its local row r // S.
+
+Vocabularies are sorted by frequency, so contiguous blocks would put every hot row on shard 0; modulo placement deals
+them out. A *stored* array holds shard after shard; a *logical* array holds row after row, and this is what checkpoints
+keep: `to_logical` and `from_logical` exchange rows between devices without any device holding the table.
+
+Heights are padded to a multiple of 4096, whatever the number of devices, so the logical shape is the same on 1, 2, 4 up
+to 64 devices; the exchange needs a multiple of S^2. A one-device table is stored in logical order.
+"""
+
+import math
+
+import jax
+import numpy as np
+from jax import P, lax
+
+AXES = ('data', 'model')  # the table is sharded over both
+ROW_MULTIPLE = 4096
+
+
+def make_mesh(data: int, model: int = 1) -> jax.sharding.Mesh:
+  """Mesh over data * model devices with automatic axes (explicit ones refuse plain indexing)."""
+  devices = jax.devices()[:data * model]
+  return jax.make_mesh((data, model), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 2, devices=devices)
+
+
+def padded_rows(rows: int, shards: int = 1) -> int:
+  """The height of a table that holds `rows` rows."""
+  multiple = math.lcm(ROW_MULTIPLE, shards * shards)
+  padded = -(-rows // multiple) * multiple
+  if padded >= 2**31:
+    raise ValueError(f'{rows} table rows do not fit int32 ids')
+  return padded
+
+
+def sharding(mesh: jax.sharding.Mesh, *, replicated: bool = False) -> jax.NamedSharding:
+  """Of a table, its moments and its scratch cells: rows over all devices, or all of them on each."""
+  return jax.NamedSharding(mesh, P() if replicated else P(AXES))
+
+
+def place(logical_RxX: np.ndarray, mesh: jax.sharding.Mesh) -> jax.Array:
+  """Host array in logical order, of any height -> stored array on the devices; missing rows are 0.
+
+  Each process copies its own shards only.
+  """
+  shards = mesh.size
+  rows = padded_rows(logical_RxX.shape[0], shards)
+
+  def shard_of(index: tuple[slice, ...]) -> np.ndarray:
+    shard = (index[0].start or 0) * shards // rows
+    mine = logical_RxX[shard::shards]
+    return np.pad(mine, [(0, rows // shards - mine.shape[0])] + [(0, 0)] * (mine.ndim - 1))
+
+  return jax.make_array_from_callback((rows, *logical_RxX.shape[1:]), sharding(mesh), shard_of)
+
+
+def unplace(stored_RxX: jax.Array, mesh: jax.sharding.Mesh, rows: int) -> np.ndarray:
+  """Stored array, all of it on this process's devices -> host array of the first `rows` rows in logical order."""
+  stored = np.asarray(stored_RxX)
+  by_shard = stored.reshape(mesh.size, stored.shape[0] // mesh.size, *stored.shape[1:])
+  return np.ascontiguousarray(by_shard.swapaxes(0, 1).reshape(stored.shape)[:rows])
+
+
+def from_logical(logical_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
+  """Device array in logical order (padded height, contiguous rows per device) -> stored array."""
+
+  def exchange(mine: jax.Array) -> jax.Array:
+    return _all_to_all(mine.reshape(-1, mesh.size, *mine.shape[1:]), 1, 0).reshape(mine.shape)
+
+  return _over_shards(exchange, logical_RxX, mesh)
+
+
+def to_logical(stored_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
+  """Stored array -> device array in logical order, contiguous rows per device: the inverse of `from_logical`."""
+
+  def exchange(mine: jax.Array) -> jax.Array:
+    return _all_to_all(mine.reshape(mesh.size, -1, *mine.shape[1:]), 0, 1).reshape(mine.shape)
+
+  return _over_shards(exchange, stored_RxX, mesh)
+
+
+def _all_to_all(x: jax.Array, split_axis: int, concat_axis: int) -> jax.Array:
+  return lax.all_to_all(x, AXES, split_axis, concat_axis)
+
+
+def _over_shards(exchange, array_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
+  if mesh.size == 1:
+    return array_RxX
+  if array_RxX.shape[0] % mesh.size**2:
+    raise ValueError(f'{array_RxX.shape[0]} rows are no multiple of {mesh.size}^2; see padded_rows')
+  return jax.shard_map(exchange, mesh=mesh, in_specs=P(AXES), out_specs=P(AXES))(array_RxX)

@@ -1,0 +1,53 @@
+"""Which shard each id of a device asks, and in which of its slots: the plan of an all-to-all, made inside shard_map.
+
+Equal ids are asked once. The buckets have a static capacity; ids beyond it are dropped and counted, and a count other
+than 0 is an error that the caller must raise. (`lax.ragged_all_to_all` needs no capacity, but XLA for CPU has none.)
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rec_sparse.embedding import duplicates
+
+
+class Route(NamedTuple):
+  """Over the Q ids of one device, sorted by (shard, local row)."""
+
+  order_Q: jax.Array  # position of each sorted id in the given ids
+  slot_Q: jax.Array  # shard * capacity + place in its bucket; shards * capacity where dropped or padding
+  first_Q: jax.Array  # bool: the first of a run of equal ids
+  last_Q: jax.Array  # bool: the last of a run
+  local_rows_Q: jax.Array  # row on its shard
+  dropped: jax.Array  # int32 scalar: distinct ids of this device without a slot
+
+
+def bucket_capacity(ids: int, shards: int, slack: float) -> int:
+  """Slots per destination for `ids` ids of one device: `slack` times the even share, and six standard deviations."""
+  share = slack * ids / shards
+  return min(ids, math.ceil(share + 6 * share**0.5))
+
+
+def route(ids_Q: jax.Array, shards: int, local_rows: int, capacity: int) -> Route:
+  """Plans the exchange; ids outside of the table (padding) get no slot and are not counted as dropped."""
+  inside_Q = (ids_Q >= 0) & (ids_Q < shards * local_rows)
+  stored_Q = jnp.where(inside_Q, ids_Q % shards * local_rows + ids_Q // shards, shards * local_rows)
+  stored_Q, order_Q = lax.sort_key_val(stored_Q, jnp.arange(ids_Q.shape[0], dtype=jnp.int32))
+  first_Q, last_Q = duplicates.run_ends(stored_Q)
+  rank_Q = jnp.cumsum(first_Q) - 1  # of each distinct id, over all buckets
+  starts = jnp.searchsorted(stored_Q, jnp.arange(shards + 1, dtype=jnp.int32) * local_rows)
+  shard_Q = stored_Q // local_rows
+  place_Q = rank_Q - rank_Q.at[starts[shard_Q]].get(mode='clip')
+  fits_Q = place_Q < capacity
+  routed_Q = shard_Q < shards
+  return Route(
+      order_Q=order_Q,
+      slot_Q=jnp.where(routed_Q & fits_Q, shard_Q * capacity + place_Q, shards * capacity),
+      first_Q=first_Q,
+      last_Q=last_Q,
+      local_rows_Q=stored_Q % local_rows,
+      dropped=jnp.sum(first_Q & routed_Q & ~fits_Q, dtype=jnp.int32),
+  )

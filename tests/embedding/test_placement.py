@@ -1,0 +1,60 @@
+"""Logical order is what leaves the devices, whatever their number."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import table_hlo
+
+from rec_sparse.embedding import placement
+
+MESHES = [(8, 1), (4, 2), (2, 4), (2, 1), (1, 1)]
+
+
+def ragged(rows, *trailing):
+  return np.arange(rows * int(np.prod(trailing, dtype=int)), dtype=np.float32).reshape(rows, *trailing) + 1
+
+
+@pytest.mark.parametrize('shape', MESHES)
+@pytest.mark.parametrize('trailing', [(), (3,)])
+@pytest.mark.parametrize('rows', [1, 4099, 8192])
+def test_round_trips(shape, trailing, rows):
+  mesh, host = placement.make_mesh(*shape), ragged(rows, *trailing)
+  stored = placement.place(host, mesh)
+  np.testing.assert_array_equal(placement.unplace(stored, mesh, rows), host)
+  logical = placement.to_logical(stored, mesh)
+  np.testing.assert_array_equal(np.asarray(logical)[:rows], host)
+  assert not np.asarray(logical)[rows:].any()
+  np.testing.assert_array_equal(placement.from_logical(logical, mesh), stored)
+
+
+def test_row_r_lives_on_shard_r_mod_s():
+  mesh = placement.make_mesh(4, 2)
+  stored = placement.place(ragged(5000), mesh)
+  for shard in stored.addressable_shards:
+    position = shard.index[0].start // shard.data.shape[0]
+    np.testing.assert_array_equal(shard.data[:600], np.arange(600) * 8 + position + 1)
+
+
+def test_padding_does_not_depend_on_the_usual_device_counts():
+  assert {placement.padded_rows(5000, shards) for shards in (1, 2, 4, 8, 16, 32, 64)} == {8192}
+  assert placement.padded_rows(5000, 3) == 36864
+  with pytest.raises(ValueError, match='do not fit int32'):
+    placement.padded_rows(2**31 - 1)
+
+
+def test_a_table_moves_between_device_counts_without_the_host():
+  eight, four = placement.make_mesh(4, 2), placement.make_mesh(4, 1)
+  host = ragged(5000, 2)
+  logical = placement.to_logical(placement.place(host, eight), eight)
+  moved = placement.from_logical(jax.device_put(logical, placement.sharding(four)), four)
+  np.testing.assert_array_equal(placement.unplace(moved, four, 5000), host)
+
+
+@pytest.mark.parametrize('move', [placement.to_logical, placement.from_logical])
+def test_no_device_holds_the_table(move):
+  mesh, rows, dim = placement.make_mesh(4, 2), 2**16, 4
+  table = jax.ShapeDtypeStruct((rows, dim), jnp.float32, sharding=placement.sharding(mesh))
+  compiled = jax.jit(lambda x: move(x, mesh)).lower(table).compile()
+  assert max(size for _, size in table_hlo.collectives(compiled.as_text())) <= rows * dim // 8
+  assert compiled.memory_analysis().temp_size_in_bytes <= 3 * rows * dim * 4 // 8
