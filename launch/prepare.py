@@ -1,55 +1,59 @@
 """Makes a dataset directory from raw logs or from the synthetic teacher.
 
   python -m launch.prepare --source=libfm --train=train.libfm.gz --valid=valid.libfm.gz --out=data/frappe
+  python -m launch.prepare --source=synthetic --rows=1000000 --out=data/teacher_1m
 """
 
 import dataclasses
 import pathlib
 
-from absl import flags
-
 from data_pipelines import prepare
 from data_pipelines import raw
 from data_pipelines import spec as spec_lib
-from launch import main as launch_main
+from data_pipelines import summary
+from data_pipelines import synthetic
+from data_pipelines import teacher
+from launch import main as main_lib
+from launch import prepare_flags as given
 from rec_sparse import schema as schema_lib
 
-FLAGS = flags.FlagValues()
-flags.DEFINE_enum('source', None, ['libfm', 'csv', 'parquet'], 'Kind of the raw logs.', flag_values=FLAGS)
-flags.DEFINE_list('train', [], 'Training files: paths or globs.', flag_values=FLAGS)
-flags.DEFINE_list('valid', [], 'Validation files; cut from train when missing.', flag_values=FLAGS)
-flags.DEFINE_list('test', [], 'Test files; cut from train when missing.', flag_values=FLAGS)
-flags.DEFINE_string('spec', None, 'JSON file that gives each column its part.', flag_values=FLAGS)
-flags.DEFINE_string('group', None, 'Column whose values are the groups of GAUC.', flag_values=FLAGS)
-flags.DEFINE_enum('numeric', 'bucket', spec_lib.MODES, 'Numeric columns: ids or values.', flag_values=FLAGS)
-flags.DEFINE_integer('min_count', 1, 'Rarer values are out of vocabulary.', lower_bound=1, flag_values=FLAGS)
-flags.DEFINE_integer('split_seed', 0, 'Decides which rows a missing split gets.', flag_values=FLAGS)
-flags.DEFINE_string('out', None, 'Dataset directory to make.', flag_values=FLAGS)
 
-
-def main(argv: list[str]) -> int:
-  """Prepares, then prints the splits, the fields and, last, the path of the dataset directory."""
-  del argv
-  from data_pipelines import prepare  # here, so that --help and wrong flags answer before polars is loaded
-
-  files = {split: raw.expand(FLAGS[split].value, split) for split in schema_lib.SPLITS if FLAGS[split].value}
-  spec = spec_lib.read(FLAGS.spec, FLAGS.numeric)
-  if FLAGS.group:
-    spec = dataclasses.replace(spec, group=FLAGS.group)
-  job = prepare.Job(FLAGS.source, files, spec, FLAGS.numeric, FLAGS.min_count, FLAGS.split_seed)
-  schema, made = prepare.prepare(job, pathlib.Path(FLAGS.out))
-  print(schema)
+def main() -> int:
+  """Prepares, then prints the fields, the splits and, last, the path of the dataset directory."""
+  out = pathlib.Path(given.OUT.value)
+  schema, made = (_synthetic if given.SOURCE.value == 'synthetic' else _logs)(out)
+  print(summary.table(schema))
+  print(out if made else f'{out}: this data set is already there, nothing to do')
   return 0
 
 
+def _logs(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
+  _refuse(given.OF_SYNTHETIC)
+  if not given.FILES['train'].value:
+    raise ValueError('--train: missing')
+  files = {split: raw.expand(flag.value, split) for split, flag in given.FILES.items() if flag.value}
+  spec = spec_lib.read(given.SPEC.value, given.NUMERIC.value)
+  spec = dataclasses.replace(spec, group=given.GROUP.value or spec.group)
+  return prepare.prepare(prepare.Job(
+      source=given.SOURCE.value, files=files, spec=spec, numeric=given.NUMERIC.value,
+      min_count=given.MIN_COUNT.value, split_seed=given.SPLIT_SEED.value), out)
+
+
+def _synthetic(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
+  _refuse(given.OF_LOGS)
+  recipe = teacher.Recipe(**{field: flag.value for field, flag in given.RECIPE.items()})
+  return synthetic.prepare(synthetic.Job(recipe, given.ROWS.value, given.SPLIT_SEED.value), out)
+
+
+def _refuse(names: tuple[str, ...]) -> None:
+  for name in names:
+    if given.FLAGS[name].present:
+      raise ValueError(f'--{name}: does not apply to --source={given.SOURCE.value}')
+
+
 def run() -> None:
-  """Console entry point."""
-  for module, defined in FLAGS.flags_by_module_dict().items():
-    for flag in defined:
-      flags.FLAGS[flag.name] = flag
-      flags.FLAGS.register_flag_by_module(module, flag)
-  FLAGS.mark_as_parsed()
-  launch_main.run(main)
+  """Console entry."""
+  main_lib.run(main, given.FLAGS)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,97 @@
+"""A dataset directory from the synthetic teacher: any row count, in chunks, the same rows for the same seed."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+import tqdm
+
+from data_pipelines import blocks
+from data_pipelines import split as split_lib
+from data_pipelines import staging
+from data_pipelines import teacher as teacher_lib
+from data_pipelines import vocabulary
+from rec_sparse import schema as schema_lib
+
+ROWS = 1_000_000
+CHUNK_ROWS = 1 << 16
+_ROWS, _IRREDUCIBLE = 3, 4  # streams of random numbers; the teacher itself uses 0 to 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """What to generate."""
+
+  recipe: teacher_lib.Recipe
+  rows: int = ROWS  # over all splits
+  split_seed: int = 0
+
+
+def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
+  """Makes the dataset directory `out`; returns its schema and whether it was made now (False: it was there already).
+
+  The schema's teacher is the irreducible log loss and AUC; source['realised_logloss'] is the log loss of the true
+  probability on the labels that each split happened to get. Raises ValueError naming the option out of range.
+  """
+  if job.rows < 100:
+    raise ValueError(f'rows={job.rows}: expected at least 100')
+  options = dataclasses.asdict(job.recipe) | {'kind': 'synthetic', 'rows': job.rows, 'split_seed': job.split_seed}
+  mark = staging.fingerprint({}, options | {'format_version': schema_lib.FORMAT_VERSION})
+  if staging.is_made(out, mark):
+    return schema_lib.load_schema(out), False
+  teacher = teacher_lib.make(job.recipe)
+  logloss, auc = teacher_lib.irreducible(teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]))
+  with staging.directory(out) as directory:
+    splits, realised, counts_FxV = _write(job, teacher, directory)
+    fields = tuple(schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)
+                   for f in range(job.recipe.fields))
+    for field, counts_V in zip(fields, counts_FxV, strict=True):
+      vocabulary.save(_vocabulary(counts_V), directory, field.name)
+    schema = schema_lib.FeatureSchema(
+        fields=fields, tasks=('label',), group=None, splits=splits, fingerprint=mark,
+        source=options | {'realised_logloss': realised}, teacher=schema_lib.Teacher(logloss=logloss, auc=auc))
+    schema_lib.save_schema(schema, directory)
+  return schema, True
+
+
+def chunks(job: Job, teacher: teacher_lib.Teacher) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """Yields (ids_BxF from 0, label_B, probability_B); more rows only append to what fewer rows give."""
+  for index, first in enumerate(range(0, job.rows, CHUNK_ROWS)):
+    rng = np.random.default_rng([job.recipe.seed, _ROWS, index])
+    ids_BxF = teacher_lib.draw_ids(teacher, CHUNK_ROWS, rng)
+    logit_B = teacher_lib.logits(teacher, ids_BxF)
+    label_B = teacher_lib.draw_labels(teacher, logit_B, rng)
+    count = min(CHUNK_ROWS, job.rows - first)
+    yield ids_BxF[:count], label_B[:count], teacher_lib.probability(teacher, logit_B[:count])
+
+
+def _write(job: Job, teacher: teacher_lib.Teacher,
+           directory: pathlib.Path) -> tuple[dict[str, schema_lib.Split], dict[str, float], np.ndarray]:
+  """Writes the blocks -> (splits, realised log loss per split, counts_FxV of the training rows)."""
+  names = schema_lib.SPLITS
+  fields, vocab = job.recipe.fields, job.recipe.vocab
+  dtype = blocks.record_dtype(fields, 1, 0, False)
+  writers = {name: blocks.BlockWriter(directory, name, dtype) for name in names}
+  loss, counts_FxV, first = dict.fromkeys(names, 0.0), np.zeros((fields, vocab), np.int64), 0
+  offset_F = (np.arange(fields) * (vocab + 1) + 1).astype(np.int32)  # row 0 of a field is out of vocabulary
+  with tqdm.tqdm(desc='generating rows', total=job.rows, unit=' rows', unit_scale=True) as progress:
+    for ids_BxF, label_B, p_B in chunks(job, teacher):
+      split_B = split_lib.split_of_rows(first, len(label_B), len(names) - 1, job.split_seed)
+      counts_FxV += [np.bincount(ids_B, minlength=vocab) for ids_B in ids_BxF[split_B == 0].T]
+      for split, name in enumerate(names):
+        mine_B = split_B == split
+        writers[name].append((ids_BxF + offset_F)[mine_B], label_B[mine_B, None])
+        loss[name] -= np.log(np.where(label_B == 1, p_B, 1 - p_B))[mine_B].sum()
+      first += len(label_B)
+      progress.update(len(label_B))
+  splits = {name: writer.finish() for name, writer in writers.items()}
+  return splits, {name: float(loss[name] / splits[name].rows) for name in names}, counts_FxV
+
+
+def _vocabulary(counts_V: np.ndarray) -> pl.DataFrame:
+  values = [None, *map(str, range(len(counts_V)))]
+  return pl.DataFrame(
+      {'value': values, 'id': range(len(values)), 'count': [0, *counts_V.tolist()]},
+      schema={'value': pl.String, 'id': pl.Int32, 'count': pl.UInt64})
