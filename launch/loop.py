@@ -42,15 +42,17 @@ def run_training(config: config_lib.Config, schema: schema_lib.FeatureSchema, da
 
   Raises ValueError when `out` was made with another config, or when data or checkpoint are damaged.
   """
-  _claim(config, data, out)
+  _check_claim(config, out)
   run = train.program(config, schema)
   split = blocks.open_split(data, schema, 'train')
   evaluate = evaluation.evaluator(run, schema, data, 'valid')
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
+  fresh = train.unstack(train.init(config, schema, [config.seed], [config.learning_rate]), 0)
+  _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:
     manager = stack.enter_context(checkpoint.manager(out))
-    state, progress, position = _start(config, schema, manager)
+    state, progress, position = _start(fresh, manager)
     step, began = int(state.step), time.perf_counter() - progress.wall_seconds
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
@@ -84,28 +86,30 @@ def run_training(config: config_lib.Config, schema: schema_lib.FeatureSchema, da
   return _finish(config, schema, out, progress, step)
 
 
-def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> None:
-  """Makes the run directory, or checks that it is this config's."""
-  path, text = out / 'config.json', config_lib.to_json(config)
+def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
+  """Raises ValueError unless `out` is free or this config's run directory."""
+  path = out / 'config.json'
   if path.exists():
-    theirs, ours = json.loads(path.read_text()), json.loads(text)
+    theirs, ours = record.read_json(path), json.loads(config_lib.to_json(config))
     differ = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
     if differ:
       raise ValueError(f'{out}: made with another config ({", ".join(differ)} differ); choose another --out')
-    return
-  if out.exists() and any(out.iterdir()):
+  elif out.exists() and any(out.iterdir()):
     raise ValueError(f'{out}: is not empty and holds no config.json, so it is not a run directory')
+
+
+def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> None:
   out.mkdir(parents=True, exist_ok=True)
   record.write_json(out / 'data.json', {'data': str(data.resolve())})
-  path.write_text(text)
+  record.write_text(out / 'config.json', config_lib.to_json(config))
 
 
-def _start(config: config_lib.Config, schema: schema_lib.FeatureSchema,
+def _start(fresh: train.TrainState,
            manager: ocp.CheckpointManager) -> tuple[train.TrainState, Progress, dict | None]:
+  """The state, progress and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
-    return train.unstack(train.init(config, schema, [config.seed], [config.learning_rate]), 0), Progress(), None
-  state, position, metadata = checkpoint.restore(
-      manager, manager.latest_step(), checkpoint.abstract_state(config, schema))
+    return fresh, Progress(), None
+  state, position, metadata = checkpoint.restore(manager, manager.latest_step(), fresh)
   return state, Progress(**metadata['progress']), position
 
 

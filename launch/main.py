@@ -40,5 +40,6 @@ def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
     own.validate_all_flags()
     return main() or 0
   except (ValueError, OSError, flags.Error) as e:
+    logging.info('where it was raised (shown with --verbosity=0)', exc_info=True)
     print(f'error: {e}', file=sys.stderr)
     return 1

@@ -8,6 +8,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from rec_sparse import record
+
 Log = Callable[[int, str, dict[str, Any]], None]  # (step, split, values)
 
 
@@ -16,9 +18,7 @@ def open_log(run_directory: pathlib.Path, step: int) -> Iterator[Log]:
   """A function that appends one line; lines of later steps than `step`, and a line cut short, are dropped first."""
   path = run_directory / 'metrics.jsonl'
   kept = [line for line in _whole_lines(path) if json.loads(line)['step'] <= step]
-  temporary = path.with_suffix('.tmp')
-  temporary.write_text(''.join(kept))
-  temporary.replace(path)
+  record.write_text(path, ''.join(kept))
   with open(path, 'a') as lines, SummaryWriter(str(run_directory), purge_step=step + 1) as events:
 
     def log(step: int, split: str, values: dict[str, Any]) -> None:

@@ -28,11 +28,11 @@ ITEMS = {  # item -> the fields of TrainState in it
 @contextlib.contextmanager
 def manager(run_directory: pathlib.Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
   """Opens `checkpoints/` of a run directory."""
+  value = lambda measured: measured['value']
   keep = ocm.AnyPreservationPolicy([
-      ocm.LatestN(1),
-      ocm.BestN(get_metric_fn=lambda found: found['value'], n=1, keep_checkpoints_without_metrics=False)])
-  options = (ocp.CheckpointManagerOptions(read_only=True) if read_only else
-             ocp.CheckpointManagerOptions(preservation_policy=keep, save_decision_policy=ocm.EveryNSteps(1)))
+      ocm.LatestN(1), ocm.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False)])
+  options = (ocp.CheckpointManagerOptions(read_only=True) if read_only else ocp.CheckpointManagerOptions(
+      best_fn=value, preservation_policy=keep, cleanup_tmp_directories=True))  # without best_fn no value is written
   with ocp.CheckpointManager((run_directory / 'checkpoints').resolve(), options=options) as found:
     yield found
 
@@ -87,16 +87,17 @@ def read_metadata(found: ocp.CheckpointManager, step: int) -> dict:
 
 
 def choose(found: ocp.CheckpointManager, which: str) -> int:
-  """The step that 'best', 'last' or a number names; raises ValueError when there is none."""
+  """The step that 'best', 'last' or a number names; without a validation, the last one is the best.
+
+  Raises ValueError when there is none.
+  """
   steps = found.all_steps()
   if not steps:
     raise ValueError(f'{found.directory}: holds no checkpoint')
   if which == 'last':
     return max(steps)
   if which == 'best':
-    measured = {step: found.metrics(step) for step in steps}
-    ranked = [step for step, metrics in measured.items() if metrics]
-    return max(ranked, key=lambda step: measured[step]['value']) if ranked else max(steps)
+    return read_metadata(found, max(steps))['progress']['best_step'] or max(steps)
   if not which.isdecimal() or int(which) not in steps:
     raise ValueError(f'--checkpoint={which}: {found.directory} holds the steps {", ".join(map(str, sorted(steps)))}; '
                      'best and last are names too')

@@ -56,7 +56,12 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes strict JSON to a temporary name, then renames: a reader never sees half a file."""
+  """Writes strict JSON (NaN is an error), atomically."""
+  write_text(path, json.dumps(value, indent=1, allow_nan=False) + '\n')
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes to a temporary name, then renames: a reader never sees half a file."""
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
+  temporary.write_text(text)
   temporary.replace(path)

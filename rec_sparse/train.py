@@ -104,7 +104,8 @@ def train_step(run: Program, state: TrainState, batch: Batch) -> tuple[TrainStat
   ids_BxF = batch['ids_BxF']
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(state.params, state.table_RxD[ids_BxF])
-  updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
+  with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
+    updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
   params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
   table_RxD, slots = run.table_optimizer.update(
       state.table_RxD, state.slots, ids_BxF.reshape(-1), row_grads_BxFxD.reshape(-1, run.config.embedding_dim),

@@ -1,0 +1,34 @@
+"""A small encoded data set for the programs: ten Zipf fields and a label that pairs of them decide."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from data_pipelines import blocks
+from rec_sparse import schema as schema_lib
+
+FIELDS, VOCAB = 6, 50
+
+
+@pytest.fixture(scope='session')
+def toy(tmp_path_factory) -> pathlib.Path:
+  """A dataset directory with groups, 3,000 / 700 / 700 rows, in several blocks."""
+  directory = tmp_path_factory.mktemp('toy')
+  rng = np.random.default_rng(0)
+  weight = rng.normal(size=(FIELDS, VOCAB))
+  dtype = blocks.record_dtype(FIELDS, tasks=1, numeric=0, grouped=True)
+  splits = {}
+  for name, rows in (('train', 3000), ('valid', 700), ('test', 700)):
+    ids_BxF = (rng.zipf(1.5, (rows, FIELDS)) % VOCAB).astype(np.int32)
+    part = weight[np.arange(FIELDS), ids_BxF]
+    logit_B = 2 * part[:, 0] * part[:, 1] + part[:, 2] - 1
+    label_B = rng.random(rows) < 1 / (1 + np.exp(-logit_B))
+    writer = blocks.BlockWriter(directory, name, dtype, block_rows=1024)
+    writer.append(ids_BxF + VOCAB * np.arange(FIELDS, dtype=np.int32), label_B.astype(np.uint8)[:, None],
+                  group_B=ids_BxF[:, 0].copy())
+    splits[name] = writer.finish()
+  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', VOCAB) for i in range(FIELDS))
+  schema_lib.save_schema(schema_lib.FeatureSchema(
+      fields, ('label',), 'field_0', splits, 'toy', {}, schema_lib.Teacher(0.4, 0.8)), directory)
+  return directory

@@ -1,0 +1,211 @@
+"""launch.train and launch.evaluate: runs, resumes bit for bit, stops, and says what is wrong."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from launch import evaluate
+from launch import feeds
+from launch import main as main_lib
+from launch import train
+from rec_sparse import checkpoint
+
+SMALL = ['--width=8', '--views=2', '--embedding_dim=4', '--batch_size=100', '--set=checkpoint_every=7',
+         '--set=dropout=0.3', '--set=embedding_dropout=0.1']
+
+
+def run(toy, out, *arguments):
+  return main_lib.call(train.main, train.FLAGS, [f'--data={toy}', f'--out={out}', *SMALL, *arguments])
+
+
+def lines(out):
+  return [json.loads(line) for line in (out / 'metrics.jsonl').read_text().splitlines()]
+
+
+def last_state(out):
+  """Every leaf of the last checkpoint, as numpy."""
+  with checkpoint.manager(out, read_only=True) as manager:
+    import orbax.checkpoint as ocp
+    items = {item: ocp.args.StandardRestore() for item in checkpoint.ITEMS}
+    return jax.tree.map(np.asarray, dict(manager.restore(manager.latest_step(), args=ocp.args.Composite(**items))))
+
+
+@pytest.mark.parametrize('model, feed', [('dense_mlp', 'resident'), ('ssr_s', 'stream'), ('ssr_d', 'resident')])
+def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp_path, monkeypatch, model, feed):
+  """Cut twice, at steps that are no multiple of anything; parameters, optimizer and metrics agree bit for bit."""
+  arguments = (f'--model={model}', f'--feed={feed}', '--epochs=2', '--learning_rate=0.01')
+  assert run(toy, tmp_path / 'whole', *arguments) == 0
+  monkeypatch.setattr(feeds, 'DISPATCH', 4)
+  for allowed in (3, 5):
+    cut_after(monkeypatch, allowed)
+    with pytest.raises(KeyboardInterrupt):
+      run(toy, tmp_path / 'cut', *arguments)
+    monkeypatch.undo()
+  assert run(toy, tmp_path / 'cut', *arguments) == 0
+  whole, cut = last_state(tmp_path / 'whole'), last_state(tmp_path / 'cut')
+  assert jax.tree.structure(whole) == jax.tree.structure(cut)
+  jax.tree.map(np.testing.assert_array_equal, whole, cut)
+  validations = [[line for line in lines(tmp_path / name) if line['split'] == 'valid'] for name in ('whole', 'cut')]
+  assert validations[0] == validations[1] and len(validations[0]) == 2
+
+
+def cut_after(monkeypatch, dispatches):
+  """The process dies after so many dispatches."""
+  opened = feeds.open_feed
+
+  def open_feed(*arguments):
+    feed, done = opened(*arguments), []
+
+    def advance(state, steps):
+      done.append(steps)
+      if len(done) > dispatches:
+        raise KeyboardInterrupt
+      return feed.advance(state, steps)
+    return feed._replace(advance=advance)
+
+  monkeypatch.setattr(feeds, 'open_feed', open_feed)
+
+
+def test_both_feeds_train_the_same_network(toy, tmp_path):
+  for feed in ('resident', 'stream'):
+    assert run(toy, tmp_path / feed, f'--feed={feed}', '--model=ssr_s') == 0
+  summaries = [json.loads((tmp_path / feed / 'summary.json').read_text()) for feed in ('resident', 'stream')]
+  assert summaries[0]['valid_logloss'] == pytest.approx(summaries[1]['valid_logloss'], abs=1e-6)
+
+
+def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
+  assert run(toy, tmp_path / 'run', '--epochs=8', '--learning_rate=0.01', '--model=ssr_s', '--set=dropout=0') == 0
+  found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+  assert found['status'] == 'finished' and found['valid_auc'] > 0.6
+  assert found['test_logloss'] is None  # the test split is read by evaluate alone
+  capsys.readouterr()
+  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "run"}']) == 0
+  printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert {'auc', 'logloss', 'normalized_entropy', 'calibration', 'examples', 'gauc'} <= set(printed)
+  assert printed == json.loads((tmp_path / 'run' / 'eval-test.json').read_text())
+  assert printed['examples'] == 700 and abs(printed['auc'] - printed['auc_binned']) < 1e-4
+  found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+  assert found['test_auc'] == printed['auc']
+  assert list((tmp_path / 'run').glob('events.out.tfevents*'))
+
+
+def test_the_best_checkpoint_is_kept_beside_the_last_and_patience_stops(toy, tmp_path, capsys):
+  arguments = ('--epochs=30', '--learning_rate=0.03', '--patience=2', '--set=dropout=0', '--model=dense_mlp')
+  assert run(toy, tmp_path / 'run', *arguments) == 0
+  found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+  valid = [line for line in lines(tmp_path / 'run') if line['split'] == 'valid']
+  assert len(valid) < 30
+  best = min(valid, key=lambda line: line['logloss'])
+  assert found['best_step'] == best['step'] and found['valid_logloss'] == best['logloss']
+  assert [line['step'] for line in valid].index(best['step']) == len(valid) - 3
+  for which, step in (('best', best['step']), ('last', valid[-1]['step'])):
+    capsys.readouterr()
+    assert main_lib.call(evaluate.main, evaluate.FLAGS, [
+        f'--run={tmp_path / "run"}', '--split=valid', f'--checkpoint={which}']) == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed['step'] == step
+    assert printed['logloss'] == next(line['logloss'] for line in valid if line['step'] == step)
+
+
+def test_epochs_zero_initializes_counts_and_saves(toy, tmp_path):
+  assert run(toy, tmp_path / 'run', '--epochs=0', '--model=ssr_d') == 0
+  found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+  assert found['train_examples'] == 0 and found['dense_params'] > 0 and found['valid_auc'] is None
+  assert (tmp_path / 'run' / 'checkpoints' / '0').is_dir()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(toy, tmp_path, capsys):
+  assert run(toy, tmp_path / 'run', '--learning_rate=1e38', '--set=input_norm=none', '--epochs=2') == 0
+  assert json.loads((tmp_path / 'run' / 'summary.json').read_text())['status'] == 'diverged'
+  assert 'NaN or infinite' in capsys.readouterr().out
+
+
+def program(toy, out, *arguments):
+  environment = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).parents[2]), 'JAX_PLATFORMS': 'cpu'}
+  command = [sys.executable, '-m', 'launch.train', f'--data={toy}', f'--out={out}', *SMALL, *arguments]
+  return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_process_loses_at_most_the_steps_since_its_last_checkpoint(toy, tmp_path, sent):
+  arguments = ('--epochs=400', '--model=dense_mlp', '--set=eval_every=300')
+  process = program(toy, tmp_path / 'run', *arguments)
+  wait_for(lambda: any(path.name.isdigit() for path in (tmp_path / 'run').glob('checkpoints/*')), process)
+  process.send_signal(sent)
+  out, error = process.communicate(timeout=60)
+  if sent == signal.SIGTERM:
+    assert process.returncode == 0 and 'resumable' in out, error
+  with checkpoint.manager(tmp_path / 'run', read_only=True) as manager:
+    reached = manager.latest_step()
+  process = program(toy, tmp_path / 'run', *arguments)
+  wait_for(lambda: lines(tmp_path / 'run')[-1]['step'] > reached, process)
+  process.kill()
+  process.communicate()
+  steps = [line['step'] for line in lines(tmp_path / 'run') if line['split'] == 'train']
+  assert steps == sorted(set(steps)), 'a resumed run repeats no line'
+
+
+def wait_for(condition, process, seconds=90):
+  deadline = time.monotonic() + seconds
+  while not condition():
+    assert process.poll() is None, process.communicate()[1]
+    assert time.monotonic() < deadline, 'timed out'
+    time.sleep(0.05)
+
+
+def fails(arguments, capsys, program_=train):
+  status = main_lib.call(program_.main, program_.FLAGS, arguments)
+  captured = capsys.readouterr()
+  assert status != 0
+  return captured.err.strip().splitlines()[-1]
+
+
+def test_wrong_input_is_one_sentence_that_names_the_field(toy, tmp_path, capsys):
+  base = [f'--data={toy}', *SMALL]
+  out = tmp_path / 'run'
+  assert 'dropuot: dense_mlp has no such field; did you mean' in fails([*base, f'--out={out}', '--set=dropuot=1'], capsys)
+  assert 'width=0' in fails([*base, f'--out={out}', '--width=0'], capsys)
+  assert 'batch_size=5000: expected at least 1 and at most the 3000 rows' in fails(
+      [*base, f'--out={out}', '--batch_size=5000'], capsys)
+  assert 'schema.json: not found' in fails([f'--data={tmp_path}', f'--out={out}'], capsys)
+  assert 'width: a view cannot keep 99 of 24' in fails([*base, f'--out={out}', '--model=ssr_s', '--width=99'], capsys)
+  assert not out.exists(), 'nothing half-written is left'
+  with pytest.raises(Exception, match='model'):
+    main_lib.call(train.main, train.FLAGS, [*base, f'--out={out}', '--model=mlp'])
+
+
+def test_a_run_directory_of_another_config_is_refused_and_left_alone(toy, tmp_path, capsys):
+  out = tmp_path / 'run'
+  assert run(toy, out, '--epochs=0') == 0
+  before = (out / 'config.json').read_text()
+  message = fails([f'--data={toy}', f'--out={out}', *SMALL, '--epochs=0', '--seed=3', '--width=9'], capsys)
+  assert 'made with another config (seed, width differ)' in message
+  assert (out / 'config.json').read_text() == before
+
+
+def test_damaged_data_names_the_block(toy, tmp_path, capsys):
+  copy = shutil.copytree(toy, tmp_path / 'data')
+  (copy / 'valid' / '00000.npy').unlink()
+  assert 'valid/00000.npy: block is missing' in fails([f'--data={copy}', f'--out={tmp_path / "a"}', *SMALL], capsys)
+  block = copy / 'train' / '00001.npy'
+  block.write_bytes(block.read_bytes()[:-4] + b'\x01\x02\x03\x04')
+  assert 'train/00001.npy: block is damaged' in fails([f'--data={copy}', f'--out={tmp_path / "b"}', *SMALL], capsys)
+  assert not (tmp_path / 'a').exists() and not (tmp_path / 'b').exists()
+
+
+def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
+  out = tmp_path / 'run'
+  assert 'holds no config.json' in fails([f'--run={out}'], capsys, evaluate)
+  assert run(toy, out, '--epochs=1') == 0
+  assert 'holds the steps 30' in fails([f'--run={out}', '--checkpoint=31'], capsys, evaluate)
+  shutil.rmtree(out / 'checkpoints' / '30' / 'table')
+  assert '30: not a checkpoint of this configuration, or damaged' in fails([f'--run={out}'], capsys, evaluate)

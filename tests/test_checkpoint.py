@@ -1,0 +1,24 @@
+"""Which checkpoints stay, also across sittings."""
+
+import orbax.checkpoint as ocp
+
+from rec_sparse import checkpoint
+
+
+def save(directory, steps):
+  with checkpoint.manager(directory) as manager:
+    for step, value in steps:
+      manager.save(step, args=ocp.args.Composite(data=ocp.args.JsonSave({})), force=True,
+                   metrics=None if value is None else {'value': value})
+      manager.wait_until_finished()
+    return manager.all_steps()
+
+
+def test_the_best_and_the_last_checkpoint_are_kept(tmp_path):
+  assert save(tmp_path, [(1, 0.1), (2, 0.5), (3, None), (4, 0.3)]) == [2, 4]
+
+
+def test_a_resumed_run_still_knows_its_best_checkpoint(tmp_path):
+  save(tmp_path, [(1, 0.5), (2, 0.2)])
+  assert save(tmp_path, [(3, 0.3), (4, None)]) == [1, 4]
+  assert save(tmp_path, [(5, 0.9), (6, 0.8)]) == [5, 6]
