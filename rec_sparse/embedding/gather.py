@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rec_sparse.embedding import storage
+
 
 def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_N: jax.Array) -> tuple[jax.Array, ...]:
   """`array[ids]` of each array; an id outside of the table reads a row of the table, so ids must be valid or unused.
@@ -22,3 +24,9 @@ def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_N: jax.Array) -> tuple[ja
     return lax.cond(always, gather, lambda ids_N: gather(jnp.zeros_like(ids_N)), ids_N)
 
   return lax.platform_dependent(ids_N, cpu=gather_alone, default=gather)
+
+
+def lookup_rows(table_RxD: jax.Array, ids_BxF: jax.Array) -> jax.Array:
+  """rows_BxFxD of one device's table, decoded to float32 or bfloat16."""
+  rows_NxD, = gather_rows((table_RxD,), ids_BxF.reshape(-1))
+  return storage.decode(rows_NxD).reshape(*ids_BxF.shape, -1)

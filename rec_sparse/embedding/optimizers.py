@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rec_sparse.embedding import duplicates, storage
+from rec_sparse.embedding import duplicates
+from rec_sparse.embedding import storage
 from rec_sparse.embedding.gather import gather_rows
 from rec_sparse.embedding.rounding import stochastic_round
 

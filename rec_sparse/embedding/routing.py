@@ -1,4 +1,4 @@
-"""Which shard each id of a device asks, and in which of its slots: the plan of an all-to-all, made inside shard_map.
+"""Which shard owns each id, and the plan of an all-to-all to the owners. All of it runs inside shard_map.
 
 Equal ids are asked once. The buckets have a static capacity; ids beyond it are dropped and counted, and a count other
 than 0 is an error that the caller must raise. (`lax.ragged_all_to_all` needs no capacity, but XLA for CPU has none.)
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rec_sparse.embedding import duplicates
+from rec_sparse.embedding.placement import AXES
 
 
 class Route(NamedTuple):
@@ -51,3 +52,27 @@ def route(ids_Q: jax.Array, shards: int, local_rows: int, capacity: int) -> Rout
       local_rows_Q=stored_Q % local_rows,
       dropped=jnp.sum(first_Q & routed_Q & ~fits_Q, dtype=jnp.int32),
   )
+
+
+def my_rows(ids: jax.Array, local_rows: int) -> tuple[jax.Array, jax.Array]:
+  """(local row, whether it lives here)."""
+  shards = lax.axis_size(AXES)
+  return ids // shards, (ids >= 0) & (ids < shards * local_rows) & (ids % shards == lax.axis_index(AXES))
+
+
+def logical_row(local_rows_N: jax.Array) -> jax.Array:
+  """Row of the whole table that this device keeps as its local row."""
+  return local_rows_N * lax.axis_size(AXES) + lax.axis_index(AXES)
+
+
+def my_share(x_NxX: jax.Array, fill: int) -> jax.Array:
+  """This device's part of what all devices along `model` hold alike."""
+  parts = lax.axis_size('model')
+  size = -(-x_NxX.shape[0] // parts)
+  padding = [(0, size * parts - x_NxX.shape[0])] + [(0, 0)] * (x_NxX.ndim - 1)
+  return lax.dynamic_slice_in_dim(jnp.pad(x_NxX, padding, constant_values=fill), lax.axis_index('model') * size, size)
+
+
+def swap(x: jax.Array, shards: int) -> jax.Array:
+  """(shards * capacity, ...) by destination -> the same by source."""
+  return lax.all_to_all(x.reshape(shards, -1, *x.shape[1:]), AXES, 0, 0).reshape(x.shape)

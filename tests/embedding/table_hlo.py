@@ -8,7 +8,7 @@ _SHAPE = re.compile(r'\w+\[([\d,]+)\]')
 _NO_NEW_BUFFER = {  # a fusion's own operations are in the text too
     'parameter', 'get-tuple-element', 'tuple', 'while', 'conditional', 'call', 'bitcast', 'fusion', 'scatter',
 }
-_COLLECTIVES = ('all-gather', 'all-reduce', 'all-to-all', 'reduce-scatter', 'collective-permute', 'collective-broadcast')
+_COLLECTIVES = ('all-gather', 'all-reduce', 'all-to-all', 'reduce-scatter', 'collective-')
 
 
 def elements(result_type: str) -> int:

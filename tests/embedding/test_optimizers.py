@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from rec_sparse.embedding import optimizers, storage
+from rec_sparse.embedding import optimizers
+from rec_sparse.embedding import storage
 
 ROWS, DIM, N, STEPS = 11, 4, 16, 4
 METHODS = ('scratch', 'sort')

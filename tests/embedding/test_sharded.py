@@ -9,7 +9,11 @@ import pytest
 import table_hlo
 from jax import P
 
-from rec_sparse.embedding import optimizers, placement, sharded, storage
+from rec_sparse.embedding import optimizers
+from rec_sparse.embedding import placement
+from rec_sparse.embedding import routing
+from rec_sparse.embedding import sharded
+from rec_sparse.embedding import storage
 
 MESHES = [(8, 1), (4, 2), (2, 4), (1, 1)]
 METHODS = ('reduce_scatter', 'all_to_all', 'replicated')
@@ -73,7 +77,8 @@ def train(name, dtype, shape, method, steps=3):
   return logical(mesh, method, table), moments, int(slots.count)
 
 
-@pytest.mark.parametrize(('name', 'shape'), [('adam', shape) for shape in MESHES] + [('adagrad', (4, 2)), ('sgd', (2, 4))])
+@pytest.mark.parametrize(
+    ('name', 'shape'), [('adam', shape) for shape in MESHES] + [('adagrad', (4, 2)), ('sgd', (2, 4))])
 @pytest.mark.parametrize('method', METHODS)
 def test_updates_equal_one_device(name, method, shape):
   table, moments, count = train(name, 'float32', shape, method)
@@ -98,7 +103,8 @@ def step_program(shape, method, rows, dim, batch):
     return jax.ShapeDtypeStruct(shape, dtype, sharding=jax.NamedSharding(mesh, spec))
   spec = P() if method == 'replicated' else P(placement.AXES)
   table = struct((rows, dim), jnp.float32, spec)
-  slots = jax.tree.map(lambda x: struct(x.shape, x.dtype, spec if x.ndim else P()), jax.eval_shape(optimizer.init, table))
+  slots = jax.eval_shape(optimizer.init, table)
+  slots = jax.tree.map(lambda x: struct(x.shape, x.dtype, spec if x.ndim else P()), slots)
 
   def step(table, slots, ids_BxF, rate):
     rows_BxFxD, dropped = sharded.lookup(table, ids_BxF, mesh, method)
@@ -132,7 +138,7 @@ def test_overflow_is_counted_over_all_devices():
   mesh, shards, batch = placement.make_mesh(4, 2), 8, 512
   table = placement.place(np.ones((8 * batch * FIELDS, DIM), np.float32), mesh)
   ids_BxF = (np.arange(batch * FIELDS, dtype=np.int32) * shards).reshape(batch, FIELDS)  # all on shard 0
-  capacity = sharded.routing.bucket_capacity(batch * FIELDS // shards, shards, sharded.SLACK)
+  capacity = routing.bucket_capacity(batch * FIELDS // shards, shards, sharded.SLACK)
   want = batch * FIELDS - shards * capacity
   assert want > 0
   ids_BxF, grads_BxFxD = over_data(mesh, ids_BxF, np.ones((batch, FIELDS, DIM), np.float32))
