@@ -4,7 +4,8 @@ One block holds all K dimensions of a view for a tile of columns (examples), so 
 on the chip. The backward kernel computes the thresholds again from z: nothing but z is kept between the two.
 
 Off by default, nothing calls it: it is tested in Pallas' interpreter and lowered for TPU and CUDA without a device, but
-has not run on one. Measure it against `ics.ics` there before use.
+has not run on one. Measure it against `ics.ics` there before use. Its way to a GPU is Pallas' Triton backend, which jax
+0.11 deprecates in favour of kernels written for Mosaic GPU.
 """
 
 import functools

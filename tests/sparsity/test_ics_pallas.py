@@ -20,18 +20,25 @@ def example(views, dims, columns, iterations, dtype):
   )
 
 
+def both_ways(f):
+  """The value and the three derivatives, compiled."""
+  def run(ybar, *x):
+    y, pull = jax.vjp(f, *x)
+    return y, *pull(ybar)
+
+  return jax.jit(run)
+
+
 @pytest.mark.parametrize('dims, columns, dtype', [
     (8, 32, jnp.float32), (12, 40, jnp.float32), (5, 7, jnp.bfloat16)])  # whole blocks; blocks past the end, twice
 def test_equal_to_the_plain_form(dims, columns, dtype):
   *x, ybar = example(2, dims, columns, 3, dtype)
   kernel = functools.partial(ics_pallas.ics_pallas, tile=16, interpret=True)
-  plain, pull_plain = jax.vjp(functools.partial(ics.ics, axis=-2), *x)
-  found, pull = jax.vjp(kernel, *x)
+  plain, found = both_ways(functools.partial(ics.ics, axis=-2))(ybar, *x), both_ways(kernel)(ybar, *x)
   tolerance = 1e-6 if dtype == jnp.float32 else 1e-2
-  for a, b in zip([found, *pull(ybar)], [plain, *pull_plain(ybar)], strict=True):
+  for a, b, atol in zip(found, plain, [tolerance] + [10 * tolerance] * 3, strict=True):
     assert a.dtype == b.dtype
-    np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=1e-5, atol=10 * tolerance)
-  np.testing.assert_allclose(found.astype(jnp.float32), plain.astype(jnp.float32), atol=tolerance)
+    np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=1e-5, atol=atol)
 
 
 def test_under_vmap_over_trials():
@@ -41,9 +48,9 @@ def test_under_vmap_over_trials():
   np.testing.assert_allclose(found, jax.vmap(functools.partial(ics.ics, axis=-2))(*x_S), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings('ignore:The Pallas Triton backend:DeprecationWarning')  # jax 0.11
 @pytest.mark.parametrize('platform, tile, compiler_params', [('tpu', 128, None), ('cuda', 32, triton.CompilerParams())])
 def test_lowers_without_a_device(platform, tile, compiler_params):
   *x, ybar = example(4, 128, 512, 5, jnp.float32)
   kernel = functools.partial(ics_pallas.ics_pallas, tile=tile, compiler_params=compiler_params)
-  step = jax.jit(lambda ybar, *x: jax.vjp(kernel, *x)[1](ybar))
-  assert 'custom_call' in step.trace(ybar, *x).lower(lowering_platforms=(platform,)).as_text()
+  assert 'custom_call' in both_ways(kernel).trace(ybar, *x).lower(lowering_platforms=(platform,)).as_text()
