@@ -52,7 +52,7 @@ def test_binned_auc_is_exact_to_1e_6_on_a_million_examples(million):
 def test_200_bins_would_not_do(million):
   logit_N, label_N = million
   found, = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**15, bins=200))
-  assert abs(found['auc'] - metrics.exact_auc(logit_N, label_N)) > 1e-5
+  assert abs(found['auc'] - metrics.exact_auc(logit_N, label_N)) > 1e-4
 
 
 def test_sums_agree_with_the_exact_report(million):
