@@ -68,7 +68,7 @@ class Verdict:
   exponent: float | None  # of the law; None if not identified
   exponent_interval: Interval  # 95 %, bootstrap over seeds
   holdout: Holdout | None  # None with too few sizes
-  without_rung: dict[str, Call]  # the call if one of the slope's rungs were dropped
+  without_rung: dict[str, Call]  # the call from the slope's other rungs, if one of them were dropped
   rate_at_edge: tuple[str, ...]  # rungs whose learning rate is not bracketed: such a rung may be under-tuned
 
 
@@ -95,8 +95,7 @@ def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0) -> Verdict
       irreducible=float(law.asymptote) if level else None, irreducible_interval=level_interval if level else None,
       exponent=float(law.alpha) if bent else None, exponent_interval=alpha_interval if bent else None,
       holdout=hold_out(rungs),
-      without_rung={name: classify(local_slope([r for r in rungs if r.name != name]).interval, delta)
-                    for name in slope.rungs} if slope.interval else {},
+      without_rung=_leave_one_out(top_of_ladder(rungs), delta),
       rate_at_edge=tuple(r.name for r in rungs if r.edge))
 
 
@@ -113,18 +112,21 @@ def top_of_ladder(rungs: Sequence[Rung]) -> Sequence[Rung]:
 
 
 def local_slope(rungs: Sequence[Rung]) -> Slope:
-  """Least-squares slope of test log loss on ln FLOPs at the top of the ladder, with its Student interval over seeds.
+  """The slope over the top of the ladder; no value if there are not 3 sizes."""
+  top = top_of_ladder(rungs)
+  return slope_over(top) if top else Slope((), None, None, None, 0)
+
+
+def slope_over(rungs: Sequence[Rung]) -> Slope:
+  """Least-squares slope of test log loss on ln FLOPs over rungs of two sizes or more, with its Student interval.
 
   Seeds are paired across rungs (same data order); only seeds that every rung finished count, if there are any.
   """
-  top = top_of_ladder(rungs)
-  names = tuple(r.name for r in top)
-  if not top:
-    return Slope(names, None, None, None, 0)
-  weights = slope_weights(np.log([r.flops for r in top]))
-  seeds, y_RxS = paired(top, 'test_logloss')
+  names = tuple(r.name for r in rungs)
+  weights = slope_weights(np.log([r.flops for r in rungs]))
+  seeds, y_RxS = paired(rungs, 'test_logloss')
   if not seeds:
-    means = np.array([r.metrics['test_logloss'].mean() for r in top])
+    means = np.array([r.metrics['test_logloss'].mean() for r in rungs])
     return Slope(names, float(means @ weights), None, None, 0)
   contrast = paired_contrast(weights, y_RxS)
   interval = contrast_interval(contrast, len(seeds))
@@ -187,6 +189,13 @@ def _bootstrap(rng: np.random.Generator, rungs: Sequence[Rung], law: fit.Law,
   refits = fit.fit_law(law.name, points.x_R, fit.resample_means(rng, y_RxS, REPLICATES), points.weight_R)
   return tuple(tuple(map(float, np.quantile(values, (0.025, 0.975)))) if known.mean() >= 0.95 else None
                for values, known in ((refits.asymptote, fit.has_asymptote(refits)), (refits.alpha, refits.identified)))
+
+
+def _leave_one_out(top: Sequence[Rung], delta: float) -> dict[str, Call]:
+  """The call without each rung in turn; the ladder is not extended downwards, which would ask another question."""
+  rests = {left.name: [r for r in top if r is not left] for left in top}
+  return {name: classify(slope_over(rest).interval, delta) for name, rest in rests.items()
+          if len({r.flops for r in rest}) > 1}
 
 
 def _reason(slope: Slope, call: Call, delta: float) -> str:

@@ -23,7 +23,8 @@ def plateau(E: float = 0.4378, A: float = 0.04, alpha: float = 0.3, x_s: float =
 
 def write_study(directory: pathlib.Path, truths: Mapping[str, Truth], noise: float = 2e-4, seeds: int = 3,
                 widths: Sequence[int] = (16, 32, 64, 128, 256, 512), depths: Sequence[int] = (2,),
-                learning_rates: Sequence[float] = (0.001, 0.003, 0.01), teacher: dict | None = TEACHER) -> pathlib.Path:
+                learning_rates: Sequence[float] = (0.001, 0.003, 0.01), teacher: dict | None = TEACHER,
+                epochs: int = 1) -> pathlib.Path:
   """Writes a whole study; the middle learning rate is the best one. Returns its directory."""
   rng = np.random.default_rng(7)
   (directory / 'trials').mkdir(parents=True)
@@ -36,7 +37,7 @@ def write_study(directory: pathlib.Path, truths: Mapping[str, Truth], noise: flo
   study = {
       'format_version': 1, 'data': 'data/teacher', 'data_fingerprint': 'f' * 64, 'arms': list(truths),
       'widths': list(widths), 'depths': list(depths), 'views': [1], 'learning_rates': list(learning_rates),
-      'seeds': list(range(seeds)), 'epochs': 1, 'teacher': teacher, 'test_base_rate': 0.26,
+      'seeds': list(range(seeds)), 'epochs': epochs, 'teacher': teacher, 'test_base_rate': 0.26,
       'trials': [record['run_id'] for record in records]}
   (directory / 'study.json').write_text(json.dumps(study))
   return directory

@@ -169,10 +169,10 @@ def test_a_lucky_rung_does_not_own_the_fit():
 def test_thousand_refits_of_nine_rungs_take_less_than_three_seconds():
   rng = np.random.default_rng(5)
   y = law_values(TRUTHS['hinge plateau'])[:, None] + 2e-4 * rng.normal(size=(9, 5))
-  began = time.perf_counter()
+  began = time.process_time()
   for name in fit.LAWS:
     law = fit.fit_law(name, X, fit.resample_means(rng, y, 1000), ONES)
-  assert time.perf_counter() - began < 3
+  assert time.process_time() - began < 3
   assert law.E.shape == (1000,)
 
 

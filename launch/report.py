@@ -1,0 +1,86 @@
+"""Reads a study and writes what it says: report.html, saturation.svg, saturation.png, curves.csv, verdicts.json.
+
+  python -m launch.report --study=studies/teacher
+"""
+
+from collections.abc import Mapping
+import math
+import os
+import pathlib
+import string
+
+from absl import flags
+
+from launch import main as main_lib
+from rec_sparse.scaling import chart, compare, page, records, tables, verdict, wording
+
+FLAGS = flags.FlagValues()
+STUDY = flags.DEFINE_string('study', None, 'Study directory, made by launch.sweep; finished or not.', required=True,
+                            flag_values=FLAGS)
+DELTA = flags.DEFINE_float('delta', verdict.DELTA, 'Smallest gain that matters: nats of test log loss per e-fold of '
+                           'forward FLOPs.', flag_values=FLAGS)
+
+
+def main() -> None:
+  """Writes the report, prints the verdicts, and the path of report.html as the last line."""
+  if not 0 < DELTA.value < math.inf:
+    raise ValueError(f'--delta={DELTA.value}: expected a number above 0')
+  study = records.read_study(STUDY.value)
+  rungs = records.rungs_by_arm(study)
+  verdicts = {arm: verdict.judge(own, DELTA.value) for arm, own in rungs.items()}
+  replace_files(study.directory, make_report(study, rungs, verdicts, DELTA.value))
+  print(wording.progress(study))
+  print(verdict_table(verdicts))
+  print(study.directory / 'report.html')
+
+
+def make_report(study: records.Study, rungs: Mapping[str, tuple[records.Rung, ...]],
+                verdicts: Mapping[str, verdict.Verdict], delta: float) -> dict[str, bytes]:
+  """The files of the report by name; report.html is the last."""
+  figure = chart.draw_chart(rungs, verdicts, study.teacher)
+  svg = chart.figure_svg(figure)
+  template = string.Template(pathlib.Path(__file__).with_name('report.html').read_text(encoding='utf-8'))
+  fragments = page.fragments(study, rungs, verdicts, compare.compare_arms(rungs), svg, delta)
+  return {
+      'saturation.svg': svg.encode(), 'saturation.png': chart.figure_png(figure),
+      'curves.csv': tables.curves_csv(study, rungs).encode(), 'verdicts.json': tables.verdicts_json(verdicts).encode(),
+      'report.html': template.substitute(fragments).encode(),
+  }
+
+
+def replace_files(directory: pathlib.Path, files: Mapping[str, bytes]) -> None:
+  """Writes all files under temporary names, then renames: a full disk leaves the last report whole.
+
+  Raises ValueError, naming the directory, when it cannot be written.
+  """
+  temporary = {name: directory / f'.{name}.{os.getpid()}.tmp' for name in files}
+  try:
+    for name, content in files.items():
+      temporary[name].write_bytes(content)
+    for name, path in temporary.items():
+      os.replace(path, directory / name)
+  except OSError as e:
+    raise ValueError(f'{directory}: the report cannot be written ({e.strerror})') from None
+  finally:
+    for path in temporary.values():
+      path.unlink(missing_ok=True)
+
+
+def verdict_table(verdicts: Mapping[str, verdict.Verdict]) -> str:
+  """One line per arm for the terminal."""
+  rows = [('arm', 'verdict', 'slope (nats per e-fold)', '95 % interval', 'seeds needed')]
+  for arm, v in verdicts.items():
+    slope = '-' if v.slope.value is None else f'{v.slope.value:+.5f}'
+    interval = '-' if v.slope.interval is None else '[{:+.5f}, {:+.5f}]'.format(*v.slope.interval)
+    rows.append((arm, v.call, slope, interval, '-' if v.seeds_needed is None else str(v.seeds_needed)))
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def run() -> None:
+  """Console entry."""
+  main_lib.run(main, FLAGS)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,186 @@
+"""The saturation chart: test log loss and AUC against forward FLOPs and against non-zero dense parameters."""
+
+from collections.abc import Mapping, Sequence
+import io
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+import numpy as np
+
+from rec_sparse.scaling import fit
+from rec_sparse.scaling.records import Rung
+from rec_sparse.scaling.verdict import Verdict
+from rec_sparse.schema import Teacher
+
+INK, PAPER, FAINT = '#1b1f24', '#ffffff', '#8c959f'  # report.html swaps the first two for its own colours
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7a5195', '#8c6d31')  # Okabe-Ito first
+LEAST_SPAN = 5e-4  # nats or AUC that the y axis spans at least, so that noise is not blown up
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
+STYLE = {
+    'svg.hashsalt': 'rec_sparse', 'svg.fonttype': 'path', 'font.family': 'DejaVu Sans', 'font.size': 10.5,
+    'text.color': INK, 'axes.labelcolor': INK, 'axes.edgecolor': FAINT, 'xtick.color': FAINT, 'ytick.color': FAINT,
+    'xtick.labelcolor': INK, 'ytick.labelcolor': INK, 'axes.spines.top': False, 'axes.spines.right': False,
+    'figure.facecolor': PAPER, 'axes.facecolor': 'none', 'savefig.facecolor': PAPER, 'axes.axisbelow': True,
+}
+
+
+class Panel(NamedTuple):
+  """One of the four pictures."""
+
+  axis: str  # attribute of Rung on the x axis
+  metric: str  # metric on the y axis
+  x_label: str
+  y_label: str
+  bound: str  # attribute of Teacher that no model passes
+
+
+PANELS = tuple(
+    Panel(axis, metric, x_label, y_label, bound)
+    for metric, y_label, bound in (('test_logloss', 'test log loss, nats per example (lower is better)', 'logloss'),
+                                   ('test_auc', 'test AUC (higher is better)', 'auc'))
+    for axis, x_label in (('flops', 'forward FLOPs per example'), ('nonzero', 'non-zero dense parameters')))
+
+
+def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict], teacher: Teacher | None) -> Figure:
+  """Two by two panels; light points are seeds, marks their mean, bars one standard deviation, dashes the fitted law.
+
+  Marks of one depth and number of views are joined. The verdict of each arm stands in the legend. The figure has its
+  own Agg canvas; nothing of pyplot is touched.
+  """
+  with matplotlib.rc_context(STYLE):
+    figure = Figure(figsize=(12.5, 10.2), layout='constrained')
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.03)
+    FigureCanvasAgg(figure)
+    arms, keys = _legend_entries(rungs, verdicts)
+    figure.legend(handles=arms, loc='outside upper left', ncols=min(3, len(arms)), frameon=False, fontsize=12.5)
+    figure.legend(handles=keys, loc='outside lower left', ncols=3, frameon=False)
+    for panel, axes in zip(PANELS, figure.subplots(2, 2).flat):
+      _draw_panel(axes, panel, rungs, teacher)
+    figure.draw_without_rendering()  # lays it out once, for both formats
+    figure.set_layout_engine('none')
+  return figure
+
+
+def figure_svg(figure: Figure) -> str:
+  """The figure as SVG text, the same for the same figure: fixed ids, no date, text as outlines."""
+  out = io.StringIO()
+  with matplotlib.rc_context(STYLE):
+    figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': 'rec_sparse'})
+  return out.getvalue()
+
+
+def figure_png(figure: Figure) -> bytes:
+  """The figure as PNG bytes, about 1900 pixels wide."""
+  out = io.BytesIO()
+  with matplotlib.rc_context(STYLE):
+    figure.savefig(out, format='png', dpi=150, metadata={'Software': None})
+  return out.getvalue()
+
+
+def curve_law(rungs: Sequence[Rung], axis: str, metric: str) -> fit.Law | None:
+  """The law that AICc chooses for a metric against a size; of 1 - AUC for an AUC."""
+  values = [1 - r.metrics[metric] if metric.endswith('auc') else r.metrics[metric] for r in rungs]
+  points = fit.gather_points([getattr(r, axis) for r in rungs], values) if rungs else None
+  return fit.choose_law(fit.fit_laws(points), points) if points else None
+
+
+def show_limits(low: float, high: float, bound: float | None) -> tuple[float, float, bool]:
+  """Limits of the y axis around data in [low, high], and whether they hold the bound too.
+
+  A bound farther away than the data span would squeeze the data into a stripe: it is left outside and pointed at.
+  """
+  span = max(high - low, LEAST_SPAN)
+  near = bound is not None and low - span <= bound <= high + span
+  ends = (low, high, bound) if near else (low, high)
+  pad = max(0.08 * (max(ends) - min(ends)), (span - (max(ends) - min(ends))) / 2)
+  return min(ends) - pad, max(ends) + pad, near
+
+
+def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], teacher: Teacher | None) -> None:
+  axes.set_xlabel(panel.x_label)
+  axes.set_ylabel(panel.y_label)
+  axes.grid(color=FAINT, alpha=0.22, linewidth=0.8)
+  every = [r for own in rungs.values() for r in own]
+  if not every:
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, 'no finished trial', transform=axes.transAxes, ha='center', va='center', fontsize=14)
+    return
+  for i, own in enumerate(rungs.values()):
+    _draw_arm(axes, panel, own, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+  _scale_x(axes, [getattr(r, panel.axis) for r in every])
+  values = np.concatenate([_extent(r.metrics[panel.metric]) for r in every])
+  bound = getattr(teacher, panel.bound) if teacher else None
+  low, high, near = show_limits(values.min(), values.max(), bound)
+  axes.set_ylim(low, high)
+  axes.ticklabel_format(axis='y', useOffset=False)
+  if bound is not None:
+    _draw_bound(axes, panel, bound, near, bound > high)
+
+
+def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], colour: str, marker: str) -> None:
+  for rung in rungs:
+    values = rung.metrics[panel.metric]
+    axes.plot([getattr(rung, panel.axis)] * len(values), values, marker, color=colour, alpha=0.4, markersize=4.5,
+              markeredgewidth=0, zorder=3)
+  for family in sorted({(r.depth, r.views) for r in rungs}):
+    own = sorted((r for r in rungs if (r.depth, r.views) == family), key=lambda r: getattr(r, panel.axis))
+    values = [r.metrics[panel.metric] for r in own]
+    x, y = [getattr(r, panel.axis) for r in own], [v.mean() for v in values]
+    axes.plot(x, y, color=colour, linewidth=2.6, alpha=0.35, zorder=2)
+    axes.errorbar(x, y, [deviation(v) for v in values], color=colour, marker=marker, markersize=7, linestyle='none',
+                  markeredgecolor=PAPER, markeredgewidth=0.8, elinewidth=1.2, capsize=2.5, zorder=5)
+  law = curve_law(rungs, panel.axis, panel.metric)
+  if law is not None:
+    x = np.geomspace(min(getattr(r, panel.axis) for r in rungs), max(getattr(r, panel.axis) for r in rungs), 200)
+    y = 1 - law(x) if panel.metric.endswith('auc') else law(x)
+    axes.plot(x, y, color=colour, linestyle=(0, (4, 2)), linewidth=1.4, zorder=4)
+
+
+def deviation(values: np.ndarray) -> float:
+  """Standard deviation over seeds; 0 with one seed."""
+  return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _extent(values: np.ndarray) -> np.ndarray:
+  """What is drawn of one rung: its seeds and the ends of its bar."""
+  return np.append(values, values.mean() + deviation(values) * np.array([-1, 1]))
+
+
+def _scale_x(axes: Axes, sizes: Sequence[float]) -> None:
+  axes.set_xscale('log')
+  low, high = min(sizes), max(sizes)
+  pad = max((high / low) ** 0.05, 1.1) if high > low else 4.0
+  axes.set_xlim(low / pad, high * pad)
+  axes.xaxis.set_minor_formatter(NullFormatter())
+  if high / low < 30:
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(10, 10)))
+
+
+def _draw_bound(axes: Axes, panel: Panel, bound: float, near: bool, above: bool) -> None:
+  name = f'{"irreducible log loss" if panel.bound == "logloss" else "AUC of the teacher"} {bound:.4f}'
+  if near:  # the name stands on the side where no model can be
+    side = -1 if panel.bound == 'logloss' else 1
+    axes.axhline(bound, color=INK, linewidth=1.2, linestyle=(0, (1, 1.6)), zorder=1)
+    axes.annotate(name, (0.01, bound), xycoords=('axes fraction', 'data'), xytext=(0, 3 * side),
+                  textcoords='offset points', va='top' if side < 0 else 'bottom', fontsize=9.5, zorder=6)
+    return
+  arrow, where, y = ('\N{UPWARDS ARROW}', 'above', 0.98) if above else ('\N{DOWNWARDS ARROW}', 'below', 0.02)
+  axes.annotate(f'{arrow} {name}, {where} this picture', (0.01, y), xycoords='axes fraction',
+                va='top' if above else 'bottom', fontsize=9.5, zorder=6)
+
+
+def _legend_entries(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
+                    ) -> tuple[list[Line2D], list[Line2D]]:
+  arms = [Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=8.5,
+                 markeredgecolor=PAPER, linewidth=0, label=f'{arm}: {verdicts[arm].call}')
+          for i, arm in enumerate(rungs)]
+  keys = [Line2D([], [], color=FAINT, marker='o', markersize=4.5, alpha=0.5, linewidth=0, label='one seed'),
+          Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6, label='mean over seeds, bar: ±1 sd'),
+          Line2D([], [], color=FAINT, linestyle=(0, (4, 2)), linewidth=1.4, label='fitted law')]
+  return arms, keys

@@ -1,0 +1,203 @@
+"""The fragments of report.html; every text from a file is escaped, and nothing is fetched from anywhere."""
+
+from collections.abc import Callable, Mapping, Sequence
+import html
+import math
+import re
+
+import numpy as np
+
+from rec_sparse.scaling import wording
+from rec_sparse.scaling.chart import COLOURS, INK, PAPER
+from rec_sparse.scaling.compare import Comparison, Gap
+from rec_sparse.scaling.forest import draw_forest
+from rec_sparse.scaling.records import Rung, Study
+from rec_sparse.scaling.reproduce import commands, shared_config
+from rec_sparse.scaling.tables import CURVE_COLUMNS
+from rec_sparse.scaling.verdict import Interval, Verdict
+
+DASH = '\N{EN DASH}'
+
+
+def fragments(study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
+              comparisons: Sequence[Comparison], svg: str, delta: float) -> dict[str, str]:
+  """What launch/report.html holds a place for, by name."""
+  notes = wording.caveats(study, rungs, verdicts)
+  return {
+      'progress': html.escape(wording.progress(study)),
+      'facts': _facts(study),
+      'cards': ''.join(_card(i, arm, v) for i, (arm, v) in enumerate(verdicts.items())),
+      'reading': html.escape(wording.reading(rungs, verdicts, comparisons)),
+      'caveats': ''.join(f'<li>{html.escape(note)}</li>' for note in notes or ['None that this program knows of.']),
+      'chart': embed_svg(svg),
+      'forest': draw_forest(verdicts),
+      'delta': f'{delta:g}',
+      'verdicts': _verdict_table(verdicts),
+      'laws': _law_table(study, verdicts),
+      'comparisons': _comparison_table(comparisons),
+      'points': _gap_table(comparisons),
+      'rungs': _rung_table(rungs),
+      'unfinished': _unfinished_table(study),
+      'commands': html.escape(commands(study, delta)),
+      'config': _shared_config(study),
+      'columns': _table(['column', 'meaning'], [list(item) for item in CURVE_COLUMNS.items()], 2),
+  }
+
+
+def embed_svg(svg: str) -> str:
+  """A matplotlib SVG as part of a page: without prolog, metadata and namespaces, in the page's own ink and paper."""
+  svg = re.sub(r'<metadata>.*?</metadata>', '', svg[svg.index('<svg'):], flags=re.DOTALL)
+  svg = re.sub(r' xmlns(:\w+)?="[^"]*"', '', svg)
+  svg = re.sub(r'<svg width="[^"]*" height="[^"]*"', '<svg role="img" aria-label="Saturation chart"', svg, count=1)
+  return svg.replace(INK, 'var(--ink)').replace(PAPER, 'var(--paper)')
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+  """A table whose first `left` columns are words and the others numbers; cells are escaped."""
+  def cell(tag: str, i: int, text: str) -> str:
+    kind = ' class=n' if i >= left else ' class=long' if len(text) > 40 else ''
+    return f'<{tag}{kind}>{html.escape(text)}</{tag}>'
+
+  def line(tag: str, cells: Sequence[str]) -> str:
+    return '<tr>' + ''.join(cell(tag, i, text) for i, text in enumerate(cells)) + '</tr>'
+
+  return (f'<div class="scroll"><table><thead>{line("th", head)}</thead><tbody>' +
+          ''.join(line('td', row) for row in rows) + '</tbody></table></div>')
+
+
+def _facts(study: Study) -> str:
+  facts = {'data': study.data, 'fingerprint': study.data_fingerprint[:12], 'passes': str(study.epochs),
+           'seeds': str(len(study.seeds)), 'learning rates': ', '.join(f'{r:g}' for r in study.learning_rates)}
+  if study.teacher:
+    facts |= {'irreducible log loss': f'{study.teacher.logloss:.5f}', 'teacher AUC': f'{study.teacher.auc:.5f}'}
+  p = study.test_base_rate
+  if p and 0 < p < 1:
+    facts['log loss of the base rate alone'] = f'{-p * math.log(p) - (1 - p) * math.log1p(-p):.5f}'
+  devices = sorted({t.device for t in study.trials if t.device})
+  facts |= {'device': '; '.join(devices)} if devices else {}
+  return ''.join(f'<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>' for k, v in facts.items())
+
+
+def _card(i: int, arm: str, v: Verdict) -> str:
+  slope = 'no slope' if v.slope.value is None else f'{wording.signed(v.slope.value)} nats per e-fold'
+  interval = wording.interval_text(v.slope.interval) if v.slope.value is not None else v.reason
+  needed = f'<p>about {v.seeds_needed} seeds would settle it</p>' if v.call == 'undetermined' and v.seeds_needed else ''
+  return (f'<div class="card {v.call}" style="--arm:{COLOURS[i % len(COLOURS)]}"><h3>{html.escape(arm)}</h3>'
+          f'<p class="call">{v.call}</p><p>{html.escape(slope)}</p>'
+          f'<p class="soft">{html.escape(interval)}</p>{needed}</div>')
+
+
+def _verdict_table(verdicts: Mapping[str, Verdict]) -> str:
+  head = ['arm', 'verdict', 'because', 'slope', '95 % interval', 'seeds', 'seeds to settle', 'another delta', 'sizes']
+  return _table(head, [
+      [arm, v.call, v.reason, _or_dash(v.slope.value, wording.signed), _range(v.slope.interval, '+.5f'),
+       str(v.slope.seeds), _or_dash(v.seeds_needed, str) if v.call == 'undetermined' else 'settled',
+       _other_delta(v.slope.interval), ', '.join(v.slope.rungs) or DASH] for arm, v in verdicts.items()], 3)
+
+
+def _other_delta(interval: Interval) -> str:
+  """For which delta the interval would have meant something definite."""
+  if interval is None:
+    return DASH
+  low, high = interval
+  return f'scaling below {-high:.5f}' if high < 0 else f'saturated above {max(-low, 0):.5f}'
+
+
+def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
+  head = ['arm', 'law preferred by AICc', 'AICc ahead of the next', 'exponent', 'irreducible log loss',
+          'above the teacher', 'error of predicting the largest size']
+  rows = []
+  for arm, v in verdicts.items():
+    ranks = sorted(v.aicc.values())
+    ahead = f'{ranks[1] - ranks[0]:.1f}' if len(ranks) > 1 and math.isfinite(ranks[1]) else DASH
+    comparable = v.irreducible is not None and study.teacher
+    excess = wording.signed(v.irreducible - study.teacher.logloss) if comparable else DASH
+    error = DASH if v.holdout is None else (
+        f'{wording.signed(v.holdout.predicted - v.holdout.observed)} at {v.holdout.rung}')
+    rows.append([arm, v.law.name if v.law else 'too few sizes', ahead,
+                 _estimate(v.exponent, v.exponent_interval, '.3f'),
+                 _estimate(v.irreducible, v.irreducible_interval, '.5f'), excess, error])
+  return _table(head, rows, 2)
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> str:
+  head = ['held equal', 'difference of', 'reading', 'shared sizes', 'mean over them', 'at the largest of them']
+  rows = []
+  for c in sorted(comparisons, key=lambda c: c.axis):
+    names = [wording.AXIS_NAMES[c.axis].removeprefix('equal '), f'{c.second} \N{MINUS SIGN} {c.first}']
+    if c.overall is None:
+      rows.append([*names, 'no size, or no seed, in common', DASH, DASH, DASH])
+      continue
+    rows.append([*names, _better(c, c.overall), f'{_count(c.overall.low)} to {_count(c.overall.high)}',
+                 *(f'{wording.signed(g.value)} ({_range(g.interval, "+.5f")})' for g in (c.overall, c.points[-1]))])
+  return _table(head, rows, 3) if rows else '<p>There are not two arms with finished trials to compare.</p>'
+
+
+def _better(c: Comparison, gap: Gap) -> str:
+  if gap.interval is None:
+    return 'one seed: no interval'
+  if gap.interval[0] <= 0 <= gap.interval[1]:
+    return 'no difference resolved'
+  return f'{c.second if gap.value < 0 else c.first} is better'
+
+
+def _gap_table(comparisons: Sequence[Comparison]) -> str:
+  rows = [[wording.AXIS_NAMES[c.axis].removeprefix('equal '), f'{c.second} \N{MINUS SIGN} {c.first}', _count(gap.low),
+           wording.signed(gap.value), _range(gap.interval, '+.5f')] for c in comparisons for gap in c.points]
+  return _table(['held equal', 'difference of', 'size', 'test log loss', '95 % interval'], rows, 2)
+
+
+def _rung_table(rungs: Mapping[str, Sequence[Rung]]) -> str:
+  head = ['arm', 'width', 'depth', 'views', 'FLOPs / example', 'non-zero dense', 'all dense', 'embedding',
+          'learning rate', 'seeds', 'valid log loss', 'valid AUC', 'test log loss', 'test AUC']
+  rows = [[r.arm, str(r.width), str(r.depth), str(r.views), _count(r.flops), _count(r.nonzero), _count(r.dense_params),
+           _count(r.embedding_params), f'{r.learning_rate:g}' + (f' ({r.edge})' if r.edge else ''), str(len(r.seeds)),
+           *(_moments(r.metrics[m]) for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc'))]
+          for own in rungs.values() for r in own]
+  return _table(head, rows, 1) if rows else '<p>No trial has finished.</p>'
+
+
+def _unfinished_table(study: Study) -> str:
+  bad = [t for t in study.trials if t.status != 'finished']
+  rows = [[t.arm, f'w{t.width} d{t.depth} v{t.views}', t.status, t.error or 'no reason recorded',
+           f'{t.learning_rate:g}', str(t.seed), t.run_id[:12]] for t in bad]
+  table = _table(['arm', 'size', 'status', 'error', 'learning rate', 'seed', 'run id'], rows, 4)
+  return f'<h2>Trials that did not finish</h2>{table}' if rows else ''
+
+
+def _shared_config(study: Study) -> str:
+  """Fields of the config that every trial shares, and the versions it ran with."""
+  versions = {k: ', '.join(sorted({str(t.versions[k]) for t in study.trials if k in t.versions}))
+              for k in sorted({k for t in study.trials for k in t.versions})}
+  rows = [[k, str(v)] for k, v in shared_config(study).items()] + [[f'version of {k}', v] for k, v in versions.items()]
+  return _table(['setting', 'value'], rows, 2) if rows else '<p>No trial has a record yet.</p>'
+
+
+def _moments(values: np.ndarray) -> str:
+  if len(values) < 2:
+    return f'{values.mean():.5f}'
+  return f'{values.mean():.5f} ± {values.std(ddof=1):.5f}'
+
+
+def _count(value: float) -> str:
+  """A count, to three figures beyond a million."""
+  for unit, name in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M')):
+    if value >= unit:
+      return f'{value / unit:.3g} {name}'
+  return f'{value:,.0f}'.replace(',', '\N{NARROW NO-BREAK SPACE}')
+
+
+def _range(interval: Interval, form: str) -> str:
+  if interval is None:
+    return DASH
+  return ' to '.join(f'{end:{form}}'.replace('-', '\N{MINUS SIGN}') for end in interval)
+
+
+def _estimate(value: float | None, interval: Interval, form: str) -> str:
+  if value is None:
+    return 'not identified'
+  return f'{value:{form}}' + (f' ({_range(interval, form)})' if interval else '')
+
+
+def _or_dash(value: float | None, text: Callable[[float], str]) -> str:
+  return DASH if value is None else text(value)

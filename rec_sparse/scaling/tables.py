@@ -1,0 +1,72 @@
+"""What other programs read of a report: verdicts.json and curves.csv."""
+
+from collections.abc import Mapping, Sequence
+import csv
+import io
+import json
+import math
+
+from rec_sparse.scaling.records import METRICS, Rung, Study
+from rec_sparse.scaling.verdict import Verdict
+
+CURVE_COLUMNS = {  # name -> meaning; METRICS follow as <metric>_mean, <metric>_sd and <metric>_seed_<seed>
+    'arm': 'architecture under comparison',
+    'width': 'scale knob', 'depth': 'scale knob', 'views': 'scale knob of multi-view arms, 1 in others',
+    'flops_per_example': 'forward floating-point operations per example, kept connections only',
+    'dense_params': 'parameters outside the table, zeros included',
+    'dense_params_nonzero': 'non-zero parameters outside the table',
+    'embedding_params': 'parameters of the table',
+    'learning_rate': 'chosen by mean validation log loss over seeds',
+    'learning_rate_edge': 'lowest, highest or only: the chosen rate is not bracketed by others; empty if it is',
+    'seeds': 'seeds that finished at this learning rate',
+}
+
+
+def verdicts_json(verdicts: Mapping[str, Verdict]) -> str:
+  """The text of verdicts.json: strict JSON, null for what is not known."""
+  return json.dumps({arm: _entry(v) for arm, v in verdicts.items()}, indent=1, allow_nan=False) + '\n'
+
+
+def curves_csv(study: Study, rungs: Mapping[str, Sequence[Rung]]) -> str:
+  """The text of curves.csv: one row per rung, a column per seed; see CURVE_COLUMNS. Empty cell: not known."""
+  seeds = [f'{metric}_seed_{seed}' for metric in METRICS for seed in study.seeds]
+  moments = [f'{metric}_{moment}' for metric in METRICS for moment in ('mean', 'sd')]
+  out = io.StringIO()
+  writer = csv.DictWriter(out, [*CURVE_COLUMNS, *moments, *seeds], restval='', lineterminator='\n')
+  writer.writeheader()
+  writer.writerows(_row(rung) for own in rungs.values() for rung in own)
+  return out.getvalue()
+
+
+def _entry(v: Verdict) -> dict:
+  low, high = v.slope.interval or (None, None)
+  return {
+      'verdict': v.call, 'slope': v.slope.value, 'slope_interval': [low, high], 'irreducible': v.irreducible,
+      'exponent': v.exponent, 'seeds_needed': v.seeds_needed,
+      'reason': v.reason, 'delta': v.delta, 'seeds': v.slope.seeds, 'slope_rungs': v.slope.rungs,
+      'saturated_if_delta_above': -low if low is not None and high >= 0 else None,
+      'scaling_if_delta_below': -high if high is not None and high < 0 else None,
+      'verdict_without_rung': v.without_rung, 'learning_rate_at_edge': v.rate_at_edge,
+      'law': v.law.name if v.law else None, 'aicc': {k: a if math.isfinite(a) else None for k, a in v.aicc.items()},
+      'irreducible_interval': v.irreducible_interval or [None, None],
+      'exponent_interval': v.exponent_interval or [None, None],
+      'holdout': vars(v.holdout) | {'error': v.holdout.predicted - v.holdout.observed} if v.holdout else None,
+  }
+
+
+def _row(rung: Rung) -> dict[str, object]:
+  row = {
+      'arm': rung.arm, 'width': rung.width, 'depth': rung.depth, 'views': rung.views, 'seeds': len(rung.seeds),
+      'flops_per_example': _plain(rung.flops), 'dense_params': _plain(rung.dense_params),
+      'dense_params_nonzero': _plain(rung.nonzero), 'embedding_params': _plain(rung.embedding_params),
+      'learning_rate': rung.learning_rate, 'learning_rate_edge': rung.edge,
+  }
+  for metric, values in rung.metrics.items():
+    row[f'{metric}_mean'] = float(values.mean())
+    row[f'{metric}_sd'] = float(values.std(ddof=1)) if len(values) > 1 else ''
+    row |= {f'{metric}_seed_{seed}': float(value) for seed, value in zip(rung.seeds, values)}
+  return row
+
+
+def _plain(count: float) -> float | int:
+  return int(count) if count == int(count) else count

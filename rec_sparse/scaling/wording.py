@@ -1,0 +1,144 @@
+"""The report in plain sentences: a reading of the verdicts, and every caveat that the study earns."""
+
+from collections.abc import Mapping, Sequence
+import math
+
+from rec_sparse.scaling.compare import Comparison
+from rec_sparse.scaling.records import Rung, Study
+from rec_sparse.scaling.reproduce import KNOBS
+from rec_sparse.scaling.verdict import DELTA, Interval, Verdict
+
+FEW_SEEDS = 5
+FEW_RUNGS, SHORT_LADDER = 6, 1.5  # rungs, and decades of FLOPs, that the method asks for
+AXIS_NAMES = {'flops': 'equal forward FLOPs per example', 'nonzero': 'equal non-zero dense parameters'}
+
+
+def reading(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
+            comparisons: Sequence[Comparison]) -> str:
+  """One paragraph: what each arm does at the top of its ladder, and who leads the reference arm at equal cost."""
+  reference = next((arm for arm in rungs if rungs[arm]), None)
+  against = {}
+  for comparison in comparisons:
+    if comparison.first == reference and comparison.overall:
+      against.setdefault(comparison.second, []).append(comparison)
+  return ' '.join([*(_arm_sentence(arm, v) for arm, v in verdicts.items()), *map(_pair_sentence, against.values())])
+
+
+def progress(study: Study) -> str:
+  """How much of the grid has come back."""
+  counts = {status: sum(t.status == status for t in study.trials) for status in ('finished', 'diverged', 'failed')}
+  text = f'{len(study.trials)} of {len(study.expected)} trials recorded: {counts["finished"]} finished'
+  return text + ''.join(f', {counts[s]} {s}' for s in ('diverged', 'failed') if counts[s])
+
+
+def caveats(study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> list[str]:
+  """What a reader must know before believing the verdicts, gravest first; equal words on several arms are one."""
+  by_text = {}
+  for arm, own in rungs.items():
+    for text in _arm_caveats(study, own, verdicts[arm]):
+      by_text.setdefault(text, []).append(arm)
+  by_arm = [f'{", ".join(arms)}: {text}' for text, arms in by_text.items()]
+  chosen = [f'delta is {v.delta:g}, not the registered {DELTA:g}: was it chosen before the results were seen?'
+            for v in list(verdicts.values())[:1] if v.delta != DELTA]
+  return _missing(study) + by_arm + _design(study) + chosen
+
+
+def interval_text(interval: Interval) -> str:
+  """An interval in brackets, or why there is none."""
+  return 'no interval: too few seeds' if interval is None else f'[{signed(interval[0])}, {signed(interval[1])}]'
+
+
+def signed(value: float) -> str:
+  """A difference of log losses with its sign, to a tenth of the usual delta."""
+  return f'{value:+.5f}'.replace('-', '\N{MINUS SIGN}')
+
+
+def _arm_sentence(arm: str, v: Verdict) -> str:
+  slope = v.slope
+  if slope.value is None:
+    return f'{arm} is undetermined: {v.reason}.'
+  if v.call == 'scaling':
+    return f'{arm} keeps scaling: each e-fold of forward FLOPs still buys {-slope.value:.5f} nats of test log loss.'
+  if v.call == 'saturated' and slope.interval[0] > 0:
+    return f'{arm} is saturated, and gets worse with size: each e-fold of forward FLOPs costs {slope.value:.5f} nats.'
+  if v.call == 'saturated':
+    return f'{arm} is saturated: a gain of {v.delta:g} nats per e-fold of forward FLOPs is excluded.'
+  if v.seeds_needed:
+    return f'{arm} is undetermined: {v.reason}; about {v.seeds_needed} seeds instead of {slope.seeds} would settle it.'
+  return f'{arm} is undetermined: {v.reason}.'
+
+
+def _pair_sentence(comparisons: Sequence[Comparison]) -> str:
+  first, second = comparisons[0].first, comparisons[0].second
+  parts = [f'{_gap_words(c)} at {AXIS_NAMES[c.axis]}' for c in comparisons]
+  return f'Against {first}, on average over the sizes that both reach, {second} is {", and ".join(parts)}.'
+
+
+def _gap_words(c: Comparison) -> str:
+  gap = c.overall
+  if gap.interval is None:
+    return f'{signed(gap.value)} nats away (one seed, so no interval)'
+  if gap.interval[0] <= 0 <= gap.interval[1]:
+    return 'not told apart'
+  return f'{"better" if gap.value < 0 else "worse"} by {abs(gap.value):.5f} nats'
+
+
+def _missing(study: Study) -> list[str]:
+  found = []
+  if len(study.trials) < len(study.expected):
+    found.append(f'The study is unfinished: {len(study.trials)} of {len(study.expected)} trials have a record. '
+                 'Every verdict is provisional; the same launch.sweep command does what is missing.')
+  bad = sum(t.status != 'finished' for t in study.trials)
+  if bad:
+    found.append(f'{bad} of {len(study.trials)} recorded trials did not finish; they are listed below with their '
+                 'errors.')
+  if study.strangers:
+    found.append(f'{len(study.strangers)} records in trials/ belong to no trial of this grid and are left out.')
+  return found
+
+
+def _design(study: Study) -> list[str]:
+  found = []
+  differing = sorted({key for t in study.trials for key, value in t.config.items()
+                      if key not in KNOBS and value != study.trials[0].config.get(key)})
+  if differing:
+    found.append(f'The trials differ in more than the grid: {", ".join(differing)}. The comparison is not like for '
+                 'like.')
+  if study.epochs > 1:
+    found.append(f'{study.epochs} passes over the data: click models overfit from the second pass on, the larger the '
+                 'more, so a plateau may be overfitting rather than want of capacity.')
+  if len(study.seeds) < FEW_SEEDS:
+    found.append(f'Few seeds ({len(study.seeds)}): the intervals are Student intervals, and wide for that reason; '
+                 f'{FEW_SEEDS} or more are advised.')
+  if not study.teacher:
+    found.append('The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be checked.')
+  return found
+
+
+def _arm_caveats(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
+  if not rungs:
+    return ['no trial finished: nothing can be said.']
+  found = []
+  if all(r.edge == 'only' for r in rungs):
+    found.append('a single learning rate was tried; one fixed rate across sizes manufactures a plateau.')
+  elif v.rate_at_edge:
+    ends = ', '.join(f'{r.name} ({r.edge}, {r.learning_rate:g})' for r in rungs if r.edge)
+    found.append(f'the best learning rate is not bracketed at {ends}. Such a rung may be under-tuned, and that can '
+                 'manufacture a plateau: widen the grid.')
+  uneven = [r.name for r in rungs if not r.full_grid]
+  if uneven and len(study.trials) == len(study.expected):
+    found.append(f'not every learning rate and seed of the study was asked for at {", ".join(uneven)}: the sizes are '
+                 'tuned with unequal effort.')
+  short = [r.name for r in rungs if len(r.seeds) < len(study.seeds)]
+  if short:
+    found.append(f'seeds are missing at {", ".join(short)}; a mean over the seeds that finished may flatter the rung.')
+  if len(rungs) < FEW_RUNGS or math.log10(rungs[-1].flops / rungs[0].flops) < SHORT_LADDER:
+    found.append(f'a short ladder (the method asks for {FEW_RUNGS} sizes over {SHORT_LADDER} decades of FLOPs); even a '
+                 'dense model improves for a decade before it flattens.')
+  others = [f'{call} without {name}' for name, call in v.without_rung.items() if call not in (v.call, 'undetermined')]
+  if others and v.call != 'undetermined':
+    found.append(f'the verdict hangs on single rungs: it would be {", ".join(others)}.')
+  if study.teacher and v.irreducible_interval and v.irreducible_interval[1] < study.teacher.logloss:
+    found.append('the fitted irreducible log loss lies below that of the teacher, where no model can be: the law '
+                 'extrapolates badly, or the test split is a lucky sample.')
+  return found
