@@ -62,13 +62,14 @@ def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: sch
 
   Raises ValueError when there is no such checkpoint, or when `data` is encoded otherwise than the run's data.
   """
+  run = train.program(config, schema)
   with checkpoint.manager(directory, read_only=True) as manager:
     step = checkpoint.choose(manager, which)
     theirs = checkpoint.read_metadata(manager, step)['vocab_sizes']
     if theirs != vocab_sizes(schema):
       raise ValueError(f'--data={data}: its fields or vocabularies differ from those of the data the run was trained on')
-    state = checkpoint.restore_model(manager, step, checkpoint.abstract_state(config, schema))
-  found = evaluator(train.program(config, schema), schema, data, split_name)(state)
+    state = checkpoint.restore_model(manager, step, run, train.abstract_state(run, schema))
+  found = evaluator(run, schema, data, split_name)(state)
   if found is None:
     raise ValueError(f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}')
   return found | {'split': split_name, 'step': step, 'run_id': config_lib.run_id(config)}

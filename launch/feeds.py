@@ -26,7 +26,7 @@ EVAL_BATCH = 4096  # examples of one evaluation step
 class TrainFeed(NamedTuple):
   """A feed joined with the training step."""
 
-  advance: Callable[[train.TrainState, int], tuple[train.TrainState, jax.Array]]  # (state, steps) -> (state, loss sum)
+  advance: Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (state, steps)
   position: Callable[[], dict]  # the place in the data, JSON
   seek: Callable[[dict | None], None]  # goes to a saved position; None: stays
   close: Callable[[], None]
@@ -38,15 +38,20 @@ Evaluate = Callable[[train.TrainState], tuple[metrics.Sums, np.ndarray]]  # stat
 def open_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   """The feed that the config names."""
   if run.config.feed == 'resident':
-    return resident_feed(run, resident.to_device(split))
+    return resident_feed(run, on_devices(run, split))
   return stream_feed(run, split)
 
 
 def open_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
   """Evaluation through the feed that the config names."""
   if run.config.feed == 'resident':
-    return resident_evaluate(run, resident.to_device(split))
+    return resident_evaluate(run, on_devices(run, split))
   return stream_evaluate(run, split)
+
+
+def on_devices(run: train.Program, split: blocks.OpenSplit) -> resident.Data:
+  """The whole split in the memory of each device of the mesh."""
+  return resident.to_device(split, jax.NamedSharding(run.mesh, jax.P()))
 
 
 def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
@@ -57,17 +62,16 @@ def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
 
 
 def advance_resident(run: train.Program, state: train.TrainState, data: resident.Data,
-                     steps: jax.Array) -> tuple[train.TrainState, jax.Array]:
-  """`steps` training steps on batches gathered inside the loop -> (state, sum of the mean losses)."""
+                     steps: jax.Array) -> tuple[train.TrainState, train.StepSums]:
+  """`steps` training steps on batches gathered inside the loop."""
   cfg = run.config
 
   def body(_, carry):
-    state, total = carry
+    state, sums = carry
     batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed, shuffle=cfg.shuffle)
-    state, loss = train.train_step(run, state, batch)
-    return state, total + loss
+    return train.train_step(run, state, sums, batch)
 
-  return jax.lax.fori_loop(0, steps, body, (state, jnp.float32(0)))
+  return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
 
 
 def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
@@ -77,18 +81,16 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps)
 
   def loop(state, stacked, steps):
-    def body(i, carry):
-      state, total = carry
-      state, loss = train.train_step(run, state, jax.tree.map(lambda leaf: leaf[i], stacked))
-      return state, total + loss
-    return jax.lax.fori_loop(0, steps, body, (state, jnp.float32(0)))
+    body = lambda i, carry: train.train_step(run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked))
+    return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
 
   compiled = jax.jit(loop, donate_argnums=0)
 
   def advance(state, steps):
     taken = [next(batches) for _ in range(steps)]
     taken += taken[:1] * (DISPATCH - steps)
-    return compiled(state, jax.tree.map(lambda *leaves: np.stack(leaves), *taken), jnp.int32(steps))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *taken)
+    return compiled(state, jax.device_put(stacked, jax.NamedSharding(run.mesh, jax.P(None, 'data'))), jnp.int32(steps))
 
   return TrainFeed(advance, lambda: {'feed': 'stream', 'grain': batches.get_state()},
                    lambda position: position and batches.set_state(position['grain']), batches.close)
@@ -109,7 +111,7 @@ def evaluate_resident(run: train.Program, state: train.TrainState,
                       data: resident.Data) -> tuple[metrics.Sums, jax.Array]:
   """(metric sums, logits_NxT) over all rows of the split."""
   rows, tasks = data['label_BxT'].shape
-  size = min(EVAL_BATCH, rows)
+  size = eval_batch_size(run, rows)
 
   def body(sums, index):
     return train.eval_step(run, state, sums, resident.eval_batch_at(data, index, size))
@@ -120,7 +122,7 @@ def evaluate_resident(run: train.Program, state: train.TrainState,
 
 def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
   """Evaluates a state on blocks from disk, a batch a dispatch."""
-  size = min(EVAL_BATCH, split.rows)
+  size = eval_batch_size(run, split.rows)
   step = jax.jit(functools.partial(train.eval_step, run), donate_argnums=1)
 
   def call(state):
@@ -133,6 +135,12 @@ def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
     return sums, np.concatenate([np.asarray(part) for part in logits])[:split.rows]
 
   return call
+
+
+def eval_batch_size(run: train.Program, rows: int) -> int:
+  """EVAL_BATCH, or less for a smaller split, divisible over the data axis of the mesh."""
+  devices = run.mesh.shape['data']
+  return -(-min(EVAL_BATCH, rows) // devices) * devices
 
 
 def without_optimizer(state: train.TrainState) -> train.TrainState:

@@ -36,23 +36,23 @@ class Progress:
   wall_seconds: float = 0.0  # of training, over all sittings
 
 
-def run_training(config: config_lib.Config, schema: schema_lib.FeatureSchema, data: pathlib.Path,
+def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path,
                  out: pathlib.Path) -> dict[str, Any] | None:
   """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when SIGTERM came first.
 
   Raises ValueError when `out` was made with another config, or when data or checkpoint are damaged.
   """
+  config = run.config
   _check_claim(config, out)
-  run = train.program(config, schema)
   split = blocks.open_split(data, schema, 'train')
   evaluate = evaluation.evaluator(run, schema, data, 'valid')
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
-  fresh = train.unstack(train.init(config, schema, [config.seed], [config.learning_rate]), 0)
+  fresh = train.init(run, schema)
   _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:
     manager = stack.enter_context(checkpoint.manager(out))
-    state, progress, position = _start(fresh, manager)
+    state, progress, position = _start(run, fresh, manager)
     step, began = int(state.step), time.perf_counter() - progress.wall_seconds
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
@@ -61,8 +61,10 @@ def run_training(config: config_lib.Config, schema: schema_lib.FeatureSchema, da
     bar = stack.enter_context(tqdm.tqdm(total=last, initial=step, unit='step', desc=config.model, mininterval=1.0))
     while step < last and progress.status == 'running' and not stopping:
       stop = min(last, _next(step, eval_every), _next(step, config.checkpoint_every), step + feeds.DISPATCH)
-      state, loss_sum = feed.advance(state, stop - step)
-      loss = float(loss_sum) / (stop - step)
+      state, sums = feed.advance(state, stop - step)
+      if sums.dropped:
+        raise ValueError(f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter')
+      loss = float(sums.loss) / (stop - step)
       bar.update(stop - step)
       step = stop
       log(step, 'train', {'loss': loss})
@@ -78,9 +80,9 @@ def run_training(config: config_lib.Config, schema: schema_lib.FeatureSchema, da
         progress = dataclasses.replace(progress, status='finished')
       progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
       if found or stopping or step % (config.checkpoint_every or last) == 0:
-        _save(config, schema, manager, state, feed, progress, found)
+        _save(run, schema, manager, state, feed, progress, found)
     if step == 0:
-      _save(config, schema, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
+      _save(run, schema, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
   if step < last and progress.status == 'running':
     return None
   return _finish(config, schema, out, progress, step)
@@ -104,12 +106,12 @@ def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> 
   record.write_text(out / 'config.json', config_lib.to_json(config))
 
 
-def _start(fresh: train.TrainState,
+def _start(run: train.Program, fresh: train.TrainState,
            manager: ocp.CheckpointManager) -> tuple[train.TrainState, Progress, dict | None]:
   """The state, progress and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
     return fresh, Progress(), None
-  state, position, metadata = checkpoint.restore(manager, manager.latest_step(), fresh)
+  state, position, metadata = checkpoint.restore(manager, manager.latest_step(), run, fresh)
   return state, Progress(**metadata['progress']), position
 
 
@@ -122,12 +124,13 @@ def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict
   return dataclasses.replace(progress, waited=waited, status=status)
 
 
-def _save(config: config_lib.Config, schema: schema_lib.FeatureSchema, manager: ocp.CheckpointManager,
+def _save(run: train.Program, schema: schema_lib.FeatureSchema, manager: ocp.CheckpointManager,
           state: train.TrainState, feed: feeds.TrainFeed, progress: Progress, found: dict[str, Any] | None) -> None:
+  config = run.config
   metadata = {'config': json.loads(config_lib.to_json(config)), 'run_id': config_lib.run_id(config),
               'vocab_sizes': evaluation.vocab_sizes(schema), 'versions': record.versions(),
               'progress': dataclasses.asdict(progress)}
-  checkpoint.save(manager, state, feed.position(), metadata, evaluation.rank(config, found) if found else None)
+  checkpoint.save(manager, run, state, feed.position(), metadata, evaluation.rank(config, found) if found else None)
 
 
 def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pathlib.Path, progress: Progress,

@@ -15,9 +15,10 @@ from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 
 FLAGS = flags.FlagValues()
-_string, _enum, _integer, _float, _multi_string = (
+_string, _enum, _integer, _float, _list, _multi_string = (
     functools.partial(define, flag_values=FLAGS) for define in (
-        flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_multi_string))
+        flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_list,
+        flags.DEFINE_multi_string))
 _DEFAULTS = config_lib.Config()
 
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
@@ -25,6 +26,8 @@ OUT = _string('out', None, 'Run directory; resumes if it holds a checkpoint.', r
 MODEL = _enum('model', _DEFAULTS.model, list(config_lib.MODEL_OPTIONS), 'Architecture.')
 SETTINGS = _multi_string(
     'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.')
+MESH = _list('mesh', [], 'Devices: data,model or data alone; default: all of them on the data axis.')
+LOOKUP = _enum('lookup', 'reduce_scatter', ['reduce_scatter', 'all_to_all'], 'How table rows travel between devices.')
 KNOBS = [
     _integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
     _integer('depth', _DEFAULTS.depth, 'Layers.'),
@@ -47,13 +50,29 @@ def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
   return config_lib.make(MODEL.value, overrides)
 
 
+def mesh_from_flags() -> Any:
+  """The mesh that --mesh names; raises ValueError when it is no mesh, or asks for more devices than there are."""
+  import jax
+  from rec_sparse.embedding import placement
+
+  sizes = MESH.value or [str(jax.device_count())]
+  if len(sizes) > 2 or not all(size.isdecimal() for size in sizes):
+    raise ValueError(f'--mesh={",".join(sizes)}: expected data or data,model, such as 4,2')
+  data, model = map(int, (*sizes, 1)[:2])
+  if not 1 <= data * model <= jax.device_count():
+    raise ValueError(f'--mesh={",".join(sizes)}: there are {jax.device_count()} devices')
+  return placement.make_mesh(data, model)
+
+
 def main() -> int:
   """Trains, and prints the trial record as the last line."""
   from launch import loop  # here, so that --help and wrong flags answer before jax is loaded
+  from rec_sparse import train
 
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
   schema = schema_lib.load_schema(data)
-  found = loop.run_training(config_from_flags(schema), schema, data, out)
+  run_program = train.program(config_from_flags(schema), schema, mesh_from_flags(), LOOKUP.value)
+  found = loop.run_training(run_program, schema, data, out)
   if found is None:
     print(f'interrupted; resumable: the same command goes on from {out}')
     return 0

@@ -47,15 +47,15 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
   per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   advance, evaluate = _advance(run, study), _evaluate(run, study)
-  states = train.init(config, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs])
+  states = train.init_trials(run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs])
   best, found, waited = states, [None] * len(configs), np.zeros(len(configs), int)
   finite, step = np.ones(len(configs), bool), 0
   while step < last and not np.all(_stopped(config, waited) | ~finite):
     stop = min(last, (step // eval_every + 1) * eval_every)
     for start in range(step, stop, feeds.DISPATCH):
       count = min(feeds.DISPATCH, stop - start)
-      states, loss_sum = advance(states, count)
-      finite &= np.isfinite(np.asarray(loss_sum))
+      states, sums = advance(states, count)
+      finite &= np.isfinite(np.asarray(sums.loss))
       progress(count * len(configs))
     step = stop
     results = evaluate(states, 'valid')
@@ -72,7 +72,7 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
           for c, ok, v, t in zip(configs, finite, found, tested, strict=True)]
 
 
-def _advance(run: train.Program, study: Study) -> Callable[[train.TrainState, int], tuple[train.TrainState, jax.Array]]:
+def _advance(run: train.Program, study: Study) -> Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]:
   one = functools.partial(feeds.advance_resident, run)
   mapped = jax.jit(lambda states, data, steps: over_trials(lambda s: one(s, data, steps), states), donate_argnums=0)
   return lambda states, steps: mapped(states, study.splits['train'], jnp.int32(steps))

@@ -14,8 +14,6 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as ocm
 
-from rec_sparse import config as config_lib
-from rec_sparse import schema as schema_lib
 from rec_sparse import train
 
 ITEMS = {  # item -> the fields of TrainState in it
@@ -37,48 +35,49 @@ def manager(run_directory: pathlib.Path, *, read_only: bool = False) -> Iterator
     yield found
 
 
-def save(found: ocp.CheckpointManager, state: train.TrainState, position: dict, metadata: dict,
+def save(found: ocp.CheckpointManager, run: train.Program, state: train.TrainState, position: dict, metadata: dict,
          value: float | None = None) -> None:
-  """Writes one checkpoint and waits until it is whole.
+  """Writes one checkpoint, rows in logical order, and waits until it is whole.
 
   `position` is the feed's place in the data, `metadata` any JSON; `value` ranks checkpoints (higher is better) and is
   None where nothing was validated.
   """
-  items = {item: ocp.args.StandardSave(fields) for item, fields in _items(state).items()}
+  items = {item: ocp.args.StandardSave(fields) for item, fields in _items(train.to_logical(run, state)).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata))
   found.save(int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True)
   found.wait_until_finished()
 
 
-def restore(found: ocp.CheckpointManager, step: int, like: train.TrainState) -> tuple[train.TrainState, dict, dict]:
-  """(state, data position, metadata) of the checkpoint at `step`; `like` has the shapes and shardings wanted.
+def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
+            like: train.TrainState) -> tuple[train.TrainState, dict, dict]:
+  """(state, data position, metadata) of the checkpoint at `step`, on the devices of `run` whatever wrote it.
 
-  Raises ValueError when the checkpoint does not hold such a state.
+  `like` is a state, or the shapes of one. Raises ValueError when the checkpoint does not hold such a state.
   """
-  items = {item: ocp.args.StandardRestore(fields) for item, fields in _items(like).items()}
+  items = {item: ocp.args.StandardRestore(fields) for item, fields in _items(_placed(run, like)).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
   read = _read(found, step, args)
   fields = {name: value for item in ITEMS for name, value in read[item].items()}
-  scratch = jnp.zeros(like.slots.scratch_R.shape, jnp.int32, device=like.slots.scratch_R.sharding)
+  scratch = like.slots.scratch_R
+  scratch = jnp.zeros(scratch.shape, scratch.dtype, device=_placed(run, like).slots.scratch_R.sharding)
   fields['slots'] = fields['slots']._replace(scratch_R=scratch)
-  return train.TrainState(**fields), read['data'], read['metadata']
+  return train.from_logical(run, train.TrainState(**fields)), read['data'], read['metadata']
 
 
-def restore_model(found: ocp.CheckpointManager, step: int, like: train.TrainState) -> train.TrainState:
+def restore_model(found: ocp.CheckpointManager, step: int, run: train.Program,
+                  like: train.TrainState) -> train.TrainState:
   """The state without its optimizer (None): what an evaluation reads."""
+  like = _placed(run, like)
   items = {item: ocp.args.StandardRestore({name: getattr(like, name) for name in ITEMS[item]})
            for item in ('dense', 'table')}
   read = _read(found, step, ocp.args.Composite(**items))
-  return train.TrainState(**read['dense'], **read['table'], moments=None, slots=None)
+  return train.from_logical(run, train.TrainState(**read['dense'], **read['table'], moments=None, slots=None))
 
 
-def abstract_state(config: config_lib.Config, schema: schema_lib.FeatureSchema,
-                   sharding: jax.sharding.Sharding | None = None) -> train.TrainState:
-  """Shapes, dtypes and sharding (default: the first device) of a run's state, without computing it."""
-  sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  shapes = jax.eval_shape(lambda: train.unstack(
-      train.init(config, schema, [config.seed], [config.learning_rate]), 0))
-  return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
+def _placed(run: train.Program, like: train.TrainState) -> train.TrainState:
+  """Shapes, dtypes and shardings."""
+  place = lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+  return jax.tree.map(place, like, train.shardings(run, like))
 
 
 def read_metadata(found: ocp.CheckpointManager, step: int) -> dict:

@@ -47,6 +47,7 @@ class Config:
   options: ModelOptions = DenseMLP()  # the model's own options
   embedding_dim: int = 16  # D: length of a table row
   embedding_init: float = 0.05  # rows start uniform in +- this, in every model
+  table_dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the stored table; bfloat16 rounds stochastically
   input_norm: Literal['batch', 'layer', 'none'] = 'batch'  # shared by all models: per field over batch; per example
   dropout: float = 0.0  # share of hidden units dropped in training
   embedding_dropout: float = 0.0  # share of input dimensions dropped in training

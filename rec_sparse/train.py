@@ -4,6 +4,7 @@ The embedding table is no parameter of the model. The loss is differentiated wit
 only the rows that a step touched are updated, so a step's cost follows the batch, not the vocabulary.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from rec_sparse import models
 from rec_sparse import schema as schema_lib
 from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import optimizers
+from rec_sparse.embedding import placement
+from rec_sparse.embedding import sharded
+from rec_sparse.embedding import storage
 from rec_sparse.sparsity import static_filter
 
 Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, and as the data has them value_BxN, group_B, weight_B
@@ -38,36 +42,84 @@ class TrainState(NamedTuple):
 
 
 class Program(NamedTuple):
-  """The functions that a config stands for."""
+  """The functions that a config stands for, and the devices that they run on."""
 
   config: config_lib.Config
   module: nn.Module
   dense_optimizer: optax.GradientTransformation
   table_optimizer: optimizers.TableOptimizer
   numeric: int  # N: the last N fields are multiplied by value_BxN
+  mesh: jax.sharding.Mesh  # table rows over all its devices, batches over `data`, dense parameters on each
+  lookup: sharded.Method  # how rows travel between devices
 
 
-def program(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> Program:
-  """Everything static of a run of `config` on data of `schema`."""
+def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
+            lookup: sharded.Method = 'reduce_scatter') -> Program:
+  """Everything static of a run of `config` on data of `schema`; without a mesh, on the first device.
+
+  Raises ValueError when the batch does not divide over the devices of the mesh's data axis.
+  """
+  mesh = mesh or placement.make_mesh(1)
+  if config.batch_size % mesh.shape['data']:
+    raise ValueError(f'batch_size={config.batch_size}: does not divide over {mesh.shape["data"]} devices')
   kernels = lambda params: jax.tree.map_with_path(lambda path, _: path[-1].key == 'kernel', params)
   dense = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels))
   table = {'adam': optimizers.row_adam, 'adagrad': optimizers.rowwise_adagrad, 'sgd': optimizers.row_sgd}
   return Program(
       config, models.MODELS[config.model].module(config, len(schema.tasks)), dense,
       table[config.table_optimizer](weight_decay=config.table_weight_decay,
-                                    method=duplicates.default_method(jax.default_backend())), schema.numeric_count)
+                                    method=duplicates.default_method(jax.default_backend())),
+      schema.numeric_count, mesh, lookup)
 
 
-def init(config: config_lib.Config, schema: schema_lib.FeatureSchema, seeds: Sequence[int],
-         learning_rates: Sequence[float]) -> TrainState:
-  """The states of len(seeds) trials, stacked on a leading axis; trial i has seeds[i] and learning_rates[i].
+def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
+  """The state of a run at step 0, placed on the devices of its mesh; no device ever holds the whole table.
 
   The table depends on the seed alone, so every arm of a comparison starts from the same rows.
   Raises ValueError if a view would keep more dimensions than the input has.
   """
-  one = lambda *trial: _init_one(program(config, schema), schema, *trial)
+  config = run.config
+  filters = unstack(draw_filters(config, schema, [config.seed]), 0)
+  one = jax.jit(lambda *trial: _init_one(run, schema, *trial), out_shardings=shardings(run, abstract_state(run, schema)))
+  return from_logical(run, one(jnp.int32(config.seed), jnp.float32(config.learning_rate), filters))
+
+
+def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
+  """Shapes and dtypes of a run's state, without computing it."""
+  filters = unstack(draw_filters(run.config, schema, [run.config.seed]), 0)
+  return jax.eval_shape(lambda *trial: _init_one(run, schema, *trial), jnp.int32(0), jnp.float32(0), filters)
+
+
+def init_trials(run: Program, schema: schema_lib.FeatureSchema, seeds: Sequence[int],
+                learning_rates: Sequence[float]) -> TrainState:
+  """The states of len(seeds) trials on one device, stacked on a leading axis; else as `init`."""
+  one = lambda *trial: _init_one(run, schema, *trial)
   return jax.jit(jax.vmap(one))(jnp.asarray(seeds, jnp.int32), jnp.asarray(learning_rates, jnp.float32),
-                                draw_filters(config, schema, seeds))
+                                draw_filters(run.config, schema, seeds))
+
+
+def shardings(run: Program, state: TrainState) -> TrainState:
+  """Where each leaf lives: what has the table's height is split by rows over all devices, the rest is on each."""
+  rows, one = placement.sharding(run.mesh), placement.sharding(run.mesh, replicated=True)
+  height = state.table_RxD.shape[0]
+  by_rows = lambda leaf: rows if leaf.shape[:1] == (height,) else one
+  return jax.tree.map(lambda _: one, state)._replace(table_RxD=rows, slots=jax.tree.map(by_rows, state.slots))
+
+
+def from_logical(run: Program, state: TrainState) -> TrainState:
+  """A state with its table in logical row order (as in checkpoints) -> the state as it is trained."""
+  return _exchange(run, state, placement.from_logical)
+
+
+def to_logical(run: Program, state: TrainState) -> TrainState:
+  """The inverse of `from_logical`: the order in which checkpoints hold rows, whatever the number of devices."""
+  return _exchange(run, state, placement.to_logical)
+
+
+def _exchange(run: Program, state: TrainState, exchange: Callable) -> TrainState:
+  rows = lambda array_RxX: exchange(array_RxX, run.mesh)
+  slots = state.slots and state.slots._replace(moments=jax.tree.map(rows, state.slots.moments))
+  return state._replace(table_RxD=rows(state.table_RxD), slots=slots)
 
 
 def draw_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema, seeds: Sequence[int]) -> Any:
@@ -81,7 +133,9 @@ def _init_one(run: Program, schema: schema_lib.FeatureSchema, seed: jax.Array, l
               filters: Any) -> TrainState:
   table_key, dense_key = jax.random.split(jax.random.key(seed))
   scale, dim = run.config.embedding_init, run.config.embedding_dim
-  table_RxD = jax.random.uniform(table_key, (schema.table_rows, dim), minval=-scale, maxval=scale)
+  rows = placement.padded_rows(schema.table_rows, run.mesh.size)
+  table_RxD = storage.encode(
+      jax.random.uniform(table_key, (rows, dim), minval=-scale, maxval=scale), run.config.table_dtype)
   rows_BxFxD = jnp.zeros((1, len(schema.fields), dim))
   _, made = run.module.apply({'filters': filters}, rows_BxFxD, train=False, rngs={'params': dense_key},
                              mutable=['params', 'batch_stats'])
@@ -90,8 +144,20 @@ def _init_one(run: Program, schema: schema_lib.FeatureSchema, seed: jax.Array, l
                     run.dense_optimizer.init(params), table_RxD, run.table_optimizer.init(table_RxD))
 
 
-def train_step(run: Program, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-  """One step on one batch -> (state, mean training loss in nats per example, summed over tasks)."""
+class StepSums(NamedTuple):
+  """What a step adds up; `dropped` ids would be a wrong result, so whoever reads the sums must refuse any."""
+
+  loss: jax.Array  # float32: mean loss of each step, nats per example, summed over tasks
+  dropped: jax.Array  # int32: ids beyond the capacity of an all-to-all lookup or update
+
+
+def zero_sums() -> StepSums:
+  """Sums over no step."""
+  return StepSums(jnp.float32(0), jnp.int32(0))
+
+
+def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) -> tuple[TrainState, StepSums]:
+  """One step on one batch."""
   dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
@@ -101,24 +167,32 @@ def train_step(run: Program, state: TrainState, batch: Batch) -> tuple[TrainStat
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
     return jnp.mean(jnp.sum(losses_BxT, 1)), changed.get('batch_stats', {})
 
+  batch = jax.lax.with_sharding_constraint(batch, jax.NamedSharding(run.mesh, jax.P('data')))
   ids_BxF = batch['ids_BxF']
+  looked_up = sharded.lookup(state.table_RxD, ids_BxF, run.mesh, run.lookup)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
-  (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(state.params, state.table_RxD[ids_BxF])
+  (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(state.params, looked_up.rows_BxFxD.astype(jnp.float32))
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
     updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
   params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
-  table_RxD, slots = run.table_optimizer.update(
-      state.table_RxD, state.slots, ids_BxF.reshape(-1), row_grads_BxFxD.reshape(-1, run.config.embedding_dim),
-      state.learning_rate * run.config.table_learning_rate_ratio)
-  return state._replace(step=state.step + 1, params=params, statistics=statistics, moments=moments,
-                        table_RxD=table_RxD, slots=slots), loss
+  updated = sharded.update(
+      run.table_optimizer, state.table_RxD, state.slots, ids_BxF, row_grads_BxFxD,
+      state.learning_rate * run.config.table_learning_rate_ratio, run.mesh, run.lookup)
+  state = state._replace(step=state.step + 1, params=params, statistics=statistics, moments=moments,
+                         table_RxD=updated.table_RxD, slots=updated.slots)
+  return state, StepSums(sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped)
 
 
 def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch) -> tuple[metrics.Sums, jax.Array]:
-  """Adds one batch to the metric sums; also returns logits_BxT. The state must stay alive: do not donate it."""
+  """Adds one batch to the metric sums; also returns logits_BxT. The state must stay alive: do not donate it.
+
+  Rows always travel by reduce-scatter here, which cannot drop any.
+  """
+  batch = jax.lax.with_sharding_constraint(batch, jax.NamedSharding(run.mesh, jax.P('data')))
+  rows_BxFxD = sharded.lookup(state.table_RxD, batch['ids_BxF'], run.mesh, 'reduce_scatter').rows_BxFxD
   logits_BxT = run.module.apply(
       {'params': state.params, 'batch_stats': state.statistics, 'filters': state.filters},
-      _scale(run, state.table_RxD[batch['ids_BxF']], batch), train=False)
+      _scale(run, rows_BxFxD.astype(jnp.float32), batch), train=False)
   return metrics.update(sums, logits_BxT, batch['label_BxT'], batch['weight_B']), logits_BxT
 
 

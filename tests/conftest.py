@@ -1,4 +1,9 @@
-"""Test hygiene: eight simulated devices, strict dtype promotion, no silent rank promotion."""
+"""Test hygiene: eight simulated devices, strict dtype promotion, no silent rank promotion; each program compiled once."""
+
+import os
+import pathlib
+import shutil
+import tempfile
 
 import jax
 
@@ -6,3 +11,15 @@ jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# Runs that resume, and workers side by side, would compile the same programs again and again.
+CACHE = pathlib.Path(tempfile.gettempdir()) / f'rec_sparse_tests_{os.environ.get("PYTEST_XDIST_TESTRUNUID", os.getpid())}'
+jax.config.update('jax_compilation_cache_dir', str(CACHE))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def pytest_sessionfinish(session):
+  """The last process to end removes the cache: workers have `workerinput`, their controller does not."""
+  if not hasattr(session.config, 'workerinput'):
+    shutil.rmtree(CACHE, ignore_errors=True)

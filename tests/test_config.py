@@ -23,7 +23,7 @@ def test_golden_config():
       'batch_size': 1024, 'checkpoint_every': 0, 'data_fingerprint': '', 'depth': 2, 'dropout': 0.0,
       'embedding_dim': 16, 'embedding_dropout': 0.0, 'embedding_init': 0.05, 'epochs': 1, 'eval_every': 0,
       'feed': 'resident', 'input_norm': 'batch', 'learning_rate': 0.001, 'model': 'ssr_s', 'monitor': 'logloss',
-      'options': {'view_widths': []}, 'patience': 0, 'seed': 0, 'shuffle': True, 'table_learning_rate_ratio': 1.0,
+      'options': {'view_widths': []}, 'patience': 0, 'seed': 0, 'shuffle': True, 'table_dtype': 'float32', 'table_learning_rate_ratio': 1.0,
       'table_optimizer': 'adam', 'table_weight_decay': 0.0, 'views': 8, 'weight_decay': 0.0, 'width': 128}
 
 

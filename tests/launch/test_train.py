@@ -20,7 +20,7 @@ from launch import train
 from rec_sparse import checkpoint
 
 SMALL = ['--width=8', '--views=2', '--embedding_dim=4', '--batch_size=100', '--set=checkpoint_every=7',
-         '--set=dropout=0.3', '--set=embedding_dropout=0.1']
+         '--set=dropout=0.3', '--set=embedding_dropout=0.1', '--mesh=1']
 
 
 def run(toy, out, *arguments):
@@ -73,6 +73,21 @@ def cut_after(monkeypatch, dispatches):
     return feed._replace(advance=advance)
 
   monkeypatch.setattr(feeds, 'open_feed', open_feed)
+
+
+@pytest.mark.parametrize('mesh, lookup', [('8', 'reduce_scatter'), ('2,2', 'all_to_all')])
+def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(toy, tmp_path, capsys, mesh, lookup):
+  """Started on several devices, cut, finished on one; the checkpoint does not depend on how many wrote it."""
+  arguments = ('--batch_size=120', '--epochs=2', '--model=ssr_s', '--feed=stream')
+  assert run(toy, tmp_path / 'one', *arguments) == 0
+  assert run(toy, tmp_path / 'several', *arguments, f'--mesh={mesh}', f'--lookup={lookup}') == 0
+  one, several = last_state(tmp_path / 'one'), last_state(tmp_path / 'several')
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one['table'], several['table'])
+  valid = [[line['logloss'] for line in lines(tmp_path / name) if line['split'] == 'valid'] for name in ('one', 'several')]
+  np.testing.assert_allclose(valid[0], valid[1], atol=1e-5)
+  capsys.readouterr()
+  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "several"}', '--split=valid']) == 0
+  assert json.loads(capsys.readouterr().out.splitlines()[-1])['logloss'] == pytest.approx(valid[1][-1], abs=1e-6)
 
 
 def test_both_feeds_train_the_same_network(toy, tmp_path):
