@@ -48,7 +48,7 @@ def test_under_vmap_over_trials():
   np.testing.assert_allclose(found, jax.vmap(functools.partial(ics.ics, axis=-2))(*x_S), rtol=1e-5, atol=1e-6)
 
 
-needs_a_gpu = pytest.mark.skipif(jax.__version_info__ >= (0, 11), reason='jax 0.11 lowers to Triton only where a GPU is')
+needs_a_gpu = pytest.mark.skipif(jax.__version_info__ >= (0, 11), reason='jax 0.11 lowers to Triton on a GPU only')
 
 
 @pytest.mark.parametrize('platform, tile, compiler_params', [
