@@ -110,10 +110,9 @@ def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], t
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, 'no finished trial', transform=axes.transAxes, ha='center', va='center', fontsize=14)
     return
-  for i, own in enumerate(rungs.values()):
-    _draw_arm(axes, panel, own, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+  values = np.concatenate([_draw_arm(axes, panel, own, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+                           for i, own in enumerate(rungs.values())])
   _scale_x(axes, [getattr(r, panel.axis) for r in every])
-  values = np.concatenate([_extent(r.metrics[panel.metric]) for r in every])
   bound = getattr(teacher, panel.bound) if teacher else None
   low, high, near = show_limits(values.min(), values.max(), bound)
   axes.set_ylim(low, high)
@@ -122,7 +121,8 @@ def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], t
     _draw_bound(axes, panel, bound, near, bound > high)
 
 
-def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], colour: str, marker: str) -> None:
+def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], colour: str, marker: str) -> np.ndarray:
+  """Draws the seeds, means and law of one arm; returns every height that it reached."""
   for rung in rungs:
     values = rung.metrics[panel.metric]
     axes.plot([getattr(rung, panel.axis)] * len(values), values, marker, color=colour, alpha=0.4, markersize=4.5,
@@ -134,11 +134,14 @@ def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], colour: str, mark
     axes.plot(x, y, color=colour, linewidth=2.6, alpha=0.35, zorder=2)
     axes.errorbar(x, y, [deviation(v) for v in values], color=colour, marker=marker, markersize=7, linestyle='none',
                   markeredgecolor=PAPER, markeredgewidth=0.8, elinewidth=1.2, capsize=2.5, zorder=5)
+  heights = [_extent(r.metrics[panel.metric]) for r in rungs]
   law = curve_law(rungs, panel.axis, panel.metric)
   if law is not None:
     x = np.geomspace(min(getattr(r, panel.axis) for r in rungs), max(getattr(r, panel.axis) for r in rungs), 200)
     y = 1 - law(x) if panel.metric.endswith('auc') else law(x)
     axes.plot(x, y, color=colour, linestyle=(0, (4, 2)), linewidth=1.4, zorder=4)
+    heights.append(y)
+  return np.concatenate([np.empty(0), *heights])
 
 
 def deviation(values: np.ndarray) -> float:

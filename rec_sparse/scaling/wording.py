@@ -21,7 +21,8 @@ def reading(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
   for comparison in comparisons:
     if comparison.first == reference and comparison.overall:
       against.setdefault(comparison.second, []).append(comparison)
-  return ' '.join([*(_arm_sentence(arm, v) for arm, v in verdicts.items()), *map(_pair_sentence, against.values())])
+  sure = [_arm_sentence(arm, v) for arm, v in verdicts.items() if v.call != 'undetermined']
+  return ' '.join([*sure, *_open_sentences(verdicts), *map(_pair_sentence, against.values())])
 
 
 def progress(study: Study) -> str:
@@ -55,22 +56,34 @@ def signed(value: float) -> str:
 
 def _arm_sentence(arm: str, v: Verdict) -> str:
   slope = v.slope
-  if slope.value is None:
-    return f'{arm} is undetermined: {v.reason}.'
   if v.call == 'scaling':
     return f'{arm} keeps scaling: each e-fold of forward FLOPs still buys {-slope.value:.5f} nats of test log loss.'
   if v.call == 'saturated' and slope.interval[0] > 0:
     return f'{arm} is saturated, and gets worse with size: each e-fold of forward FLOPs costs {slope.value:.5f} nats.'
-  if v.call == 'saturated':
-    return f'{arm} is saturated: a gain of {v.delta:g} nats per e-fold of forward FLOPs is excluded.'
-  if v.seeds_needed:
-    return f'{arm} is undetermined: {v.reason}; about {v.seeds_needed} seeds instead of {slope.seeds} would settle it.'
-  return f'{arm} is undetermined: {v.reason}.'
+  return f'{arm} is saturated: a gain of {v.delta:g} nats per e-fold of forward FLOPs is excluded.'
+
+
+def _open_sentences(verdicts: Mapping[str, Verdict]) -> list[str]:
+  """Arms that are undetermined for one and the same reason share a sentence."""
+  by_reason = {}
+  for arm, v in verdicts.items():
+    if v.call == 'undetermined':
+      by_reason.setdefault(v.reason, []).append(arm)
+  found = []
+  for reason, arms in by_reason.items():
+    needed = [f'{verdicts[arm].seeds_needed} for {arm}' for arm in arms if verdicts[arm].seeds_needed]
+    remedy = f' Seeds that would settle it: about {_listed(needed)}.' if needed else ''
+    found.append(f'{_listed(arms)} {"is" if len(arms) == 1 else "are"} undetermined: {reason}.{remedy}')
+  return found
+
+
+def _listed(words: Sequence[str]) -> str:
+  return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _pair_sentence(comparisons: Sequence[Comparison]) -> str:
   first, second = comparisons[0].first, comparisons[0].second
-  parts = [f'{_gap_words(c)} at {AXIS_NAMES[c.axis]}' for c in comparisons]
+  parts = [f'{_gap_words(c)} at {AXIS_NAMES[c.axis]}{_little_shared(c)}' for c in comparisons]
   return f'Against {first}, on average over the sizes that both reach, {second} is {", and ".join(parts)}.'
 
 
@@ -81,6 +94,10 @@ def _gap_words(c: Comparison) -> str:
   if gap.interval[0] <= 0 <= gap.interval[1]:
     return 'not told apart'
   return f'{"better" if gap.value < 0 else "worse"} by {abs(gap.value):.5f} nats'
+
+
+def _little_shared(c: Comparison) -> str:
+  return ' (less than one e-fold of sizes is shared)' if c.overall.high < math.e * c.overall.low else ''
 
 
 def _missing(study: Study) -> list[str]:

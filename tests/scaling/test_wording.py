@@ -27,7 +27,7 @@ def test_reading_of_a_clear_study(tmp_path):
 
 @pytest.mark.parametrize('slope, call, expected', [
     (Slope(('a', 'b', 'c'), 2e-3, (1e-3, 3e-3), 1e-3, 3), 'saturated', 'gets worse with size'),
-    (Slope(('a', 'b', 'c'), 0.0, (-1e-3, 1e-3), 1e-3, 3), 'undetermined', 'about 50 seeds instead of 3'),
+    (Slope(('a', 'b', 'c'), 0.0, (-1e-3, 1e-3), 1e-3, 3), 'undetermined', 'Seeds that would settle it: about 50 for a.'),
     (Slope(('a', 'b', 'c'), 0.0, None, None, 1), 'undetermined', 'because.'),
     (Slope((), None, None, None, 0), 'undetermined', 'because.'),
 ])
@@ -69,6 +69,19 @@ def test_a_verdict_that_hangs_on_one_rung_is_called_out(tmp_path):
   cliff = lambda flops: 0.44 - 0.01 * (flops > 2e5)
   _, notes = words(fake_study.write_study(tmp_path / 's', {'a': cliff}, seeds=5, noise=1e-6))
   assert any('hangs on single rungs: it would be saturated without w512 d2' in note for note in notes)
+
+
+def test_arms_open_for_one_reason_share_a_sentence(tmp_path):
+  text, _ = words(fake_study.write_study(tmp_path / 's', TRUTHS, widths=(16, 32)))
+  assert text.startswith('dense_mlp and ssr_s are undetermined: fewer than 3 sizes have finished trials.')
+
+
+def test_a_comparison_over_next_to_no_range_says_so(tmp_path):
+  directory = fake_study.write_study(tmp_path / 's', TRUTHS, widths=(16, 32, 64))
+  assert 'less than one e-fold of sizes is shared' not in words(directory)[0]
+  ends = (('dense_mlp', 64), ('ssr_s', 16))
+  fake_study.edit_trials(directory, lambda r: None if (r['arm'], r['width']) in ends else r)
+  assert 'less than one e-fold of sizes is shared' in words(directory)[0]
 
 
 def test_numbers_are_signed_decimals():
