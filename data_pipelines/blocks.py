@@ -59,7 +59,10 @@ class BlockWriter:
 
   def _flush(self) -> None:
     file = f'{self._name}/{len(self._blocks):05d}.npy'
-    np.save(self._directory / file, self._buffer[:self._filled])
+    try:
+      np.save(self._directory / file, self._buffer[:self._filled])
+    except OSError as e:
+      raise ValueError(f'{self._directory / file}: could not be written, is the disk full? ({e})') from None
     self._blocks.append(schema_lib.Block(file=file, rows=self._filled, crc32=file_crc32(self._directory / file)))
     self._filled = 0
 
@@ -158,13 +161,26 @@ def _verify_block(path: pathlib.Path, block: schema_lib.Block, records: np.ndarr
   first_F = np.array(schema.offsets)
   last_F = first_F + np.array([f.vocab_size for f in schema.fields]) - 1
   for start in range(0, len(records), 1 << 16):
-    ids_BxF = records['ids'][start:start + (1 << 16)]
-    bad_F = (ids_BxF.min(0) < first_F) | (ids_BxF.max(0) > last_F)
-    if bad_F.any():
-      f = int(bad_F.argmax())
-      row = int(((ids_BxF[:, f] < first_F[f]) | (ids_BxF[:, f] > last_F[f])).argmax())
-      raise ValueError(f'{path}: row {start + row}: field {schema.fields[f].name}: id {ids_BxF[row, f]} is outside of '
+    piece = records[start:start + (1 << 16)]
+    bad = _first_outside(piece['ids'], first_F, last_F)
+    if bad:
+      row, f, found = bad
+      raise ValueError(f'{path}: row {start + row}: field {schema.fields[f].name}: id {found} is outside of '
                        f'[{first_F[f]}, {last_F[f]}], the rows of this field in the table')
+    bad = _first_outside(piece['label'], np.zeros(len(schema.tasks)), np.ones(len(schema.tasks)))
+    if bad:
+      row, t, found = bad
+      raise ValueError(f'{path}: row {start + row}: {schema.tasks[t]}: label {found} is not 0 or 1')
+
+
+def _first_outside(x_BxC: np.ndarray, least_C: np.ndarray, most_C: np.ndarray) -> tuple[int, int, int] | None:
+  """(row, column, value) of a value outside of its column's range, if any."""
+  bad_C = (x_BxC.min(0) < least_C) | (x_BxC.max(0) > most_C)
+  if not bad_C.any():
+    return None
+  c = int(bad_C.argmax())
+  row = int(((x_BxC[:, c] < least_C[c]) | (x_BxC[:, c] > most_C[c])).argmax())
+  return row, c, int(x_BxC[row, c])
 
 
 def _checked_split(directory: pathlib.Path, split: schema_lib.Split, blocks: list[np.ndarray]) -> OpenSplit:

@@ -28,24 +28,32 @@ def field_names(spec: spec_lib.Spec) -> tuple[list[str], list[str]]:
 
 def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
   """Raises ValueError naming file, line and column for a label outside {0, 1} and for a number that is none."""
-  frame = chunk.frame
   names, values = field_names(spec)
-  fields = [_bucket(_number(chunk, name)) if name in spec.numeric else _text(frame[name]) for name in names]
+  fields = [_bucket(_number(chunk, name)) if name in spec.numeric else _text(chunk, name) for name in names]
   label = [_label(chunk, name) for name in spec.label]
   value = [_log_square(_number(chunk, name)).fill_null(0).to_numpy() for name in values]
   return Columns(
       fields=pl.DataFrame(fields),
-      value_BxN=np.stack(value, axis=1).astype(np.float32) if value else np.zeros((len(frame), 0), np.float32),
+      value_BxN=np.stack(value, axis=1).astype(np.float32) if value else np.zeros((len(chunk.frame), 0), np.float32),
       label_BxT=np.stack(label, axis=1),
-      group=_text(frame[spec.group]) if spec.group else None)
+      group=_text(chunk, spec.group) if spec.group else None)
 
 
-def _text(column: pl.Series) -> pl.Series:
-  return column.cast(pl.String).fill_null('')
+def _text(chunk: raw.Chunk, name: str) -> pl.Series:
+  """Strings, '' where missing. Whole floats read as integers: pandas makes floats of integers when one is missing."""
+  column = chunk.frame[name]
+  if column.dtype.is_float():
+    whole = (column == column.floor()) & (column.abs() < 2**53)
+    integer = column.set(~whole.fill_null(False), None).cast(pl.Int64).cast(pl.String)
+    return integer.zip_with(whole.fill_null(False), column.fill_nan(None).cast(pl.String)).fill_null('').alias(name)
+  try:
+    return column.cast(pl.String).fill_null('')
+  except pl.exceptions.PolarsError:
+    raise ValueError(f'{chunk.file}: {name}: values of type {column.dtype} are not supported') from None
 
 
 def _label(chunk: raw.Chunk, name: str) -> np.ndarray:
-  text = _text(chunk.frame[name])
+  text = _text(chunk, name)
   label = text.replace_strict(_LABELS, default=None, return_dtype=pl.UInt8)
   if label.null_count():
     row = label.is_null().arg_max()
@@ -55,9 +63,9 @@ def _label(chunk: raw.Chunk, name: str) -> np.ndarray:
 
 def _number(chunk: raw.Chunk, name: str) -> pl.Series:
   """Float64, null where missing."""
-  text = _text(chunk.frame[name]).str.strip_chars()
+  text = _text(chunk, name).str.strip_chars()
   number = text.cast(pl.Float64, strict=False)
-  wrong = number.is_null() & (text != '')
+  wrong = (number.is_null() & (text != '')) | number.is_infinite().fill_null(False)
   if wrong.any():
     row = wrong.arg_max()
     raise ValueError(f'{chunk.place(row)}: {name}: {text[row]!r} is not a number')
@@ -71,4 +79,4 @@ def _log_square(number: pl.Series) -> pl.Series:
 
 def _bucket(number: pl.Series) -> pl.Series:
   """Log-square bucket: the integer part, as text."""
-  return _log_square(number).cast(pl.Int64).cast(pl.String).fill_null('').alias(number.name)
+  return _log_square(number).clip(-(2**53), 2**53).cast(pl.Int64).cast(pl.String).fill_null('').alias(number.name)

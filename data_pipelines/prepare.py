@@ -63,7 +63,7 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
         fields=fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
         source=options | {'files': job.files})
     schema_lib.save_schema(schema, directory)
-  return schema, True
+  return schema_lib.load_schema(out), True
 
 
 def _resolve(job: Job, reader: raw.Reader) -> spec_lib.Spec:

@@ -92,9 +92,9 @@ def _check_parts(spec: Spec, file: str) -> None:
 def _parse(key: str, value: Any, mode: str, path: str) -> Any:
   if key in ('label', 'categorical', 'drop', 'columns'):
     value = [value] if isinstance(value, str) and key == 'label' else value
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+    if isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value):
       return tuple(value)
-    raise ValueError(f'{path}: {key}: expected a list of column names')
+    raise ValueError(f'{path}: {key}: expected a list of different column names')
   if key == 'numeric':
     value = dict.fromkeys(value, mode) if isinstance(value, list) else value
     if isinstance(value, dict) and all(m in MODES for m in value.values()):

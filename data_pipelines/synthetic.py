@@ -53,7 +53,7 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
         fields=fields, tasks=('label',), group=None, splits=splits, fingerprint=mark,
         source=options | {'realised_logloss': realised}, teacher=schema_lib.Teacher(logloss=logloss, auc=auc))
     schema_lib.save_schema(schema, directory)
-  return schema, True
+  return schema_lib.load_schema(out), True
 
 
 def chunks(job: Job, teacher: teacher_lib.Teacher) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

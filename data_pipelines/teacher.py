@@ -107,11 +107,13 @@ def irreducible(teacher: Teacher, rng: np.random.Generator, rows: int = 1 << 19)
 def _check(recipe: Recipe) -> None:
   if recipe.skew not in SKEWS:
     raise ValueError(f'teacher: skew={recipe.skew!r}: expected one of {", ".join(SKEWS)}')
-  for name, least in (('fields', 1), ('vocab', 2), ('hidden', 1), ('dims', 1), ('signal', 0), ('noise', 0), ('seed', 0)):
+  for name, least in (('fields', 1), ('vocab', 2), ('hidden', 1), ('dims', 1), ('noise', 0), ('seed', 0)):
     if getattr(recipe, name) < least:
       raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected at least {least}')
   if not 1 <= recipe.inputs <= recipe.fields * recipe.dims:
     raise ValueError(f'teacher: inputs={recipe.inputs}: expected 1 to {recipe.fields * recipe.dims}, all dimensions of all fields')
+  if not recipe.signal > 0:
+    raise ValueError(f'teacher: signal={recipe.signal}: expected more than 0')
   if not 0 < recipe.ctr < 1:
     raise ValueError(f'teacher: ctr={recipe.ctr}: expected a rate in (0, 1)')
 

@@ -9,7 +9,7 @@ from rec_sparse import schema as schema_lib
 VOCABS = (5, 300, 40)
 
 
-def columns(rows, seed=0, numeric=True):
+def _columns(rows, seed=0, numeric=True):
   """Random rows: three categorical fields, then one numeric field in the last row of the table."""
   rng = np.random.default_rng(seed)
   first_F = np.cumsum([0, *VOCABS])
@@ -23,9 +23,9 @@ def columns(rows, seed=0, numeric=True):
   return made
 
 
-def write(directory, rows, block_rows, numeric=True, chunk=37):
-  """Writes `columns(rows)` as a dataset directory with only a train split; returns its schema."""
-  made = columns(rows, numeric=numeric)
+def _write(directory, rows, block_rows, numeric=True, chunk=37):
+  """Writes `_columns(rows)` as a dataset directory with only a train split; returns its schema."""
+  made = _columns(rows, numeric=numeric)
   fields = [schema_lib.Field(f'f{i}', 'categorical', v) for i, v in enumerate(VOCABS)]
   fields += [schema_lib.Field('price', 'numeric', 1)] if numeric else []
   dtype = blocks.record_dtype(len(fields), 2, int(numeric), numeric)
@@ -43,4 +43,16 @@ def write(directory, rows, block_rows, numeric=True, chunk=37):
 def _dataset(tmp_path, request):
   """(directory, schema) of 1,000 rows in one block or in eight."""
   rows, block_rows = request.param
-  return tmp_path, write(tmp_path, rows, block_rows)
+  return tmp_path, _write(tmp_path, rows, block_rows)
+
+
+@pytest.fixture(name='columns')
+def _dataset_columns():
+  """What `dataset` holds."""
+  return _columns(1000)
+
+
+@pytest.fixture(name='write_dataset')
+def _write_dataset():
+  """The function that writes such data sets."""
+  return _write

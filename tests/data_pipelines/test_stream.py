@@ -1,4 +1,4 @@
-"""Two feeds, one order: the stream and the resident feed yield equal batches for equal seeds."""
+"""Two feeds, one order: the stream and the resident feed yield equal batches for equal seeds (stream.py, resident.py)."""
 
 import contextlib
 

@@ -1,0 +1,76 @@
+"""Specs: inference, JSON, and errors that name file and column."""
+
+import json
+
+import pytest
+
+from data_pipelines import spec as spec_lib
+
+COLUMNS = {'Click': False, 'user': False, 'price': True, 'tax': True, '__index_level_0__': False, 'Unnamed: 0': False}
+
+
+def _resolve(columns=COLUMNS, mode='bucket', **parts):
+  return spec_lib.resolve(spec_lib.Spec(**parts), columns, 'log.csv', mode)
+
+
+def _read(tmp_path, content, mode='bucket'):
+  path = tmp_path / 'spec.json'
+  path.write_text(content if isinstance(content, str) else json.dumps(content))
+  return spec_lib.read(str(path), mode)
+
+
+def test_inference():
+  spec = _resolve()
+  assert (spec.label, spec.categorical) == (('Click',), ('user',))
+  assert spec.numeric == {'price': 'bucket', 'tax': 'bucket'}
+
+
+def test_what_the_spec_says_goes_before_inference():
+  spec = _resolve(categorical=('price',), mode='value', drop=('user',), group='user')
+  assert (spec.categorical, spec.numeric, spec.group) == (('price',), {'tax': 'value'}, 'user')
+  assert _resolve(numeric={'user': 'value'}, drop=('tax',)).categorical == ('price',)
+  assert _resolve(label=('user', 'price'), numeric={}).categorical == ('Click', 'tax')
+
+
+def test_read(tmp_path):
+  assert spec_lib.read(None, 'value') == spec_lib.Spec()
+  spec = _read(tmp_path, {'label': 'a', 'numeric': ['x'], 'columns': ['a', 'x'], 'delimiter': '|'}, mode='value')
+  assert spec == spec_lib.Spec(label=('a',), numeric={'x': 'value'}, columns=('a', 'x'), delimiter='|')
+  spec = _read(tmp_path, {'label': ['a', 'b'], 'numeric': {'x': 'bucket', 'z': 'value'}})
+  assert (spec.label, spec.numeric) == (('a', 'b'), {'x': 'bucket', 'z': 'value'})
+
+
+@pytest.mark.parametrize('content,message', [
+    ('{"label":\n nope}', 'spec.json: line 2: not JSON'),
+    ('[]', 'spec.json: expected a JSON object'),
+    ({'lable': 'a'}, "spec.json: unknown key 'lable'; did you mean label"),
+    ({'categorical': 'a'}, 'spec.json: categorical: expected a list'),
+    ({'columns': ['a', 'a']}, 'spec.json: columns: expected a list of different'),
+    ({'numeric': {'x': 'log'}}, 'spec.json: numeric: expected .* bucket or value'),
+    ({'group': 3}, 'spec.json: group: expected text'),
+])
+def test_bad_json(tmp_path, content, message):
+  with pytest.raises(ValueError, match=message):
+    _read(tmp_path, content)
+  with pytest.raises(ValueError, match='--spec=nowhere: no such file'):
+    spec_lib.read('nowhere', 'bucket')
+
+
+@pytest.mark.parametrize('parts,message', [
+    ({'label': ('clicks',)}, "log.csv: no column 'clicks'; did you mean Click"),
+    ({'categorical': ('usr',)}, "log.csv: no column 'usr'; did you mean user"),
+    ({'numeric': {'xyzzy': 'value'}}, "log.csv: no column 'xyzzy'; there are Click, user"),
+    ({'group': 'session'}, "log.csv: no column 'session'"),
+    ({'drop': ('nothing',)}, "log.csv: no column 'nothing'"),
+    ({'label': ('user',), 'categorical': ('user',)}, "log.csv: the spec gives column 'user' two parts"),
+    ({'categorical': (), 'numeric': {}}, 'log.csv: no column is left to be a feature'),
+])
+def test_parts_that_do_not_fit_the_columns(parts, message):
+  with pytest.raises(ValueError, match=message):
+    _resolve(**parts)
+
+
+@pytest.mark.parametrize('columns', [{'a': False}, {'y': False, 'label': False, 'a': False}])
+def test_label_that_cannot_be_inferred(columns):
+  with pytest.raises(ValueError, match='log.csv: which column is the label'):
+    _resolve(columns)

@@ -1,0 +1,41 @@
+"""All or nothing, and what counts as the same data set."""
+
+import pytest
+
+from data_pipelines import staging
+
+
+def test_whole_directory_appears(tmp_path):
+  with staging.directory(tmp_path / 'deep' / 'out') as directory:
+    (directory / 'file').write_text('x')
+    assert not (tmp_path / 'deep' / 'out').exists()
+  assert (tmp_path / 'deep' / 'out' / 'file').read_text() == 'x'
+  assert [p.name for p in (tmp_path / 'deep').iterdir()] == ['out']
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_after_an_exception(tmp_path, error):
+  with pytest.raises(error), staging.directory(tmp_path / 'out') as directory:
+    (directory / 'file').write_text('x')
+    raise error
+  assert not list(tmp_path.iterdir())
+
+
+def test_fingerprint_is_of_contents_and_options(tmp_path):
+  for name, content in (('a', 'x'), ('b', 'x'), ('c', 'z')):
+    (tmp_path / name).write_text(content)
+  mark = lambda options, **files: staging.fingerprint({k: [str(tmp_path / v)] for k, v in files.items()}, options)
+  same = mark({'k': 1}, train='a')
+  assert len(same) == 64 and same == mark({'k': 1}, train='b')
+  others = [mark({'k': 2}, train='a'), mark({'k': 1}, train='c'), mark({'k': 1}, valid='a'),
+            mark({'k': 1}, train='a', valid='a')]
+  assert len({same, *others}) == 5
+
+
+def test_only_free_directories_are_used(tmp_path):
+  assert not staging.is_made(tmp_path / 'missing', 'x')
+  assert not staging.is_made(tmp_path, 'x')
+  (tmp_path / 'file').write_text('x')
+  for taken in (tmp_path, tmp_path / 'file'):
+    with pytest.raises(ValueError, match=f'--out={taken}: not empty, and not this data set'):
+      staging.is_made(taken, 'x')
