@@ -57,7 +57,7 @@ def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdi
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.03)
     FigureCanvasAgg(figure)
     arms, keys = _legend_entries(rungs, verdicts)
-    figure.legend(handles=arms, loc='outside upper left', ncols=min(3, len(arms)), frameon=False, fontsize=12.5)
+    figure.legend(handles=arms, loc='outside upper left', ncols=max(1, min(3, len(arms))), frameon=False, fontsize=12.5)
     figure.legend(handles=keys, loc='outside lower left', ncols=3, frameon=False)
     for panel, axes in zip(PANELS, figure.subplots(2, 2).flat):
       _draw_panel(axes, panel, rungs, teacher)
