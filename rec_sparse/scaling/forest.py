@@ -31,7 +31,8 @@ def draw_forest(verdicts: Mapping[str, Verdict]) -> str:
       f'<rect x="{place(-delta):.1f}" y="{TOP - 6}" width="{max(place(0) - place(-delta), 1):.1f}" '
       f'height="{height - TOP}" class="band"/>',
       f'<line x1="{place(0):.1f}" x2="{place(0):.1f}" y1="{TOP - 6}" y2="{height - 6}" class="zero"/>',
-      f'<text x="{min(place(-delta), place(0) - 8) - 8:.1f}" y="16" text-anchor="end">\N{LEFTWARDS ARROW} improves with size</text>',
+      f'<text x="{min(place(-delta), place(0) - 8) - 8:.1f}" y="16" text-anchor="end">'
+      '\N{LEFTWARDS ARROW} improves with size</text>',
       f'<text x="{place(0):.1f}" y="16" text-anchor="middle">0</text>', *rows, '</svg>'])
 
 
