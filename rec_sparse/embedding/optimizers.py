@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import storage
+from rec_sparse.embedding.chunks import in_chunks
 from rec_sparse.embedding.gather import gather_rows
 from rec_sparse.embedding.rounding import stochastic_round
 
@@ -122,15 +123,19 @@ def _optimizer(
     scratch_R, unique_N, summed_NxD = duplicates.combine(
         method, slots.scratch_R, ids_N, grads_NxD, table_RxD.shape[0])
     count = slots.count + 1
-    rows_NxD, *moments = gather_rows((table_RxD, *slots.moments), unique_N)
-    direction_NxD, moments = direction(summed_NxD, tuple(moments), count)
-    rows_NxD = storage.decode(rows_NxD).astype(jnp.float32)
-    rows_NxD -= learning_rate * (direction_NxD + weight_decay * rows_NxD)
-    if table_RxD.dtype == jnp.uint16:
-      rows_NxD = stochastic_round(rows_NxD, logical_row(unique_N), count, slots.seed)
-    written = [_write(old, unique_N, new) for old, new in zip(slots.moments, moments, strict=True)]
-    slots = Slots(tuple(written), count, slots.seed, scratch_R)
-    return _write(table_RxD, unique_N, rows_NxD), slots
+
+    def move(arrays, slots_of_rows):
+      (table_RxD, *moments_RxX), (unique_N, summed_NxD) = arrays, slots_of_rows
+      rows_NxD, *moments = gather_rows(arrays, unique_N)
+      direction_NxD, moments = direction(summed_NxD, tuple(moments), count)
+      rows_NxD = storage.decode(rows_NxD).astype(jnp.float32)
+      rows_NxD -= learning_rate * (direction_NxD + weight_decay * rows_NxD)
+      if table_RxD.dtype == jnp.uint16:
+        rows_NxD = stochastic_round(rows_NxD, logical_row(unique_N), count, slots.seed)
+      return tuple(_write(*x) for x in zip(arrays, [unique_N] * len(arrays), (rows_NxD, *moments), strict=True))
+
+    table_RxD, *moments = in_chunks(move, (table_RxD, *slots.moments), (unique_N, summed_NxD))
+    return table_RxD, Slots(tuple(moments), count, slots.seed, scratch_R)
 
   return TableOptimizer(init, update)
 

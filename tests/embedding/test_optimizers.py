@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from rec_sparse.embedding import chunks
 from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import storage
 
@@ -46,6 +47,11 @@ def dense_reference(name, table_RxD, batches, learning_rate):
       direction = g
     table = np.where(touched[:, None], table - learning_rate * (direction + DECAY * table), table)
   return table
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+  monkeypatch.setattr(chunks, 'CHUNK', 5)  # several chunks and a remainder of N rows
 
 
 @functools.cache
@@ -110,9 +116,10 @@ def scan_steps(optimizer):
   return steps
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('method', METHODS)
-@pytest.mark.parametrize('name', FACTORIES)
+@pytest.mark.parametrize(('name', 'method', 'dtype'), [
+    ('adagrad', 'scratch', 'float32'), ('adam', 'scratch', 'float32'), ('sgd', 'scratch', 'float32'),
+    ('adam', 'sort', 'float32'), ('adam', 'scratch', 'bfloat16'),
+])
 def test_scan_updates_in_place(name, method, dtype):
   rows, dim, n = 1_000_000, 4, 64
   optimizer = FACTORIES[name](method=method, weight_decay=DECAY)
@@ -124,8 +131,7 @@ def test_scan_updates_in_place(name, method, dtype):
   assert not table_hlo.table_sized(compiled.as_text(), rows)
 
 
-@pytest.mark.parametrize('method', METHODS)
-@pytest.mark.parametrize('name', FACTORIES)
+@pytest.mark.parametrize(('name', 'method'), [('adagrad', 'scratch'), ('adam', 'scratch'), ('adam', 'sort')])
 def test_trials_by_vmap_and_by_map_equal_single_trials(name, method):
   rng, trials = np.random.default_rng(2), 3
   optimizer = FACTORIES[name](method=method, weight_decay=DECAY)

@@ -1,0 +1,1 @@
+"""The stacked table: duplicates, row-sparse optimizers, and rows spread over devices."""
