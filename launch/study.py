@@ -7,6 +7,7 @@ from typing import Any
 
 import tqdm
 
+from data_pipelines import order
 from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import record
@@ -17,13 +18,15 @@ FORMAT_VERSION = 1
 
 
 def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
-              configs: list[config_lib.Config]) -> int:
+              configs: list[config_lib.Config], command: str) -> int:
   """Trains what `out` does not hold yet -> number of trials recorded as failed.
 
   A trial that failed is recorded with its error and not tried again: delete its file for that.
   Raises ValueError when `out` is a study of other data, or not a study.
   """
-  _claim(data, schema, out, grid, configs)
+  for config in configs:
+    order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+  _claim(out, _describe(data, schema, grid, configs, command))
   missing = [c for c in configs if not _path(out, c).exists()]
   if missing:
     opened = trials.open_study(data, schema)
@@ -47,32 +50,35 @@ def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tq
     return [record.failed(c, opened.schema, error, seconds) for c in group]
 
 
-def _claim(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
-           configs: list[config_lib.Config]) -> None:
+def _claim(out: pathlib.Path, study: dict[str, Any]) -> None:
+  """Writes study.json, or adds to it the axes and trials that are new."""
   path = out / 'study.json'
   if not path.exists() and out.exists() and any(out.iterdir()):
     raise ValueError(f'{out}: is not empty and holds no study.json, so it is not a study directory')
-  study = _describe(data, schema, grid, configs)
   if path.exists():
     theirs = record.read_json(path)
-    if theirs.get('data_fingerprint') != schema.fingerprint:
+    if theirs.get('data_fingerprint') != study['data_fingerprint']:
       raise ValueError(f'{out}: is a study of another data set; choose another --out')
-    study['trials'] = list(dict.fromkeys(theirs['trials'] + study['trials']))
-    for axis in dataclasses.asdict(grid):
-      study[axis] = sorted(set(theirs[axis]) | set(study[axis])) if axis != 'arms' else list(
-          dict.fromkeys(theirs[axis] + study[axis]))
+    if theirs['epochs'] != study['epochs']:
+      raise ValueError(f'{out}: is a study of {theirs["epochs"]} epochs; choose another --out')
+    for axis in ('arms', 'trials', 'commands'):
+      study[axis] = list(dict.fromkeys(theirs[axis] + study[axis]))
+    for axis in ('widths', 'depths', 'views', 'learning_rates', 'seeds'):
+      study[axis] = sorted({*theirs[axis], *study[axis]})
   (out / 'trials').mkdir(parents=True, exist_ok=True)
   record.write_json(path, study)
 
 
 def _describe(data: pathlib.Path, schema: schema_lib.FeatureSchema, grid: grid_lib.Grid,
-              configs: list[config_lib.Config]) -> dict[str, Any]:
+              configs: list[config_lib.Config], command: str) -> dict[str, Any]:
   test = schema.splits['test']
   return {
       'format_version': FORMAT_VERSION, 'data': str(data), 'data_fingerprint': schema.fingerprint,
-      **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()}, 'epochs': configs[0].epochs,
+      **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()},
+      'widths': sorted({width for widths in grid.widths.values() for width in widths}), 'epochs': configs[0].epochs,
       'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
-      'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs]}
+      'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs],
+      'commands': [command]}
 
 
 def _path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:

@@ -5,6 +5,7 @@
 
 import functools
 import pathlib
+import shlex
 
 from absl import flags
 
@@ -22,7 +23,8 @@ _DEFAULTS = config_lib.Config()
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
 OUT = _string('out', None, 'Study directory.', required=True)
 ARMS = _list('arms', list(config_lib.MODEL_OPTIONS), 'Model names.')
-WIDTHS = _list('widths', ['16', '32', '64', '128'], 'Units per layer; per view in multi-view models.')
+WIDTHS = _list('widths', ['16', '32', '64', '128'],
+               'Units per layer, per view in multi-view models: 16,32 or, arm by arm, dense_mlp:64,128,ssr_s:16,32.')
 DEPTHS = _list('depths', [str(_DEFAULTS.depth)], 'Layers.')
 VIEWS = _list('views', [str(_DEFAULTS.views)], 'Parallel views per layer; 1 for arms without views.')
 RATES = _list('learning_rates', ['3e-4', '1e-3', '3e-3'], 'The same grid for every arm at every rung.')
@@ -41,16 +43,22 @@ def main() -> int:
 
   seeds = _numbers(SEEDS, int)
   grid = grid_lib.Grid(
-      tuple(ARMS.value), _numbers(WIDTHS, int), _numbers(DEPTHS, int), _numbers(VIEWS, int), _numbers(RATES, float),
+      tuple(ARMS.value), grid_lib.parse_widths(tuple(ARMS.value), WIDTHS.value), _numbers(DEPTHS, int), _numbers(VIEWS, int), _numbers(RATES, float),
       tuple(range(seeds[0])) if len(seeds) == 1 else seeds)
   data = pathlib.Path(DATA.value)
   schema = schema_lib.load_schema(data)
   common = {'epochs': EPOCHS.value, 'batch_size': BATCH.value, 'embedding_dim': DIM.value, 'patience': PATIENCE.value,
             'data_fingerprint': schema.fingerprint}
   configs = grid_lib.trials(grid, common, SETTINGS.value)
-  failed = study.run_study(data, schema, pathlib.Path(OUT.value), grid, configs)
+  failed = study.run_study(data, schema, pathlib.Path(OUT.value), grid, configs, _command())
   print(f'{len(configs) - failed} of {len(configs)} trials done in {OUT.value}' + (f', {failed} failed' if failed else ''))
   return 1 if failed else 0
+
+
+def _command() -> str:
+  """This sweep as a shell line, so that a report can say how to make it again."""
+  given = [text for name in sorted(FLAGS) if FLAGS[name].present for text in FLAGS[name].serialize().splitlines()]
+  return shlex.join(['python', '-m', 'launch.sweep', *given])
 
 
 def _numbers(flag: flags.FlagHolder, kind: type) -> tuple:

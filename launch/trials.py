@@ -48,7 +48,7 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   advance, evaluate = _advance(run, study), _evaluate(run, study)
   states = train.init_trials(run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs])
-  best, found, waited = states, [None] * len(configs), np.zeros(len(configs), int)
+  best, found, waited = None, [None] * len(configs), np.zeros(len(configs), int)
   finite, step = np.ones(len(configs), bool), 0
   while step < last and not np.all(_stopped(config, waited) | ~finite):
     stop = min(last, (step // eval_every + 1) * eval_every)
@@ -62,7 +62,7 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
     finite &= np.array([new is not None for new in results])
     better = finite & ~_stopped(config, waited)
     better &= np.array([_better(config, new, old) for new, old in zip(results, found, strict=True)])
-    best = states if better.all() else _select(better, states, best)
+    best = states if best is None or better.all() else _select(better, states, best)
     found = [new if take else old for take, new, old in zip(better, results, found, strict=True)]
     waited = np.where(better, 0, waited + 1)
     states = jax.tree.map(jnp.copy, states) if step < last else states  # `best` must outlive the donated state

@@ -1,4 +1,4 @@
-"""A grid of trials: every arm gets the same widths, depths, learning rates, seeds and batches (design, section 5)."""
+"""A grid of trials: every arm gets the same depths, learning rates, seeds and batches (design, section 5)."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,7 @@ class Grid:
   """The axes of a sweep."""
 
   arms: tuple[str, ...]  # model names
-  widths: tuple[int, ...]
+  widths: dict[str, tuple[int, ...]]  # of each arm: equal widths cost arms unequal FLOPs
   depths: tuple[int, ...]
   views: tuple[int, ...]  # read by multi-view arms only
   learning_rates: tuple[float, ...]
@@ -26,14 +26,37 @@ def trials(grid: Grid, common: dict[str, Any], settings: list[str]) -> list[conf
   Raises ValueError for an empty axis, a value out of range, or a setting that no arm knows.
   """
   for axis, values in dataclasses.asdict(grid).items():
-    if not values:
+    if not values or axis == 'widths' and not all(values.values()):
       raise ValueError(f'--{axis}: expected at least one value')
   own = {arm: common | _settings(grid.arms, arm, settings) for arm in grid.arms}
   configs = [
       config_lib.make(arm, own[arm] | {'width': w, 'depth': d, 'views': v, 'learning_rate': lr, 'seed': s})
-      for arm, w, d, v, lr, s in itertools.product(
-          grid.arms, grid.widths, grid.depths, grid.views, grid.learning_rates, grid.seeds)]
+      for arm in grid.arms for w, d, v, lr, s in itertools.product(
+          grid.widths[arm], grid.depths, grid.views, grid.learning_rates, grid.seeds)]
   return list(dict.fromkeys(configs))
+
+
+def parse_widths(arms: tuple[str, ...], items: list[str]) -> dict[str, tuple[int, ...]]:
+  """['8', '16'] gives every arm these widths; ['dense_mlp:64', '128', 'ssr_s:16', '32'] gives each arm its own.
+
+  Raises ValueError for what is no number, an arm that is not in the sweep, or an arm left without widths.
+  """
+  found: dict[str, list[int]] = {arm: [] for arm in arms}
+  given = ','.join(items)
+  current = list(arms)
+  for item in items:
+    arm, colon, text = item.rpartition(':')
+    if colon and arm not in found:
+      raise ValueError(f'--widths={given}: {arm!r} is none of the arms {", ".join(arms)}')
+    current = [arm] if colon else current
+    if not text.strip().isdecimal():
+      raise ValueError(f'--widths={given}: expected numbers, or arm:number, separated by commas')
+    for name in current:
+      found[name].append(int(text))
+  for arm, widths in found.items():
+    if not widths:
+      raise ValueError(f'--widths={given}: {arm} has none')
+  return {arm: tuple(widths) for arm, widths in found.items()}
 
 
 def groups(configs: list[config_lib.Config]) -> list[list[config_lib.Config]]:

@@ -15,7 +15,7 @@ STATUSES = ('finished', 'diverged', 'failed')
 METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
 COUNTS = ('dense_params', 'dense_params_nonzero', 'embedding_params', 'flops_per_example')
 STUDY_KEYS = ('format_version', 'data', 'data_fingerprint', 'arms', 'widths', 'depths', 'views', 'learning_rates',
-              'seeds', 'epochs', 'teacher', 'test_base_rate', 'trials')
+              'seeds', 'epochs', 'teacher', 'test_base_rate', 'trials', 'commands')
 
 
 @dataclasses.dataclass(frozen=True)

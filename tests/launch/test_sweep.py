@@ -1,0 +1,128 @@
+"""launch.sweep: vectorised trials equal single ones; reruns do what is missing; failures are recorded."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from launch import main as main_lib
+from launch import sweep
+from launch import train
+from launch import trials
+
+SMALL = ['--widths=6', '--depths=1', '--views=2', '--embedding_dim=4', '--batch_size=100', '--learning_rates=1e-2,1e-3',
+         '--seeds=0,1']
+
+
+def run(toy, out, *arguments):
+  return main_lib.call(sweep.main, sweep.FLAGS, [f'--data={toy}', f'--out={out}', *SMALL, *arguments])
+
+
+def records(out):
+  return {path.stem: json.loads(path.read_text()) for path in (out / 'trials').glob('*.json')}
+
+
+@pytest.mark.parametrize('arm', ['dense_mlp', 'ssr_s'])
+def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, arm):
+  assert run(toy, tmp_path / 'study', f'--arms={arm}', '--epochs=2') == 0
+  found = records(tmp_path / 'study')
+  assert len(found) == 4
+  single = main_lib.call(train.main, train.FLAGS, [
+      f'--data={toy}', f'--out={tmp_path / "run"}', f'--model={arm}', '--width=6', '--depth=1', '--views=2',
+      '--embedding_dim=4', '--batch_size=100', '--learning_rate=1e-2', '--seed=1', '--epochs=2', '--mesh=1'])
+  assert single == 0
+  summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+  twin = found[summary['run_id']]
+  assert twin['valid_logloss'] == pytest.approx(summary['valid_logloss'], abs=1e-5)
+  assert twin['config'] == summary['config']
+  assert set(twin) >= {
+      'run_id', 'config', 'arm', 'width', 'depth', 'views', 'seed', 'learning_rate', 'dense_params',
+      'dense_params_nonzero', 'embedding_params', 'flops_per_example', 'train_examples', 'valid_logloss', 'valid_auc',
+      'test_logloss', 'test_auc', 'wall_seconds', 'device', 'versions', 'status'}
+
+
+def test_side_by_side_equals_in_turn(toy, tmp_path, monkeypatch):
+  """vmap, the default beyond the CPU, against lax.map."""
+  assert run(toy, tmp_path / 'turn', '--arms=ssr_s') == 0
+  monkeypatch.setattr(trials, 'over_trials', lambda fn, states: jax.vmap(fn)(states))
+  assert run(toy, tmp_path / 'side', '--arms=ssr_s') == 0
+  turn, side = records(tmp_path / 'turn'), records(tmp_path / 'side')
+  assert turn.keys() == side.keys()
+  for name in turn:
+    np.testing.assert_allclose(turn[name]['test_logloss'], side[name]['test_logloss'], atol=1e-5)
+
+
+def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy, tmp_path, capsys, monkeypatch):
+  out = tmp_path / 'study'
+  assert run(toy, out, '--arms=ssr_s', '--widths=6,99') == 1  # 99 of 24 dimensions cannot be kept
+  assert '4 failed' in capsys.readouterr().out
+  found = records(out)
+  failed = [r for r in found.values() if r['status'] == 'failed']
+  assert len(found) == 8 and len(failed) == 4
+  assert all('cannot keep 99 of 24' in r['error'] and r['test_auc'] is None for r in failed)
+  victim = next(r['run_id'] for r in found.values() if r['status'] == 'finished')
+  (out / 'trials' / f'{victim}.json').unlink()
+  ran = []
+  real = trials.run_group
+  monkeypatch.setattr(trials, 'run_group', lambda study, configs, bar: ran.extend(configs) or real(study, configs, bar))
+  assert run(toy, out, '--arms=ssr_s', '--widths=6,99') == 1
+  assert len(ran) == 1
+  again = records(out)
+  assert again[victim]['test_logloss'] == pytest.approx(found[victim]['test_logloss'], abs=1e-6)
+
+
+def test_a_study_grows_and_remembers_its_axes(toy, tmp_path):
+  out = tmp_path / 'study'
+  assert run(toy, out, '--arms=dense_mlp') == 0
+  assert run(toy, out, '--arms=ssr_s', '--widths=4') == 0
+  study = json.loads((out / 'study.json').read_text())
+  assert study['arms'] == ['dense_mlp', 'ssr_s'] and study['widths'] == [4, 6]
+  assert set(study['trials']) == set(records(out))
+  assert [('--arms=ssr_s' in command, '--widths=4' in command) for command in study['commands']] == [
+      (False, False), (True, True)]
+  assert study['teacher'] == {'logloss': 0.4, 'auc': 0.8}
+
+
+def test_a_diverged_trial_does_not_touch_its_neighbours(toy, tmp_path):
+  out = tmp_path / 'study'
+  assert run(toy, out, '--arms=dense_mlp', '--learning_rates=1e-2,1e38', '--set=input_norm=none') == 0
+  status = {(r['learning_rate'], r['seed']): r['status'] for r in records(out).values()}
+  assert status == {(0.01, 0): 'finished', (0.01, 1): 'finished', (1e38, 0): 'diverged', (1e38, 1): 'diverged'}
+  assert run(toy, tmp_path / 'alone', '--arms=dense_mlp', '--learning_rates=1e-2', '--set=input_norm=none') == 0
+  for name, alone in records(tmp_path / 'alone').items():
+    assert records(out)[name]['test_logloss'] == pytest.approx(alone['test_logloss'], abs=1e-6)
+
+
+def test_early_stopping_keeps_each_trials_own_best(toy, tmp_path):
+  """With patience, a trial is tested in the state of its best validation, as a single run would be."""
+  out = tmp_path / 'study'
+  assert run(toy, out, '--arms=dense_mlp', '--epochs=25', '--patience=2', '--learning_rates=3e-2,1e-3') == 0
+  for found in records(out).values():
+    if found['learning_rate'] == 3e-2 and found['seed'] == 0:
+      assert main_lib.call(train.main, train.FLAGS, [
+          f'--data={toy}', f'--out={tmp_path / "run"}', '--model=dense_mlp', '--width=6', '--depth=1',
+          '--embedding_dim=4', '--batch_size=100', '--learning_rate=3e-2', '--epochs=25', '--patience=2',
+          '--mesh=1']) == 0
+      single = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+      assert single['run_id'] == found['run_id']
+      assert single['valid_logloss'] == pytest.approx(found['valid_logloss'], abs=1e-4)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--widths=6,a'], '--widths=6,a: expected numbers'),
+    (['--set=dropuot=1'], 'dropuot'),
+    (['--arms=mlp'], "model 'mlp' is unknown"),
+    (['--batch_size=4000'], 'batch_size=4000'),
+])
+def test_wrong_flags_name_themselves_and_leave_nothing(toy, tmp_path, capsys, arguments, message):
+  assert run(toy, tmp_path / 'study', *arguments) == 1
+  assert message in capsys.readouterr().err
+  assert not (tmp_path / 'study').exists()
+
+
+def test_another_data_set_or_folder_is_refused(toy, tmp_path, capsys):
+  (tmp_path / 'full').mkdir()
+  (tmp_path / 'full' / 'thesis.tex').write_text('mine')
+  assert run(toy, tmp_path / 'full') == 1
+  assert 'is not a study directory' in capsys.readouterr().err
