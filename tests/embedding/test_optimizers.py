@@ -150,6 +150,12 @@ def test_trials_by_vmap_and_by_map_equal_single_trials(name, method):
     np.testing.assert_allclose(mapped[t], want, rtol=1e-5, atol=1e-6)
 
 
+def test_a_dense_update_would_be_noticed():
+  table = jax.ShapeDtypeStruct((1000, 4), jnp.float32)
+  dense = jax.jit(lambda t: t - 0.1 * jax.grad(lambda t: jnp.sum(t[jnp.arange(3)]))(t), donate_argnums=0)
+  assert table_hlo.table_sized(dense.lower(table).compile().as_text(), 1000)
+
+
 def test_vmap_updates_in_place():
   rows, dim, n, trials = 200_000, 4, 64, 4
   optimizer = optimizers.row_adam()

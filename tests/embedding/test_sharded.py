@@ -97,7 +97,7 @@ def test_stochastic_rounding_does_not_depend_on_the_shards(method):
 
 
 def step_program(shape, method, rows, dim, batch):
-  """Lookup, a gradient of the rows, update: compiled with abstract arguments."""
+  """A scan of steps (lookup, a gradient of the rows, update), compiled with abstract arguments."""
   mesh, optimizer = placement.make_mesh(*shape), optimizers.row_adam()
   def struct(shape, dtype, spec):
     return jax.ShapeDtypeStruct(shape, dtype, sharding=jax.NamedSharding(mesh, spec))
@@ -106,14 +106,19 @@ def step_program(shape, method, rows, dim, batch):
   slots = jax.eval_shape(optimizer.init, table)
   slots = jax.tree.map(lambda x: struct(x.shape, x.dtype, spec if x.ndim else P()), slots)
 
-  def step(table, slots, ids_BxF, rate):
+  def step(carry, ids_BxF):
+    table, slots = carry
     rows_BxFxD, dropped = sharded.lookup(table, ids_BxF, mesh, method)
     grads_BxFxD = jax.grad(lambda rows: jnp.mean(jnp.square(rows)))(rows_BxFxD)
+    rate = jnp.float32(0.1)
     table, slots, more = sharded.update(optimizer, table, slots, ids_BxF, grads_BxFxD, rate, mesh, method)
-    return table, slots, dropped + more
+    return (table, slots), dropped + more
 
-  args = (table, slots, struct((batch, FIELDS), jnp.int32, P('data')), struct((), jnp.float32, P()))
-  return jax.jit(step, donate_argnums=(0, 1)).lower(*args).compile()
+  def steps(carry, ids_KxBxF):
+    return jax.lax.scan(step, carry, ids_KxBxF)
+
+  ids_KxBxF = struct((3, batch, FIELDS), jnp.int32, P(None, 'data'))
+  return jax.jit(steps, donate_argnums=0).lower((table, slots), ids_KxBxF).compile()
 
 
 @pytest.mark.parametrize('shape', MESHES)
