@@ -124,18 +124,18 @@ def _optimizer(
         method, slots.scratch_R, ids_N, grads_NxD, table_RxD.shape[0])
     count = slots.count + 1
 
-    def move(arrays, slots_of_rows):
-      (table_RxD, *moments_RxX), (unique_N, summed_NxD) = arrays, slots_of_rows
-      rows_NxD, *moments = gather_rows(arrays, unique_N)
-      direction_NxD, moments = direction(summed_NxD, tuple(moments), count)
-      rows_NxD = storage.decode(rows_NxD).astype(jnp.float32)
+    def move(arrays_RxX, occurrences):
+      unique_N, summed_NxD = occurrences
+      stored_NxD, *moments_NxX = gather_rows(arrays_RxX, unique_N)
+      direction_NxD, moments_NxX = direction(summed_NxD, tuple(moments_NxX), count)
+      rows_NxD = storage.decode(stored_NxD).astype(jnp.float32)
       rows_NxD -= learning_rate * (direction_NxD + weight_decay * rows_NxD)
-      if table_RxD.dtype == jnp.uint16:
+      if stored_NxD.dtype == jnp.uint16:
         rows_NxD = stochastic_round(rows_NxD, logical_row(unique_N), count, slots.seed)
-      return tuple(_write(*x) for x in zip(arrays, [unique_N] * len(arrays), (rows_NxD, *moments), strict=True))
+      return tuple(_write(old, unique_N, new) for old, new in zip(arrays_RxX, (rows_NxD, *moments_NxX), strict=True))
 
-    table_RxD, *moments = in_chunks(move, (table_RxD, *slots.moments), (unique_N, summed_NxD))
-    return table_RxD, Slots(tuple(moments), count, slots.seed, scratch_R)
+    table_RxD, *moments_RxX = in_chunks(move, (table_RxD, *slots.moments), (unique_N, summed_NxD))
+    return table_RxD, Slots(tuple(moments_RxX), count, slots.seed, scratch_R)
 
   return TableOptimizer(init, update)
 
