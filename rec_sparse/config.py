@@ -17,20 +17,39 @@ class DenseMLP:
 class SSRS:
   """Options of `ssr_s` (arXiv 2604.08011, section 3): a fixed random subset of dimensions per view."""
 
+  form: Literal['paper', 'code'] = 'paper'  # the paper's equations, or the official code: sets defaults in FORMS
   view_widths: tuple[int, ...] = ()  # d_v of each layer; empty: `width` in all `depth` layers
+  residual: bool = False  # adds what a view kept to its fused output, before the normalization
+  filter_unit: Literal['dimension', 'field'] = 'dimension'  # what the first layer keeps or drops as a whole
+  filter_draw: Literal['layer', 'shared'] = 'layer'  # every layer draws anew, or all layers from the same numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class SSRD:
   """Options of `ssr_d` (arXiv 2604.08011, sections 3 and 4): a learned projection, then competition."""
 
+  form: Literal['paper', 'code'] = 'paper'  # the paper's equations, or the official code: sets defaults in FORMS
   view_widths: tuple[int, ...] = ()  # d_v of each layer; empty: `width` in all `depth` layers
   projection_ratio: float = 2.0  # d_v* / d_v; the paper says only "typically d_v* > d_v"
+  value_gate: bool = False  # multiplies the filtered projection with a second one, x W_value
+  residual: bool = False  # adds the filtered projection to its fused output, before the normalization
+  gate: Literal['ics', 'one_iteration', 'relu', 'soft_threshold', 'top_k', 'top_k_values', 'dropout', 'sigmoid',
+                'gumbel', 'sparsemax', 'entmax15', 'identity'] = 'ics'  # the filter, or a control in its place
   iterations: int = 5  # T of equation 12
   alpha: float = 0.1  # initial extinction rate alpha_t of equation 12
+  alpha_shape: Literal['iteration', 'scalar', 'dimension'] = 'iteration'  # one per iteration, one, or one per both
+  alpha_sign: Literal['free', 'positive'] = 'free'  # positive: softplus of a free parameter
   gamma: bool = True  # learnable output scale of equation 14
+  gate_kept: float = 0.5  # top_k: share of the d_v* dimensions kept
+  gate_dropout: float = 0.5  # dropout gate: share of the d_v* dimensions dropped in training
+  gate_temperature: float = 1.0  # gumbel: of the relaxed bits
+  gate_mass: float = 0.25  # sparsemax, entmax15: mean output per dimension before gamma
 
 
+FORMS: dict[tuple[str, str], dict[str, Any]] = {  # (model, form) -> the defaults that differ from the paper's
+    ('ssr_s', 'code'): {'residual': True, 'head_hidden': (64,)},
+    ('ssr_d', 'code'): {'residual': True, 'value_gate': True, 'projection_ratio': 1.0},
+}
 ModelOptions = DenseMLP | SSRS | SSRD
 MODEL_OPTIONS: dict[str, type] = {'dense_mlp': DenseMLP, 'ssr_s': SSRS, 'ssr_d': SSRD}
 
@@ -49,6 +68,8 @@ class Config:
   embedding_init: float = 0.05  # rows start uniform in +- this, in every model
   table_dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the stored table; bfloat16 rounds stochastically
   input_norm: Literal['batch', 'layer', 'none'] = 'batch'  # shared by all models: per field over batch; per example
+  head_hidden: tuple[int, ...] = ()  # ReLU layers of the head before its linear one
+  compute_dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the dense layers; parameters, head, loss: float32
   dropout: float = 0.0  # share of hidden units dropped in training
   embedding_dropout: float = 0.0  # share of input dimensions dropped in training
 
@@ -80,6 +101,8 @@ MULTI_VIEW = ('ssr_s', 'ssr_d')  # in every other model `views` is 1, whatever a
 def make(model: str, overrides: dict[str, Any] | None = None) -> Config:
   """The config of `model` with `overrides` (values already typed) by field name, its own options included.
 
+  A form is resolved here: the config holds each option that it stands for.
+
   Raises ValueError naming the field: unknown names list the nearest ones, values out of range say the range.
   """
   if model not in MODEL_OPTIONS:
@@ -89,6 +112,7 @@ def make(model: str, overrides: dict[str, Any] | None = None) -> Config:
   for name in overrides:
     if name not in kinds:
       raise ValueError(_unknown(name, model, kinds))
+  overrides = FORMS.get((model, overrides.get('form')), {}) | overrides
   own = {f.name for f in dataclasses.fields(MODEL_OPTIONS[model])}
   options = MODEL_OPTIONS[model](**{k: v for k, v in overrides.items() if k in own})
   config = Config(model=model, options=options, **{k: v for k, v in overrides.items() if k not in own})
@@ -167,17 +191,24 @@ def _check(config: Config) -> None:
     if choices and values[name] not in choices:
       raise ValueError(f'{name}={values[name]!r}: expected one of {", ".join(choices)}')
   positive = ('width', 'depth', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
-              'projection_ratio', 'table_learning_rate_ratio')
+              'projection_ratio', 'table_learning_rate_ratio', 'iterations', 'gate_temperature', 'gate_mass')
   for name in positive:
     if name in values and not values[name] > 0:
       raise ValueError(f'{name}={values[name]}: expected a number above 0')
-  for name in ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'weight_decay', 'table_weight_decay',
-               'iterations', 'alpha'):
+  for name in ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'weight_decay', 'table_weight_decay', 'alpha'):
     if name in values and not values[name] >= 0:
       raise ValueError(f'{name}={values[name]}: expected a number not below 0')
   for name in ('dropout', 'embedding_dropout'):
     if not 0 <= values[name] < 1:
       raise ValueError(f'{name}={values[name]}: expected a share in [0, 1)')
+  if not 0 <= values.get('gate_dropout', 0) < 1 or not 0 < values.get('gate_kept', 1) <= 1:
+    raise ValueError(f'gate_dropout={values["gate_dropout"]}, gate_kept={values["gate_kept"]}: expected shares')
+  if values.get('alpha_sign') == 'positive' and not values['alpha'] > 0:
+    raise ValueError(f'alpha={values["alpha"]}: expected a number above 0 with alpha_sign=positive')
+  if min((1, *config.head_hidden)) < 1:
+    raise ValueError(f'head_hidden={",".join(map(str, config.head_hidden))}: expected positive widths')
+  if values.get('residual') and values.get('projection_ratio', 1.0) != 1.0:
+    raise ValueError(f'projection_ratio={values["projection_ratio"]}: a residual needs 1, d_v* equal to d_v')
   widths = values.get('view_widths', ())
   if widths and (len(widths) != config.depth or min(widths) < 1):
     raise ValueError(f'view_widths={",".join(map(str, widths))}: expected {config.depth} positive widths, one a layer')

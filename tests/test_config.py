@@ -20,11 +20,20 @@ def test_golden_config():
   """A changed default changes every run id: if that is meant, update this text."""
   raw = json.loads(config_lib.to_json(config_lib.make('ssr_s')))
   assert raw == {
-      'batch_size': 1024, 'checkpoint_every': 0, 'data_fingerprint': '', 'depth': 2, 'dropout': 0.0,
+      'batch_size': 1024, 'checkpoint_every': 0, 'compute_dtype': 'float32', 'data_fingerprint': '', 'depth': 2, 'dropout': 0.0,
       'embedding_dim': 16, 'embedding_dropout': 0.0, 'embedding_init': 0.05, 'epochs': 1, 'eval_every': 0,
-      'feed': 'resident', 'input_norm': 'batch', 'learning_rate': 0.001, 'model': 'ssr_s', 'monitor': 'logloss',
-      'options': {'view_widths': []}, 'patience': 0, 'seed': 0, 'shuffle': True, 'table_dtype': 'float32', 'table_learning_rate_ratio': 1.0,
+      'feed': 'resident', 'head_hidden': [], 'input_norm': 'batch', 'learning_rate': 0.001, 'model': 'ssr_s', 'monitor': 'logloss',
+      'options': {'filter_draw': 'layer', 'filter_unit': 'dimension', 'form': 'paper', 'residual': False,
+                  'view_widths': []}, 'patience': 0, 'seed': 0, 'shuffle': True, 'table_dtype': 'float32', 'table_learning_rate_ratio': 1.0,
       'table_optimizer': 'adam', 'table_weight_decay': 0.0, 'views': 8, 'weight_decay': 0.0, 'width': 128}
+
+
+def test_a_form_is_a_set_of_defaults_that_single_options_override():
+  code = config_lib.make('ssr_d', {'form': 'code'})
+  assert code.options.value_gate and code.options.residual and code.options.projection_ratio == 1.0
+  assert not config_lib.make('ssr_d', {'form': 'code', 'value_gate': False}).options.value_gate
+  assert config_lib.make('ssr_s', {'form': 'code'}).head_hidden == (64,)
+  assert config_lib.from_json(config_lib.to_json(code)) == code
 
 
 def test_views_mean_nothing_to_a_model_without_views():
@@ -54,7 +63,7 @@ def test_wrong_settings_name_the_field(setting, message):
 @pytest.mark.parametrize('overrides, message', [
     ({'width': 0}, 'width=0'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
     ({'view_widths': (1, 2, 3)}, 'view_widths=1,2,3: expected 2'), ({'input_norm': 'group'}, "input_norm='group'"),
-    ({'learning_rate': float('nan')}, 'learning_rate=nan'),
+    ({'learning_rate': float('nan')}, 'learning_rate=nan'), ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
 ])
 def test_values_out_of_range_name_the_field(overrides, message):
   with pytest.raises(ValueError, match=message):

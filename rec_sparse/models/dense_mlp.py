@@ -17,14 +17,15 @@ class DenseMLP(nn.Module):
   @nn.compact
   def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg.input_norm, cfg.embedding_dropout, name='input')(rows_BxFxD, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
     for i in range(cfg.depth):
       x_NxB = nn.relu(layers.Linear(cfg.width, name=f'layer_{i}')(x_NxB))
       x_NxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(x_NxB)
-    return layers.Head(self.tasks, name='head')(x_NxB)
+    return layers.Head(cfg.head_hidden, self.tasks, name='head')(x_NxB)
 
 
 def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
   """Parameters and forward FLOPs per example of the backbone and head."""
-  widths = (inputs, *(cfg.width,) * cfg.depth, tasks)
-  return flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
+  widths = (inputs, *(cfg.width,) * cfg.depth)
+  hidden = flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
+  return hidden + layers.head_cost(cfg.width, cfg.head_hidden, tasks)

@@ -4,25 +4,33 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rec_sparse import config as config_lib
+from rec_sparse import flops
+
 EPSILON = 1e-6  # of every variance in a normalization
 MOMENTUM = 0.9  # of the running statistics of `input_norm=batch`: a batch pools B * D numbers a field, short runs must count
 
 
 class Input(nn.Module):
-  """rows_BxFxD -> x_NxB, N = F * D: normalization, flattening, dropout. The same block in every arm."""
+  """rows_BxFxD -> x_NxB, N = F * D: normalization, flattening, dropout. The same block in every arm.
 
-  norm: str  # 'batch': per field, pooled over batch and coordinates; 'layer': per example; 'none'
-  dropout: float  # share of dimensions dropped in training
+  `input_norm` is 'batch' (per field, pooled over batch and coordinates), 'layer' (per example) or 'none'. What comes out
+  has the compute dtype, and the layers that follow compute in it with float32 parameters.
+  """
+
+  config: config_lib.Config
 
   @nn.compact
   def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
-    if self.norm == 'batch':
+    cfg = self.config
+    if cfg.input_norm == 'batch':
       rows_BxFxD = nn.BatchNorm(use_running_average=not train, axis=-2, momentum=MOMENTUM, epsilon=EPSILON,
                                 name='norm')(rows_BxFxD)
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
-    if self.norm == 'layer':
+    if cfg.input_norm == 'layer':
       x_BxN = nn.LayerNorm(epsilon=EPSILON, name='norm')(x_BxN)
-    return nn.Dropout(self.dropout, deterministic=not train, name='dropout')(x_BxN.T)
+    x_NxB = nn.Dropout(cfg.embedding_dropout, deterministic=not train, name='dropout')(x_BxN.T)
+    return x_NxB.astype(cfg.compute_dtype)
 
 
 class Linear(nn.Module):
@@ -34,17 +42,27 @@ class Linear(nn.Module):
   def __call__(self, x_NxB: jax.Array) -> jax.Array:
     kernel_NxH = self.param('kernel', nn.initializers.glorot_uniform(), (x_NxB.shape[0], self.features))
     bias_H = self.param('bias', nn.initializers.zeros, (self.features,))
-    return jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH) + bias_H[:, None]
+    return jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH.astype(x_NxB.dtype)) + bias_H.astype(x_NxB.dtype)[:, None]
 
 
 class Head(nn.Module):
   """logits_BxT = (W x + bias)^T in float32; SSR equation 9 without its sigmoid, which the loss applies."""
 
+  hidden: tuple[int, ...]  # ReLU layers before the linear one; the paper has none
   tasks: int  # T
 
   @nn.compact
   def __call__(self, x_NxB: jax.Array) -> jax.Array:
-    return Linear(self.tasks, name='linear')(x_NxB).T.astype(jnp.float32)
+    x_NxB = x_NxB.astype(jnp.float32)
+    for i, features in enumerate(self.hidden):
+      x_NxB = nn.relu(Linear(features, name=f'hidden_{i}')(x_NxB))
+    return Linear(self.tasks, name='linear')(x_NxB).T
+
+
+def head_cost(inputs: int, hidden: tuple[int, ...], tasks: int) -> flops.Cost:
+  """What `Head` costs."""
+  widths = (inputs, *hidden, tasks)
+  return flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
 
 
 class ViewNorm(nn.Module):
@@ -55,22 +73,24 @@ class ViewNorm(nn.Module):
     shape = z_VxHxB.shape[:2]
     scale_VxH = self.param('scale', nn.initializers.ones, shape)
     bias_VxH = self.param('bias', nn.initializers.zeros, shape)
-    mean_Vx1xB = jnp.mean(z_VxHxB, 1, keepdims=True)
-    centred_VxHxB = z_VxHxB - mean_Vx1xB
+    x_VxHxB = z_VxHxB.astype(jnp.float32)
+    centred_VxHxB = x_VxHxB - jnp.mean(x_VxHxB, 1, keepdims=True)
     variance_Vx1xB = jnp.mean(jnp.square(centred_VxHxB), 1, keepdims=True)
-    return centred_VxHxB * jax.lax.rsqrt(variance_Vx1xB + EPSILON) * scale_VxH[..., None] + bias_VxH[..., None]
+    normal_VxHxB = centred_VxHxB * jax.lax.rsqrt(variance_Vx1xB + EPSILON)
+    return (normal_VxHxB * scale_VxH[..., None] + bias_VxH[..., None]).astype(z_VxHxB.dtype)
 
 
 class Fuse(nn.Module):
   """LN(GELU(h_v V_v + bias_v)) of every view at once: SSR equations 6 and 7, one batched product."""
 
   features: int  # d_v
+  residual: bool  # LN(GELU(...) + h_v), as in the official code
 
   @nn.compact
   def __call__(self, h_VxKxB: jax.Array) -> jax.Array:
     views, kept = h_VxKxB.shape[:2]
     init = nn.initializers.glorot_uniform(in_axis=-2, out_axis=-1, batch_axis=(0,))
-    kernel_VxKxH = self.param('kernel', init, (views, kept, self.features))
-    bias_VxH = self.param('bias', nn.initializers.zeros, (views, self.features))
-    z_VxHxB = jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH) + bias_VxH[..., None]
-    return ViewNorm(name='norm')(nn.gelu(z_VxHxB))
+    kernel_VxKxH = self.param('kernel', init, (views, kept, self.features)).astype(h_VxKxB.dtype)
+    bias_VxH = self.param('bias', nn.initializers.zeros, (views, self.features)).astype(h_VxKxB.dtype)
+    z_VxHxB = nn.gelu(jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH) + bias_VxH[..., None])
+    return ViewNorm(name='norm')(z_VxHxB + h_VxKxB if self.residual else z_VxHxB)

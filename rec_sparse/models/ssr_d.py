@@ -7,26 +7,44 @@ import jax.numpy as jnp
 from rec_sparse import config as config_lib
 from rec_sparse import flops
 from rec_sparse.models import layers
+from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
 
 
 class Compete(nn.Module):
-  """h_v = ICS(x W_v): a projection without bias, then the competition among its dimensions (equations 5, 10 to 14)."""
+  """h_v = ICS(x W_v): a projection without bias, then the competition among its dimensions (equations 5, 10 to 14).
+
+  `gate` puts a control in place of ICS, with the same parameters. With `value_gate`, h_v = ICS(x W_v) (x W_v^value).
+  """
 
   views: int  # b
   features: int  # d_v*
   options: config_lib.SSRD
 
   @nn.compact
-  def __call__(self, x_NxB: jax.Array) -> jax.Array:
+  def __call__(self, x_NxB: jax.Array, *, train: bool) -> jax.Array:
     views, features, options = self.views, self.features, self.options
     init = nn.initializers.glorot_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
-    kernel_VxNxK = self.param('kernel', init, (views, x_NxB.shape[0], features))
-    alpha_VxT = self.param('alpha', nn.initializers.constant(options.alpha), (views, options.iterations))
-    z_VxKxB = jnp.einsum('nb,vnk->vkb', x_NxB, kernel_VxNxK)
+
+    def project(name: str) -> jax.Array:
+      kernel_VxNxK = self.param(name, init, (views, x_NxB.shape[0], features))
+      return jnp.einsum('nb,vnk->vkb', x_NxB, kernel_VxNxK.astype(x_NxB.dtype))
+
     gamma_VxK = (self.param('gamma', nn.initializers.ones, (views, features)) if options.gamma
-                 else jnp.ones((views, features), z_VxKxB.dtype))
-    return ics.ics(z_VxKxB, alpha_VxT, gamma_VxK, axis=-2)
+                 else jnp.ones((views, features)))
+    key = self.make_rng('dropout') if train else None
+    gate_options = gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass)
+    h_VxKxB = gates.GATES[options.gate](project('kernel'), gates.Params(self._alpha(), gamma_VxK), gate_options, key)
+    return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
+
+  def _alpha(self) -> jax.Array:
+    """(V, T), or (V, K, T) where every dimension has its own."""
+    options = self.options
+    shape = {'iteration': (options.iterations,), 'scalar': (1,), 'dimension': (self.features, options.iterations)}
+    start = options.alpha if options.alpha_sign == 'free' else ics.positive_inverse(jnp.float32(options.alpha))
+    raw = self.param('alpha', nn.initializers.constant(start), (self.views, *shape[options.alpha_shape]))
+    alpha = raw if options.alpha_sign == 'free' else ics.positive(raw)
+    return jnp.repeat(alpha, options.iterations, -1) if options.alpha_shape == 'scalar' else alpha
 
 
 class SSRD(nn.Module):
@@ -38,13 +56,13 @@ class SSRD(nn.Module):
   @nn.compact
   def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg.input_norm, cfg.embedding_dropout, name='input')(rows_BxFxD, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
     for i, (projection, width) in enumerate(layer_widths(cfg)):
-      h_VxKxB = Compete(cfg.views, projection, cfg.options, name=f'filter_{i}')(x_NxB)  # equations 3 and 5
-      z_VxHxB = layers.Fuse(width, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
+      h_VxKxB = Compete(cfg.views, projection, cfg.options, name=f'filter_{i}')(x_NxB, train=train)  # equations 3 and 5
+      z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
       z_VxHxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(z_VxHxB)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
-    return layers.Head(self.tasks, name='head')(jnp.mean(z_VxHxB, 0))  # equations 8 and 9
+    return layers.Head(cfg.head_hidden, self.tasks, name='head')(jnp.mean(z_VxHxB, 0))  # equations 8 and 9
 
 
 def layer_widths(cfg: config_lib.Config) -> list[tuple[int, int]]:
@@ -55,11 +73,12 @@ def layer_widths(cfg: config_lib.Config) -> list[tuple[int, int]]:
 
 def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
   """Parameters and forward FLOPs per example; the competition's O(T d_v*) elementwise work is counted too."""
-  parts = []
+  options, parts = cfg.options, []
   for projection, width in layer_widths(cfg):
-    compete = flops.Cost(params=cfg.options.iterations + cfg.options.gamma * projection,
-                         flops=3 * cfg.options.iterations * projection)
-    view = flops.linear(inputs, projection, bias=False) + compete + flops.linear(projection, width) + flops.norm(width)
-    parts.append(cfg.views * view)
+    alphas = {'iteration': options.iterations, 'scalar': 1, 'dimension': projection * options.iterations}
+    compete = flops.Cost(params=alphas[options.alpha_shape] + options.gamma * projection,
+                         flops=3 * options.iterations * projection)
+    project = (1 + options.value_gate) * flops.linear(inputs, projection, bias=False)
+    parts.append(cfg.views * (project + compete + flops.linear(projection, width) + flops.norm(width)))
     inputs = cfg.views * width
-  return flops.total([*parts, flops.linear(width, tasks)])
+  return flops.total(parts) + layers.head_cost(width, cfg.head_hidden, tasks)

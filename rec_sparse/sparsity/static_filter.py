@@ -19,15 +19,19 @@ class StaticFilter(NamedTuple):
   inverse_NxM: jax.Array | np.ndarray  # int32 flat (v * K + k) of each occurrence of dimension n; V * K pads
 
 
-def draw(seed: int, layer: int, *, inputs: int, views: int, kept: int) -> StaticFilter:
+def draw(seed: int, layer: int, *, inputs: int, views: int, kept: int, unit: int = 1) -> StaticFilter:
   """Uniform without replacement inside a view, independent across views and layers (SSR section 3.1, equation 4).
 
-  The same (seed, layer, sizes) always give the same filter. Raises ValueError if `kept` exceeds `inputs`.
+  Dimensions are kept in runs of `unit`: 1, or the embedding's length to keep whole fields. The same (seed, layer,
+  sizes) always give the same filter. Raises ValueError if `kept` exceeds `inputs` or is no multiple of `unit`.
   """
   if kept > inputs:
     raise ValueError(f'width: a view cannot keep {kept} of {inputs} input dimensions without replacement')
+  if kept % unit:
+    raise ValueError(f'width: a view cannot keep {kept} dimensions in whole fields of {unit}')
   rng = np.random.default_rng((seed, layer))
-  indices_VxK = np.stack([rng.choice(inputs, kept, replace=False) for _ in range(views)]).astype(np.int32)
+  runs_VxR = np.stack([rng.choice(inputs // unit, kept // unit, replace=False) for _ in range(views)])
+  indices_VxK = (runs_VxR[..., None] * unit + np.arange(unit)).reshape(views, kept).astype(np.int32)
   return StaticFilter(indices_VxK, invert(indices_VxK, inputs))
 
 

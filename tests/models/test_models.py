@@ -7,6 +7,7 @@ import pytest
 
 from rec_sparse import config as config_lib
 from rec_sparse import models
+from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
 
 FIELDS, DIM = 6, 8
@@ -61,6 +62,76 @@ def test_input_norm_is_the_same_block_in_every_model(norm):
   blocks = [build(model, input_norm=norm)[2]['params'].get('input', {}) for model in models.MODELS]
   shapes = [jax.tree.map(jnp.shape, block) for block in blocks]
   assert shapes[0] == shapes[1] == shapes[2]
+
+
+def published(model, fields, **overrides):
+  config = config_lib.make(model, {'form': 'code', 'embedding_dim': 16} | overrides)
+  return models.MODELS[model].cost(config, fields * 16, 1).params
+
+
+def test_parameter_counts_of_the_published_configurations():
+  """SSR table 3, from the official code's configurations: 23, 18 and 39 fields of 16."""
+  counts = [published('ssr_d', fields, width=64, depth=2, views=8) for fields in (23, 18, 39)]
+  assert counts == [970_897, 888_977, 1_233_041]
+  assert published('ssr_s', 23, view_widths=(128, 64), depth=2, views=16) == 341_121
+
+
+@pytest.mark.parametrize('overrides', [
+    {'form': 'code'}, {'alpha_shape': 'scalar'}, {'alpha_shape': 'dimension'},
+    {'alpha_sign': 'positive'}, {'gamma': False}, {'head_hidden': (5, 3)}])
+def test_variants_of_ssr_d_have_the_counted_parameters_and_gradients(overrides):
+  config, module, variables, rows_BxFxD = build('ssr_d', **overrides)
+  assert models.MODELS['ssr_d'].cost(config, FIELDS * DIM, 1).params == dense_count(variables['params'])
+  loss = lambda params: jnp.sum(module.apply(variables | {'params': params}, rows_BxFxD, train=False) ** 2)
+  grads = jax.jit(jax.grad(loss))(variables['params'])
+  assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize('gate', gates.GATES)
+def test_every_control_has_the_parameters_of_ics(gate):
+  _, module, variables, rows_BxFxD = build('ssr_d', gate=gate)
+  assert dense_count(variables['params']) == dense_count(build('ssr_d')[2]['params'])
+  out = module.apply(variables, rows_BxFxD, train=True, rngs={'dropout': jax.random.key(0)}, mutable=['batch_stats'])[0]
+  assert np.isfinite(out).all()
+
+
+def test_alpha_starts_where_it_is_told_whatever_its_sign_and_shape():
+  outputs = [build('ssr_d', **overrides) for overrides in (
+      {}, {'alpha_sign': 'positive'}, {'alpha_shape': 'scalar'}, {'alpha_shape': 'dimension'})]
+  logits = [module.apply(variables, rows, train=False) for _, module, variables, rows in outputs]
+  for other in logits[1:]:
+    np.testing.assert_allclose(logits[0], other, atol=1e-5)
+
+
+@pytest.mark.parametrize('overrides, expected', [({'residual': True}, True), ({'form': 'code'}, True), ({}, False)])
+def test_residual_adds_what_the_view_kept(overrides, expected):
+  """With a zero kernel GELU gives 0, so what is left is LN of the kept dimensions, or of nothing."""
+  _, module, variables, rows_BxFxD = build('ssr_s', **overrides)
+  params = variables['params'] | {
+      f'layer_{i}': variables['params'][f'layer_{i}'] | {'kernel': jnp.zeros((4, 16, 16))} for i in range(2)}
+  logits = module.apply(variables | {'params': params}, rows_BxFxD, train=False)
+  assert (np.ptp(logits) > 1e-3) == expected
+
+
+def test_whole_fields_are_kept_where_the_unit_is_a_field():
+  config = config_lib.make('ssr_s', {'width': 16, 'views': 3, 'embedding_dim': DIM, 'filter_unit': 'field'})
+  drawn = models.MODELS['ssr_s'].filters(config, FIELDS * DIM, 0)['layer_0'].indices_VxK
+  for view in drawn:
+    assert all(np.array_equal(run, np.arange(DIM) + run[0]) and run[0] % DIM == 0 for run in view.reshape(-1, DIM))
+  with pytest.raises(ValueError, match='whole fields of 8'):
+    models.MODELS['ssr_s'].filters(config_lib.make('ssr_s', {
+        'width': 12, 'embedding_dim': DIM, 'filter_unit': 'field'}), FIELDS * DIM, 0)
+
+
+@pytest.mark.parametrize('model', models.MODELS)
+def test_bfloat16_compute_keeps_float32_parameters_and_logits(model):
+  _, module, variables, rows_BxFxD = build(model)
+  _, low, variables_low, _ = build(model, compute_dtype='bfloat16')
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables_low['params'])} == {jnp.dtype('float32')}
+  exact, rounded = (m.apply(variables, rows_BxFxD, train=False) for m in (module, low))
+  assert rounded.dtype == jnp.float32
+  np.testing.assert_allclose(exact, rounded, atol=0.1)
+  assert (exact != rounded).any()
 
 
 def layer_norm(z_BxH, scale_H, bias_H):
