@@ -1,4 +1,4 @@
-"""Delimited text: comma-separated with quotes, or tab-separated without; a header line unless the spec names columns."""
+"""Delimited text: commas with quotes, or tabs without; a header line unless the spec names the columns."""
 
 import csv
 import pathlib

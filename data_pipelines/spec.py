@@ -47,8 +47,8 @@ def read(path: str | None, mode: str) -> Spec:
 def resolve(spec: Spec, columns: dict[str, bool], file: str, mode: str) -> Spec:
   """Fills in what the spec leaves out, from `columns` of `file` (name -> whether it holds floats).
 
-  The label is the column called as in LABELS; other float columns are numeric, all else is categorical. Raises ValueError
-  naming the column when one is missing, plays two parts, or when no label is found.
+  The label is the column called as in LABELS; other float columns are numeric, all else is categorical. Raises
+  ValueError naming the column when one is missing, plays two parts, or when no label is found.
   """
   label = spec.label or _infer_label(columns, file)
   check_columns(dataclasses.replace(spec, label=label), columns, file)
@@ -66,7 +66,8 @@ def resolve(spec: Spec, columns: dict[str, bool], file: str, mode: str) -> Spec:
 
 def check_columns(spec: Spec, columns: dict[str, bool], file: str) -> None:
   """Raises ValueError naming the first column of the spec that `file` lacks, with the nearest names."""
-  named = [*spec.label, *(spec.categorical or ()), *(spec.numeric or ()), *spec.drop, *([spec.group] if spec.group else [])]
+  group = (spec.group,) if spec.group else ()
+  named = [*spec.label, *(spec.categorical or ()), *(spec.numeric or ()), *spec.drop, *group]
   for name in named:
     if name not in columns:
       raise ValueError(f'{file}: no column {name!r}; {_hint(name, list(columns))}')

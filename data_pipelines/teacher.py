@@ -1,9 +1,9 @@
 """The synthetic teacher: a planted network over Zipf ids, whose best reachable log loss and AUC are known.
 
 Every id of every field has a fixed random vector of d dimensions, standardised under the law of its field. Each hidden
-unit is |z| of a sum z over K of the F x d dimensions, spread over a few fields: a pair of ReLUs whose linear parts cancel,
-so that little of it is additive in the ids and a logistic regression misses most. logit = intercept + readout + noise.
-With K = F x d the teacher is dense: the negative control.
+unit is |z| of a sum z over K of the F x d dimensions, spread over a few fields: a pair of ReLUs whose linear parts
+cancel, so that about half of the signal is no sum over ids and out of reach of a logistic regression.
+logit = intercept + readout of the units + noise. With K = F x d the teacher is dense: the negative control.
 """
 
 import dataclasses
@@ -111,7 +111,7 @@ def _check(recipe: Recipe) -> None:
     if getattr(recipe, name) < least:
       raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected at least {least}')
   if not 1 <= recipe.inputs <= recipe.fields * recipe.dims:
-    raise ValueError(f'teacher: inputs={recipe.inputs}: expected 1 to {recipe.fields * recipe.dims}, all dimensions of all fields')
+    raise ValueError(f'teacher: inputs={recipe.inputs}: expected 1 to {recipe.fields * recipe.dims} (fields x dims)')
   if not recipe.signal > 0:
     raise ValueError(f'teacher: signal={recipe.signal}: expected more than 0')
   if not 0 < recipe.ctr < 1:

@@ -42,7 +42,8 @@ def test_huge_n_stays_in_range_without_repeats(n):
   assert len(np.unique(rows)) == len(rows)
 
 
-@hypothesis.given(n=strategies.sampled_from([1, 2, 777, 4096, 4097, 2**31]), seed=SEEDS, epoch=strategies.integers(0, 99))
+@hypothesis.given(
+    n=strategies.sampled_from([1, 2, 777, 4096, 4097, 2**31]), seed=SEEDS, epoch=strategies.integers(0, 99))
 @hypothesis.settings(deadline=None, max_examples=40)
 def test_numpy_equals_jax(n, seed, epoch):
   index = np.unique(np.linspace(0, n - 1, 200, dtype=np.int64)).astype(np.int32)
@@ -106,6 +107,6 @@ def test_no_whole_batch(batch_size):
 
 
 def test_golden_order():
-  """The order is part of what a checkpoint means. If this must change, say so in the notes: runs do not resume across it."""
+  """The order is part of what a checkpoint means: if this must change, say that runs do not resume across it."""
   assert _order(10, 1, 2).tolist() == [8, 1, 0, 5, 4, 7, 6, 3, 2, 9]
   assert hashing.hash_words(1, 2, 3).tolist() == [3661122072]

@@ -1,4 +1,4 @@
-"""libfm, delimited text and parquet: what is read, in bounded pieces, and what is refused (libfm.py, delimited.py, parquet.py)."""
+"""libfm.py, delimited.py and parquet.py: what is read, in bounded pieces, and what is refused."""
 
 import gzip
 

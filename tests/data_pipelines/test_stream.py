@@ -1,4 +1,4 @@
-"""Two feeds, one order: the stream and the resident feed yield equal batches for equal seeds (stream.py, resident.py)."""
+"""Two feeds, one order: stream.py and resident.py yield equal batches for equal seeds."""
 
 import contextlib
 

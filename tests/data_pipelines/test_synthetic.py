@@ -61,11 +61,19 @@ def test_same_seed_same_bytes(made, tmp_path):
 
 
 def test_more_rows_only_append(made, tmp_path, monkeypatch):
-  monkeypatch.setattr(synthetic, 'CHUNK_ROWS', 7000)
-  few, many = (synthetic.prepare(dataclasses.replace(JOB, rows=rows), tmp_path / str(rows))[0] for rows in (9000, 20_000))
+  monkeypatch.setattr(synthetic, 'CHUNK_ROWS', 7001)
+  few, many = (
+      synthetic.prepare(dataclasses.replace(JOB, rows=rows), tmp_path / str(rows))[0] for rows in (9000, 20_000))
+  assert [many.splits[name].rows for name in ('train', 'valid', 'test')] == [16_000, 2000, 2000]
   few_data, many_data = _read(tmp_path / '9000', few), _read(tmp_path / '20000', many)
   for name, column in few_data.items():
     np.testing.assert_array_equal(column, many_data[name][:len(column)])
+
+
+def test_chunks_are_not_repeats():
+  first, second, *_ = synthetic.chunks(dataclasses.replace(JOB, rows=2 * synthetic.CHUNK_ROWS),
+                                       teacher_lib.make(JOB.recipe))
+  assert (first[0] == second[0]).mean() < 0.5  # equal ids by chance, most at the most frequent one
 
 
 def test_made_only_once(made):
