@@ -67,7 +67,7 @@ def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: sch
     step = checkpoint.choose(manager, which)
     theirs = checkpoint.read_metadata(manager, step)['vocab_sizes']
     if theirs != vocab_sizes(schema):
-      raise ValueError(f'--data={data}: its fields or vocabularies differ from those of the data the run was trained on')
+      raise ValueError(f'--data={data}: fields or vocabularies differ from those that the run was trained on')
     state = checkpoint.restore_model(manager, step, run, train.abstract_state(run, schema))
   found = evaluator(run, schema, data, split_name)(state)
   if found is None:

@@ -72,7 +72,10 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
           for c, ok, v, t in zip(configs, finite, found, tested, strict=True)]
 
 
-def _advance(run: train.Program, study: Study) -> Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]:
+Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (states, steps)
+
+
+def _advance(run: train.Program, study: Study) -> Advance:
   one = functools.partial(feeds.advance_resident, run)
   mapped = jax.jit(lambda states, data, steps: over_trials(lambda s: one(s, data, steps), states), donate_argnums=0)
   return lambda states, steps: mapped(states, study.splits['train'], jnp.int32(steps))

@@ -195,7 +195,9 @@ def _check(config: Config) -> None:
   for name in positive:
     if name in values and not values[name] > 0:
       raise ValueError(f'{name}={values[name]}: expected a number above 0')
-  for name in ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'weight_decay', 'table_weight_decay', 'alpha'):
+  not_negative = ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'weight_decay', 'table_weight_decay',
+                  'alpha')
+  for name in not_negative:
     if name in values and not values[name] >= 0:
       raise ValueError(f'{name}={values[name]}: expected a number not below 0')
   for name in ('dropout', 'embedding_dropout'):

@@ -80,7 +80,8 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   """
   config = run.config
   filters = unstack(draw_filters(config, schema, [config.seed]), 0)
-  one = jax.jit(lambda *trial: _init_one(run, schema, *trial), out_shardings=shardings(run, abstract_state(run, schema)))
+  placed = shardings(run, abstract_state(run, schema))
+  one = jax.jit(lambda *trial: _init_one(run, schema, *trial), out_shardings=placed)
   return from_logical(run, one(jnp.int32(config.seed), jnp.float32(config.learning_rate), filters))
 
 

@@ -1,4 +1,4 @@
-"""Test hygiene: eight simulated devices, strict dtype promotion, no silent rank promotion; each program compiled once."""
+"""Test hygiene: eight simulated devices, strict promotion of dtypes and ranks; each program is compiled once."""
 
 import os
 import pathlib
@@ -13,7 +13,8 @@ jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # Runs that resume, and workers side by side, would compile the same programs again and again.
-CACHE = pathlib.Path(tempfile.gettempdir()) / f'rec_sparse_tests_{os.environ.get("PYTEST_XDIST_TESTRUNUID", os.getpid())}'
+RUN = os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())
+CACHE = pathlib.Path(tempfile.gettempdir()) / f'rec_sparse_tests_{RUN}'
 jax.config.update('jax_compilation_cache_dir', str(CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

@@ -8,14 +8,14 @@ from rec_sparse import config as config_lib
 from rec_sparse import flops
 
 EPSILON = 1e-6  # of every variance in a normalization
-MOMENTUM = 0.9  # of the running statistics of `input_norm=batch`: a batch pools B * D numbers a field, short runs must count
+MOMENTUM = 0.9  # of the running statistics of `input_norm=batch`; a batch pools B * D numbers a field
 
 
 class Input(nn.Module):
   """rows_BxFxD -> x_NxB, N = F * D: normalization, flattening, dropout. The same block in every arm.
 
-  `input_norm` is 'batch' (per field, pooled over batch and coordinates), 'layer' (per example) or 'none'. What comes out
-  has the compute dtype, and the layers that follow compute in it with float32 parameters.
+  `input_norm` is 'batch' (per field, pooled over batch and coordinates), 'layer' (per example) or 'none'. What comes
+  out has the compute dtype, and the layers that follow compute in it with float32 parameters.
   """
 
   config: config_lib.Config

@@ -83,7 +83,8 @@ def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(t
   assert run(toy, tmp_path / 'several', *arguments, f'--mesh={mesh}', f'--lookup={lookup}') == 0
   one, several = last_state(tmp_path / 'one'), last_state(tmp_path / 'several')
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one['table'], several['table'])
-  valid = [[line['logloss'] for line in lines(tmp_path / name) if line['split'] == 'valid'] for name in ('one', 'several')]
+  valid = [[line['logloss'] for line in lines(tmp_path / name) if line['split'] == 'valid']
+           for name in ('one', 'several')]
   np.testing.assert_allclose(valid[0], valid[1], atol=1e-5)
   capsys.readouterr()
   assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "several"}', '--split=valid']) == 0
@@ -187,7 +188,8 @@ def fails(arguments, capsys, program_=train):
 def test_wrong_input_is_one_sentence_that_names_the_field(toy, tmp_path, capsys):
   base = [f'--data={toy}', *SMALL]
   out = tmp_path / 'run'
-  assert 'dropuot: dense_mlp has no such field; did you mean' in fails([*base, f'--out={out}', '--set=dropuot=1'], capsys)
+  assert 'dropuot: dense_mlp has no such field; did you mean' in fails(
+      [*base, f'--out={out}', '--set=dropuot=1'], capsys)
   assert 'width=0' in fails([*base, f'--out={out}', '--width=0'], capsys)
   assert 'batch_size=5000: expected at least 1 and at most the 3000 rows' in fails(
       [*base, f'--out={out}', '--batch_size=5000'], capsys)

@@ -152,7 +152,8 @@ def test_ssr_equals_its_equations_view_by_view(model):
         h_BxK = x_BxN[:, variables['filters'][f'layer_{i}'].indices_VxK[v]]
       else:
         own = params[f'filter_{i}']
-        h_BxK = np.asarray(ics.ics_iterated(jnp.asarray(x_BxN @ own['kernel'][v]), own['alpha'][v], own['gamma'][v], -1))
+        z_BxK = jnp.asarray(x_BxN @ own['kernel'][v])
+        h_BxK = np.asarray(ics.ics_iterated(z_BxK, own['alpha'][v], own['gamma'][v], -1))
       own = params[f'layer_{i}']
       z_BxH = np.asarray(jax.nn.gelu(h_BxK @ own['kernel'][v] + own['bias'][v][None]))
       outputs.append(layer_norm(z_BxH, own['norm']['scale'][v], own['norm']['bias'][v]))

@@ -36,7 +36,8 @@ def write_study(directory: pathlib.Path, truths: Mapping[str, Truth], noise: flo
     write_trial(directory, record)
   study = {
       'format_version': 1, 'data': 'data/teacher', 'data_fingerprint': 'f' * 64, 'arms': list(truths),
-      'commands': ['python -m launch.sweep --out=made-up'], 'widths': list(widths), 'depths': list(depths), 'views': [1], 'learning_rates': list(learning_rates),
+      'commands': ['python -m launch.sweep --out=made-up'], 'widths': list(widths),
+      'depths': list(depths), 'views': [1], 'learning_rates': list(learning_rates),
       'seeds': list(range(seeds)), 'epochs': epochs, 'teacher': teacher, 'test_base_rate': 0.26,
       'trials': [record['run_id'] for record in records]}
   (directory / 'study.json').write_text(json.dumps(study))

@@ -24,8 +24,8 @@ def test_a_group_is_one_shape():
 
 
 def test_a_setting_goes_to_the_arms_that_have_it():
-  configs = grid_lib.trials(grid_lib.Grid(('ssr_s', 'ssr_d'), {'ssr_s': (8,), 'ssr_d': (8,)}, (1,), (2,), (1e-3,), (0,)), {},
-                            ['iterations=3', 'dropout=0.1'])
+  grid = grid_lib.Grid(('ssr_s', 'ssr_d'), {'ssr_s': (8,), 'ssr_d': (8,)}, (1,), (2,), (1e-3,), (0,))
+  configs = grid_lib.trials(grid, {}, ['iterations=3', 'dropout=0.1'])
   assert [c.dropout for c in configs] == [0.1, 0.1]
   assert configs[1].options.iterations == 3
 
@@ -48,7 +48,8 @@ def test_widths_for_all_arms_or_arm_by_arm():
 
 
 @pytest.mark.parametrize('items, message', [
-    (['8', 'x'], 'expected numbers'), (['ssr_d:8'], "'ssr_d' is none of the arms"), (['ssr_s:8'], 'dense_mlp has none')])
+    (['8', 'x'], 'expected numbers'), (['ssr_d:8'], "'ssr_d' is none of the arms"),
+    (['ssr_s:8'], 'dense_mlp has none')])
 def test_wrong_widths_are_named(items, message):
   with pytest.raises(ValueError, match=message):
     grid_lib.parse_widths(ARMS, items)
