@@ -22,7 +22,7 @@ _DEFAULTS = config_lib.Config()
 
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
 OUT = _string('out', None, 'Study directory.', required=True)
-ARMS = _list('arms', list(config_lib.MODEL_OPTIONS), 'Model names.')
+ARMS = _list('arms', ['dense_mlp', 'ssr_s', 'ssr_d'], f'Model names, of {", ".join(config_lib.MODEL_OPTIONS)}.')
 WIDTHS = _list('widths', ['16', '32', '64', '128'],
                'Units per layer, per view in multi-view models: 16,32 or, arm by arm, dense_mlp:64,128,ssr_s:16,32.')
 DEPTHS = _list('depths', [str(_DEFAULTS.depth)], 'Layers.')

@@ -14,6 +14,14 @@ class DenseMLP:
 
 
 @dataclasses.dataclass(frozen=True)
+class DCNV2:
+  """Options of `dcn_v2` (arXiv 2008.13535, full matrices) beyond width and depth of its hidden layers."""
+
+  structure: Literal['parallel', 'stacked'] = 'parallel'  # hidden layers beside the cross network, or on top of it
+  cross_layers: int = 3  # L: full cross layers
+
+
+@dataclasses.dataclass(frozen=True)
 class SSRS:
   """Options of `ssr_s` (arXiv 2604.08011, section 3): a fixed random subset of dimensions per view."""
 
@@ -50,8 +58,8 @@ FORMS: dict[tuple[str, str], dict[str, Any]] = {  # (model, form) -> the default
     ('ssr_s', 'code'): {'residual': True, 'head_hidden': (64,)},
     ('ssr_d', 'code'): {'residual': True, 'value_gate': True, 'projection_ratio': 1.0},
 }
-ModelOptions = DenseMLP | SSRS | SSRD
-MODEL_OPTIONS: dict[str, type] = {'dense_mlp': DenseMLP, 'ssr_s': SSRS, 'ssr_d': SSRD}
+ModelOptions = DenseMLP | DCNV2 | SSRS | SSRD
+MODEL_OPTIONS: dict[str, type] = {'dense_mlp': DenseMLP, 'dcn_v2': DCNV2, 'ssr_s': SSRS, 'ssr_d': SSRD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +199,8 @@ def _check(config: Config) -> None:
     if choices and values[name] not in choices:
       raise ValueError(f'{name}={values[name]!r}: expected one of {", ".join(choices)}')
   positive = ('width', 'depth', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
-              'projection_ratio', 'table_learning_rate_ratio', 'iterations', 'gate_temperature', 'gate_mass')
+              'projection_ratio', 'table_learning_rate_ratio', 'iterations', 'gate_temperature', 'gate_mass',
+              'cross_layers')
   for name in positive:
     if name in values and not values[name] > 0:
       raise ValueError(f'{name}={values[name]}: expected a number above 0')

@@ -74,5 +74,5 @@ def test_values_out_of_range_name_the_field(overrides, message):
 
 
 def test_unknown_model_lists_the_known_ones():
-  with pytest.raises(ValueError, match='dense_mlp, ssr_s, ssr_d'):
+  with pytest.raises(ValueError, match='dense_mlp, dcn_v2, ssr_s, ssr_d'):
     config_lib.make('mlp')

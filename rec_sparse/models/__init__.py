@@ -7,6 +7,7 @@ import flax.linen as nn
 
 from rec_sparse import config as config_lib
 from rec_sparse import flops
+from rec_sparse.models import dcn_v2
 from rec_sparse.models import dense_mlp
 from rec_sparse.models import ssr_d
 from rec_sparse.models import ssr_s
@@ -22,6 +23,7 @@ class Architecture(NamedTuple):
 
 MODELS = {
     'dense_mlp': Architecture(dense_mlp.DenseMLP, dense_mlp.cost, lambda *_: {}),
+    'dcn_v2': Architecture(dcn_v2.DCNV2, dcn_v2.cost, lambda *_: {}),
     'ssr_s': Architecture(ssr_s.SSRS, ssr_s.cost, ssr_s.filters),
     'ssr_d': Architecture(ssr_d.SSRD, ssr_d.cost, lambda *_: {}),
 }
