@@ -74,6 +74,19 @@ def restore_model(found: ocp.CheckpointManager, step: int, run: train.Program,
   return train.from_logical(run, train.TrainState(**read['dense'], **read['table'], moments=None, slots=None))
 
 
+def read_item(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any]:
+  """The fields of one of ITEMS on the first device, whatever wrote it, named tuples as dicts; reads nothing else.
+
+  Shapes come from the checkpoint itself, so no config is needed. Raises ValueError when the item is damaged.
+  """
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+  with _reading(found, step):
+    stored = ocp.StandardCheckpointHandler().metadata(found.directory / str(step) / item).tree
+  args = ocp.args.Composite(**{item: ocp.args.StandardRestore(jax.tree.map(place, stored))})
+  return _read(found, step, args)[item]
+
+
 def _placed(run: train.Program, like: train.TrainState) -> train.TrainState:
   """Shapes, dtypes and shardings."""
   place = lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -110,8 +123,14 @@ def _items(state: train.TrainState) -> dict[str, dict[str, Any]]:
 
 
 def _read(found: ocp.CheckpointManager, step: int, args: ocp.args.Composite) -> Any:
-  try:
+  with _reading(found, step):
     return found.restore(step, args=args)
+
+
+@contextlib.contextmanager
+def _reading(found: ocp.CheckpointManager, step: int) -> Iterator[None]:
+  try:
+    yield
   except (ValueError, KeyError, FileNotFoundError) as e:
     reason = str(e).strip().splitlines()[0]
     raise ValueError(f'{found.directory}/{step}: not a checkpoint of this configuration, or damaged ({reason})') from e

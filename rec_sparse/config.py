@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class DenseMLP:
-  """Options of `dense_mlp` beyond width (units per hidden layer) and depth (hidden layers)."""
+  """Options of `dense_mlp` beyond width (units per hidden layer) and depth (hidden layers; 0 is linear in the rows)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _check(config: Config) -> None:
     choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
     if choices and values[name] not in choices:
       raise ValueError(f'{name}={values[name]!r}: expected one of {", ".join(choices)}')
-  positive = ('width', 'depth', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
+  positive = ('width', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
               'projection_ratio', 'table_learning_rate_ratio', 'iterations', 'gate_temperature', 'gate_mass',
               'cross_layers')
   for name in positive:
@@ -212,6 +212,8 @@ def _check(config: Config) -> None:
   for name in ('dropout', 'embedding_dropout'):
     if not 0 <= values[name] < 1:
       raise ValueError(f'{name}={values[name]}: expected a share in [0, 1)')
+  if config.depth < (config.model in MULTI_VIEW):
+    raise ValueError(f'depth={config.depth}: expected at least {int(config.model in MULTI_VIEW)}')
   if not 0 <= values.get('gate_dropout', 0) < 1 or not 0 < values.get('gate_kept', 1) <= 1:
     raise ValueError(f'gate_dropout={values["gate_dropout"]}, gate_kept={values["gate_kept"]}: expected shares')
   if values.get('alpha_sign') == 'positive' and not values['alpha'] > 0:

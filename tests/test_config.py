@@ -64,7 +64,7 @@ def test_wrong_settings_name_the_field(setting, message):
 
 
 @pytest.mark.parametrize('overrides, message', [
-    ({'width': 0}, 'width=0'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
+    ({'width': 0}, 'width=0'), ({'depth': 0}, 'depth=0: expected at least 1'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
     ({'view_widths': (1, 2, 3)}, 'view_widths=1,2,3: expected 2'), ({'input_norm': 'group'}, "input_norm='group'"),
     ({'learning_rate': float('nan')}, 'learning_rate=nan'), ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
 ])

@@ -9,7 +9,7 @@ from rec_sparse.models import layers
 
 
 class DenseMLP(nn.Module):
-  """`depth` hidden layers of `width` ReLU units."""
+  """`depth` hidden layers of `width` ReLU units; with depth 0 and embedding_dim 1, a logistic regression."""
 
   config: config_lib.Config
   tasks: int  # T
@@ -28,4 +28,4 @@ def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
   """Parameters and forward FLOPs per example of the backbone and head."""
   widths = (inputs, *(cfg.width,) * cfg.depth)
   hidden = flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
-  return hidden + layers.head_cost(cfg.width, cfg.head_hidden, tasks)
+  return hidden + layers.head_cost(widths[-1], cfg.head_hidden, tasks)

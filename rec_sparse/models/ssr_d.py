@@ -34,7 +34,9 @@ class Compete(nn.Module):
                  else jnp.ones((views, features)))
     key = self.make_rng('dropout') if train else None
     gate_options = gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass)
-    h_VxKxB = gates.GATES[options.gate](project('kernel'), gates.Params(self._alpha(), gamma_VxK), gate_options, key)
+    z_VxKxB, gate_params = project('kernel'), gates.Params(self._alpha(), gamma_VxK)
+    self.sow('intermediates', 'competition', (z_VxKxB, *gate_params))  # for launch.analyze; nothing unless collected
+    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options, key)
     return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
 
   def _alpha(self) -> jax.Array:

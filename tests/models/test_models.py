@@ -29,7 +29,7 @@ def dense_count(params):
 
 
 @pytest.mark.parametrize('model', models.MODELS)
-@pytest.mark.parametrize('overrides', [{}, {'depth': 1}, {'depth': 3, 'width': 12, 'views': 2}])
+@pytest.mark.parametrize('overrides', [{}, {'depth': 1}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2}])
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   config, _, variables, _ = build(model, tasks=2, **overrides)
   assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(variables['params'])
@@ -62,6 +62,14 @@ def test_input_norm_is_the_same_block_in_every_model(norm):
   blocks = [build(model, input_norm=norm)[2]['params'].get('input', {}) for model in models.MODELS]
   shapes = [jax.tree.map(jnp.shape, block) for block in blocks]
   assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_depth_zero_of_the_dense_network_is_linear_in_the_rows():
+  config, module, variables, rows_BxFxD = build('dense_mlp', depth=0, input_norm='none')
+  own = variables['params']['head']['linear']
+  expected = rows_BxFxD.reshape(5, -1) @ own['kernel'] + own['bias'][None]
+  np.testing.assert_allclose(module.apply(variables, rows_BxFxD, train=False), expected, atol=1e-5)
+  assert models.MODELS['dense_mlp'].cost(config, FIELDS * DIM, 1).params == FIELDS * DIM + 1
 
 
 def published(model, fields, **overrides):
