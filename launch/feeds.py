@@ -57,7 +57,7 @@ def on_devices(run: train.Program, split: blocks.OpenSplit) -> resident.Data:
 def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
   """The split lies in device memory; the place in the data is the state's own step."""
   advance = jax.jit(functools.partial(advance_resident, run), donate_argnums=0)
-  return TrainFeed(lambda state, steps: advance(state, data, jnp.int32(steps)), lambda: {'feed': 'resident'},
+  return TrainFeed(lambda state, steps: advance(state, data, np.int32(steps)), lambda: {'feed': 'resident'},
                    lambda position: None, lambda: None)
 
 
@@ -78,7 +78,9 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   """Blocks from disk through Grain, DISPATCH batches a dispatch; the last ones of a shorter dispatch are not run."""
   cfg = run.config
   steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
-  batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps)
+  batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps,
+                                host=jax.process_index(), hosts=jax.process_count())
+  placed = jax.NamedSharding(run.mesh, jax.P(None, 'data'))
 
   def loop(state, stacked, steps):
     body = lambda i, carry: train.train_step(run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked))
@@ -89,8 +91,9 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   def advance(state, steps):
     taken = [next(batches) for _ in range(steps)]
     taken += taken[:1] * (DISPATCH - steps)
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *taken)
-    return compiled(state, jax.device_put(stacked, jax.NamedSharding(run.mesh, jax.P(None, 'data'))), jnp.int32(steps))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *taken)  # this process's part of each batch
+    stacked = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(placed, leaf), stacked)
+    return compiled(state, stacked, np.int32(steps))
 
   return TrainFeed(advance, lambda: {'feed': 'stream', 'grain': batches.get_state()},
                    lambda position: position and batches.set_state(position['grain']), batches.close)
@@ -98,7 +101,8 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
 
 def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
   """Evaluates a state on a split in device memory, in one dispatch."""
-  evaluate = jax.jit(functools.partial(evaluate_resident, run))
+  everywhere = jax.NamedSharding(run.mesh, jax.P())
+  evaluate = jax.jit(functools.partial(evaluate_resident, run), out_shardings=everywhere)
 
   def call(state):
     sums, logits_NxT = evaluate(without_optimizer(state), data)
@@ -123,14 +127,16 @@ def evaluate_resident(run: train.Program, state: train.TrainState,
 def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
   """Evaluates a state on blocks from disk, a batch a dispatch."""
   size = eval_batch_size(run, split.rows)
-  step = jax.jit(functools.partial(train.eval_step, run), donate_argnums=1)
+  everywhere = jax.NamedSharding(run.mesh, jax.P())
+  step = jax.jit(functools.partial(train.eval_step, run), donate_argnums=1, out_shardings=everywhere)
+  zeros = jax.jit(metrics.zeros, static_argnums=0, out_shardings=everywhere)
 
   def call(state):
     state = without_optimizer(state)
     sums, logits = None, []
     for batch in stream.eval_batches(split, size):
-      sums = metrics.zeros(batch['label_BxT'].shape[1]) if sums is None else sums
-      sums, logits_BxT = step(state, sums, batch)
+      sums = zeros(batch['label_BxT'].shape[1]) if sums is None else sums
+      sums, logits_BxT = step(state, sums, batch)  # every process has the whole batch
       logits.append(logits_BxT)
     return sums, np.concatenate([np.asarray(part) for part in logits])[:split.rows]
 

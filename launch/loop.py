@@ -10,6 +10,9 @@ import signal
 import time
 from typing import Any
 
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
 import orbax.checkpoint as ocp
 import tqdm
 
@@ -44,29 +47,33 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
   """
   config = run.config
   _check_claim(config, out)
+  multihost_utils.sync_global_devices('the run directory was checked by every process')
   split = blocks.open_split(data, schema, 'train')
   evaluate = evaluation.evaluator(run, schema, data, 'valid')
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   fresh = train.init(run, schema)
-  _claim(config, data, out)  # after everything that wrong input can stop
+  if jax.process_index() == 0:
+    _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:
     manager = stack.enter_context(checkpoint.manager(out))
     state, progress, position = _start(run, fresh, manager)
     step, began = int(state.step), time.perf_counter() - progress.wall_seconds
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
-    log = stack.enter_context(metrics_log.open_log(out, step))
+    log = stack.enter_context(metrics_log.open_log(out, step) if jax.process_index() == 0 else _no_log())
     stopping = stack.enter_context(_sigterm())
-    bar = stack.enter_context(tqdm.tqdm(total=last, initial=step, unit='step', desc=config.model, mininterval=1.0))
-    while step < last and progress.status == 'running' and not stopping:
+    bar = stack.enter_context(tqdm.tqdm(total=last, initial=step, unit='step', desc=config.model, mininterval=1.0,
+                                        disable=jax.process_index() != 0))
+    stop_asked = False
+    while step < last and progress.status == 'running' and not stop_asked:
       stop = min(last, _next(step, eval_every), _next(step, config.checkpoint_every), step + feeds.DISPATCH)
       state, sums = feed.advance(state, stop - step)
       if sums.dropped:
         raise ValueError(f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter')
       loss = float(sums.loss) / (stop - step)
       bar.update(stop - step)
-      step = stop
+      step, stop_asked = stop, _anywhere(stopping)
       log(step, 'train', {'loss': loss})
       due = step % eval_every == 0 or step == last
       found = evaluate(state) if due and math.isfinite(loss) else None
@@ -79,7 +86,7 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
       if step == last:
         progress = dataclasses.replace(progress, status='finished')
       progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
-      if found or stopping or step % (config.checkpoint_every or last) == 0:
+      if found or stop_asked or step % (config.checkpoint_every or last) == 0:
         _save(run, schema, manager, state, feed, progress, found)
     if step == 0:
       _save(run, schema, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
@@ -140,13 +147,26 @@ def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pa
       config, schema, status='diverged' if progress.status == 'diverged' else 'finished',
       train_examples=step * config.batch_size, wall_seconds=progress.wall_seconds, best_step=progress.best_step,
       valid_logloss=best.get('logloss'), valid_auc=best.get('auc'))
-  record.write_json(out / 'summary.json', found)
+  if jax.process_index() == 0:
+    record.write_json(out / 'summary.json', found)
   return found
 
 
 def _next(step: int, every: int) -> int:
   """The next multiple of `every` after `step`; 0: none in sight."""
   return (step // every + 1) * every if every else step + feeds.DISPATCH
+
+
+def _anywhere(stopping: list[bool]) -> bool:
+  """Whether any process was told to stop: all must leave the loop at the same step."""
+  return bool(stopping) if jax.process_count() == 1 else bool(
+      multihost_utils.process_allgather(np.array(bool(stopping))).any())
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[metrics_log.Log]:
+  """Process 0 alone writes."""
+  yield lambda step, split, values: None
 
 
 @contextlib.contextmanager

@@ -28,6 +28,9 @@ SETTINGS = _multi_string(
     'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.')
 MESH = _list('mesh', [], 'Devices: data,model or data alone; default: all of them on the data axis.')
 LOOKUP = _enum('lookup', 'reduce_scatter', ['reduce_scatter', 'all_to_all'], 'How table rows travel between devices.')
+COORDINATOR = _string('coordinator', None, 'host:port of process 0, for a run of several processes.')
+PROCESSES = _integer('processes', 1, 'How many processes the run has.', lower_bound=1)
+PROCESS = _integer('process', 0, 'Which of them this is.', lower_bound=0)
 KNOBS = [
     _integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
     _integer('depth', _DEFAULTS.depth, 'Layers.'),
@@ -64,11 +67,22 @@ def mesh_from_flags() -> Any:
   return placement.make_mesh(data, model)
 
 
+def join_processes() -> None:
+  """Makes the devices of all processes one pool; raises ValueError when the flags do not name a process."""
+  if (COORDINATOR.value is None) != (PROCESSES.value == 1) or PROCESS.value >= PROCESSES.value:
+    raise ValueError(f'--coordinator={COORDINATOR.value} --processes={PROCESSES.value} --process={PROCESS.value}: '
+                     'several processes need a coordinator, and numbers from 0')
+  if COORDINATOR.value:
+    import jax
+    jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+
+
 def main() -> int:
   """Trains, and prints the trial record as the last line."""
   from launch import loop  # here, so that --help and wrong flags answer before jax is loaded
   from rec_sparse import train
 
+  join_processes()
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
   schema = schema_lib.load_schema(data)
   run_program = train.program(config_from_flags(schema), schema, mesh_from_flags(), LOOKUP.value)

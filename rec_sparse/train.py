@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rec_sparse import config as config_lib
@@ -82,7 +83,7 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   filters = unstack(draw_filters(config, schema, [config.seed]), 0)
   placed = shardings(run, abstract_state(run, schema))
   one = jax.jit(lambda *trial: _init_one(run, schema, *trial), out_shardings=placed)
-  return from_logical(run, one(jnp.int32(config.seed), jnp.float32(config.learning_rate), filters))
+  return from_logical(run, one(np.int32(config.seed), np.float32(config.learning_rate), filters))
 
 
 def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:

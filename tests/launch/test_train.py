@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,9 @@ from launch import feeds
 from launch import main as main_lib
 from launch import train
 from rec_sparse import checkpoint
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import train as train_lib
 
 SMALL = ['--width=8', '--views=2', '--embedding_dim=4', '--batch_size=100', '--set=checkpoint_every=7',
          '--set=dropout=0.3', '--set=embedding_dropout=0.1', '--mesh=1']
@@ -32,11 +36,14 @@ def lines(out):
 
 
 def last_state(out):
-  """Every leaf of the last checkpoint, as numpy."""
+  """The last checkpoint on one device, rows in logical order, as numpy; the optimizer's working space left out."""
+  data = json.loads((out / 'data.json').read_text())['data']
+  config, schema = config_lib.from_json((out / 'config.json').read_text()), schema_lib.load_schema(data)
+  program_ = train_lib.program(config, schema)
   with checkpoint.manager(out, read_only=True) as manager:
-    import orbax.checkpoint as ocp
-    items = {item: ocp.args.StandardRestore() for item in checkpoint.ITEMS}
-    return jax.tree.map(np.asarray, dict(manager.restore(manager.latest_step(), args=ocp.args.Composite(**items))))
+    like = train_lib.abstract_state(program_, schema)
+    state, _, _ = checkpoint.restore(manager, manager.latest_step(), program_, like)
+  return jax.tree.map(np.asarray, state._replace(slots=state.slots._replace(scratch_R=None)))
 
 
 @pytest.mark.parametrize('model, feed', [('dense_mlp', 'resident'), ('ssr_s', 'stream'), ('ssr_d', 'resident')])
@@ -75,14 +82,14 @@ def cut_after(monkeypatch, dispatches):
   monkeypatch.setattr(feeds, 'open_feed', open_feed)
 
 
-@pytest.mark.parametrize('mesh, lookup', [('8', 'reduce_scatter'), ('2,2', 'all_to_all')])
+@pytest.mark.parametrize('mesh, lookup', [('4', 'reduce_scatter'), ('2,2', 'all_to_all')])
 def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(toy, tmp_path, capsys, mesh, lookup):
   """Started on several devices, cut, finished on one; the checkpoint does not depend on how many wrote it."""
   arguments = ('--batch_size=120', '--epochs=2', '--model=ssr_s', '--feed=stream')
   assert run(toy, tmp_path / 'one', *arguments) == 0
   assert run(toy, tmp_path / 'several', *arguments, f'--mesh={mesh}', f'--lookup={lookup}') == 0
   one, several = last_state(tmp_path / 'one'), last_state(tmp_path / 'several')
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one['table'], several['table'])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, several.table_RxD)
   valid = [[line['logloss'] for line in lines(tmp_path / name) if line['split'] == 'valid']
            for name in ('one', 'several')]
   np.testing.assert_allclose(valid[0], valid[1], atol=1e-5)
@@ -145,8 +152,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
   assert 'NaN or infinite' in capsys.readouterr().out
 
 
-def program(toy, out, *arguments):
-  environment = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).parents[2]), 'JAX_PLATFORMS': 'cpu'}
+def program(toy, out, *arguments, devices=1):
+  environment = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).parents[2]), 'JAX_PLATFORMS': 'cpu',
+                              'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
   command = [sys.executable, '-m', 'launch.train', f'--data={toy}', f'--out={out}', *SMALL, *arguments]
   return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -226,3 +234,34 @@ def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
   assert 'holds the steps 30' in fails([f'--run={out}', '--checkpoint=31'], capsys, evaluate)
   shutil.rmtree(out / 'checkpoints' / '30' / 'table')
   assert '30: not a checkpoint of this configuration, or damaged' in fails([f'--run={out}'], capsys, evaluate)
+
+
+def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(toy, tmp_path, capsys):
+  """Two processes of two devices against one process of four, from the same flags."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    coordinator = f'localhost:{free.getsockname()[1]}'
+  arguments = ('--batch_size=600', '--epochs=2', '--model=ssr_s', '--feed=stream')
+  pair = [program(toy, tmp_path / 'two', *arguments, '--mesh=4', f'--coordinator={coordinator}', '--processes=2',
+                  f'--process={i}', devices=2) for i in range(2)]
+  for process in pair:
+    out, error = process.communicate(timeout=180)
+    assert process.returncode == 0, error
+    assert '"status": "finished"' in out
+  assert run(toy, tmp_path / 'one', *arguments, '--mesh=4') == 0
+  one, two = last_state(tmp_path / 'one'), last_state(tmp_path / 'two')
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, two.table_RxD)
+  capsys.readouterr()
+  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "two"}', '--split=valid']) == 0
+  printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert printed['logloss'] == pytest.approx(lines(tmp_path / 'two')[-1]['logloss'], abs=1e-6)
+  assert printed['logloss'] == pytest.approx(lines(tmp_path / 'one')[-1]['logloss'], abs=1e-5)
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--processes=2'], 'several processes need a coordinator'),
+    (['--coordinator=localhost:1', '--processes=2', '--process=2'], 'several processes need a coordinator'),
+    (['--mesh=3,3'], '--mesh=3,3: there are 8 devices'), (['--mesh=a'], '--mesh=a: expected data or data,model'),
+    (['--mesh=8'], 'batch_size=100: does not divide over 8 devices')])
+def test_wrong_devices_are_named(toy, tmp_path, capsys, flags, message):
+  assert message in fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL, *flags], capsys)
