@@ -1,0 +1,82 @@
+"""A run opened for analysis: its configuration, and those checkpoint items alone that an analysis asks for."""
+
+from collections.abc import Iterator
+import contextlib
+import functools
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+from rec_sparse import checkpoint
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+
+
+class Unavailable(ValueError):
+  """What this run cannot show: its model has nothing of the kind, or what must be read is not here."""
+
+
+class Restored(NamedTuple):
+  """A run directory at one of its checkpoints. Nothing of the size of a network has been read yet."""
+
+  config: config_lib.Config
+  step: int  # the chosen checkpoint
+  steps: tuple[int, ...]  # all that are kept, rising
+  vocab_sizes: dict[str, int]  # field -> rows of the table, in the order of the table
+  data: pathlib.Path  # the data set that it was trained on, or what was named instead; may be elsewhere
+  manager: ocp.CheckpointManager
+
+
+@contextlib.contextmanager
+def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = None) -> Iterator[Restored]:
+  """Opens `directory` at the checkpoint `which`: 'best', 'last' or a step.
+
+  Raises ValueError naming the directory when it is no run, or the flag when there is no such checkpoint.
+  """
+  path = directory / 'config.json'
+  if not path.is_file():
+    raise ValueError(f'--run={directory}: holds no config.json; is this a run directory made by launch.train?')
+  config = config_lib.from_json(path.read_text())
+  data = data or pathlib.Path(json.loads((directory / 'data.json').read_text())['data'])
+  with checkpoint.manager(directory, read_only=True) as manager:
+    step = checkpoint.choose(manager, which)
+    sizes = checkpoint.read_metadata(manager, step)['vocab_sizes']
+    yield Restored(config, step, tuple(sorted(manager.all_steps())), sizes, data, manager)
+
+
+def item(run: Restored, name: str, step: int | None = None) -> dict[str, Any]:
+  """The item 'dense' or 'table' at `step` (default: the chosen one) on the first device, rows in logical order."""
+  step = run.step if step is None else step
+  path = pathlib.Path(run.manager.directory) / str(step) / name
+  if not path.is_dir():
+    raise Unavailable(f'{path}: is not there')
+  return checkpoint.read_item(run.manager, step, name)
+
+
+def initial(run: Restored, name: str, tasks: int = 1) -> dict[str, Any]:
+  """What `item` was at step 0, from config and seed by `train.init` itself: params and statistics, or the table."""
+  return _initial(run.config, tuple(run.vocab_sizes.items()), name, tasks)
+
+
+@functools.lru_cache(maxsize=2)
+def _initial(config: config_lib.Config, sizes: tuple[tuple[str, int], ...], name: str, tasks: int) -> dict[str, Any]:
+  """One compiled program, of which XLA drops all that is not asked for: weights come without a table in memory."""
+  described = schema(sizes, tasks)
+  program = train.program(config, described)
+  fields = {'dense': ('params', 'statistics'), 'table': ('table_RxD',)}[name]
+  return jax.jit(lambda: {field: getattr(train.init(program, described), field) for field in fields})()
+
+
+def schema(sizes: tuple[tuple[str, int], ...], tasks: int) -> schema_lib.FeatureSchema:
+  """What a checkpoint tells of the schema, without the data set: enough to initialise. Every kind is categorical."""
+  fields = tuple(schema_lib.Field(name, 'categorical', size) for name, size in sizes)
+  return schema_lib.FeatureSchema(fields, ('',) * tasks, None, {}, '', {})
+
+
+def tasks_of(dense: dict[str, Any]) -> int:
+  """The number of tasks of a restored network: outputs of its head."""
+  return len(dense['params']['head']['linear']['bias'])

@@ -1,0 +1,190 @@
+"""launch.analyze: every analysis from tiny runs, reads only what it needs, and says what a run cannot show."""
+
+import functools
+import json
+import pathlib
+import shutil
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from launch import analysis
+from launch import analyze
+from launch import main as main_lib
+from launch import restored
+from launch import train as launch_train
+from rec_sparse import config as config_lib
+from rec_sparse import train
+
+SMALL = ('--width=8', '--views=3', '--embedding_dim=4', '--batch_size=120')
+RUNS = {
+    'dense_mlp': ('--epochs=0', '--mesh=1', '--set=head_hidden=5', '--seed=5'),
+    'ssr_s': ('--epochs=0', '--mesh=8', '--set=table_dtype=bfloat16'),
+    'ssr_d': ('--epochs=3', '--mesh=2,2', '--set=alpha_sign=positive', '--learning_rate=0.05'),
+}
+
+
+@pytest.fixture(scope='module')
+def runs(toy, tmp_path_factory) -> pathlib.Path:
+  """A directory with a run of each model."""
+  directory = tmp_path_factory.mktemp('runs')
+  for model, arguments in RUNS.items():
+    out = directory / model
+    assert main_lib.call(launch_train.main, launch_train.FLAGS,
+                         [f'--data={toy}', f'--out={out}', f'--model={model}', *SMALL, *arguments]) == 0
+  return directory
+
+
+def call(*arguments):
+  return main_lib.call(analyze.main, analyze.FLAGS, list(map(str, arguments)))
+
+
+def fails(capsys, *arguments):
+  assert call(*arguments) != 0
+  return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def read(directory, what):
+  return json.loads((directory / f'{what}.json').read_text())
+
+
+def test_all_of_ssr_d_trained_on_a_mesh(runs, tmp_path, capsys):
+  assert call(f'--run={runs / "ssr_d"}', '--checkpoint=last', f'--out={tmp_path}') == 0
+  printed = capsys.readouterr().out
+  assert printed.count('wrote ') == 4 and 'skipped' not in printed
+  names = [path.name for path in tmp_path.iterdir()]
+  assert all(name in printed for name in names)
+  assert {f'{what}.{kind}' for what in analyze.WHAT for kind in ('json', 'png')} < set(names)
+  found = read(tmp_path, 'ics')
+  assert (found['model'], found['step'], found['examples']) == ('ssr_d', 75, 700)
+  for layer in found['layers'].values():
+    assert np.shape(layer['thresholds']) == (3, 5)
+    assert all(relu <= zeros < 1 for relu, zeros in zip(layer['zeros_of_relu'], layer['zeros'], strict=True))
+  paths = found['over_steps']
+  assert paths['steps'][0] == 0 and paths['steps'][-1] == 75 and len(paths['steps']) > 1
+  alpha_SxVxT = np.array(paths['layers']['filter_0']['alpha'])
+  np.testing.assert_allclose(alpha_SxVxT[0], 0.1, rtol=1e-6)
+  assert np.abs(alpha_SxVxT[-1] - 0.1).max() > 1e-3
+  assert paths['layers']['filter_1']['zeros'][-1] == found['layers']['filter_1']['zeros']
+  weights = read(tmp_path, 'implicit_sparsity')
+  assert list(weights['layers']) == ['filter_0', 'layer_0', 'filter_1', 'layer_1', 'head/linear']
+  assert weights['layers']['filter_0']['shape'] == [24, 3 * 16]
+  assert weights['layers']['layer_0']['blocks'] == 3 and len(weights['layers']['layer_0']['singular_values']) == 3 * 8
+  views = read(tmp_path, 'views')
+  assert np.shape(views['layers']['filter_1']['cosine']['matrix']) == (3, 3)
+  assert views['layers_at_init']['filter_1']['cosine']['mean_absolute'] < 0.2
+  fields = read(tmp_path, 'embeddings')['fields']
+  assert list(fields) == [f'field_{i}' for i in range(6)] and {f['rows'] for f in fields.values()} == {50}
+
+
+def test_all_skips_what_a_model_does_not_have_and_a_name_refuses_it(runs, tmp_path, capsys):
+  dense = f'--run={runs / "dense_mlp"}'
+  assert call(dense, f'--out={tmp_path}') == 0
+  printed = capsys.readouterr().out
+  assert 'skipped ics: dense_mlp has no competition' in printed and 'skipped views: dense_mlp has none' in printed
+  assert sorted(path.name for path in tmp_path.glob('*.json')) == ['embeddings.json', 'implicit_sparsity.json']
+  assert list(read(tmp_path, 'implicit_sparsity')['layers']) == ['layer_0', 'layer_1', 'head/hidden_0', 'head/linear']
+  assert 'error: ics: dense_mlp has no competition' in fails(capsys, dense, '--what=ics')
+  assert 'error: views: dense_mlp has none' in fails(capsys, dense, '--what=views')
+  assert not (runs / 'dense_mlp' / 'analysis').exists()
+
+
+@pytest.mark.parametrize('what, item', [('implicit_sparsity', 'dense'), ('views', 'dense'), ('embeddings', 'table')])
+def test_reads_only_the_item_that_it_needs(runs, tmp_path, capsys, what, item):
+  """As on a laptop that was given one item: no data set, no other item, one device."""
+  run = shutil.copytree(runs / 'ssr_d', tmp_path / 'run')
+  (run / 'data.json').write_text('{"data": "/nowhere"}')
+  for path in run.glob('checkpoints/*/*'):
+    if path.is_dir() and path.name not in (item, 'metadata'):
+      shutil.rmtree(path)
+  assert call(f'--run={run}', f'--what={what}') == 0
+  assert read(run / 'analysis', what)['step'] > 0
+  capsys.readouterr()
+  assert 'ics: needs the data set, and /nowhere holds none; name another place with --data' in fails(
+      capsys, f'--run={run}', '--what=ics')
+  assert call(f'--run={run}') == 0
+  assert capsys.readouterr().out.count('skipped') == (2 if item == 'dense' else 3)
+
+
+@pytest.mark.parametrize('model', ['dense_mlp', 'ssr_s'])
+def test_the_initial_network_is_the_one_that_training_starts_from(runs, model):
+  with restored.open_run(runs / model, 'last') as run:
+    assert run.steps == (0,)
+    saved = restored.item(run, 'dense') | restored.item(run, 'table')
+    start = restored.initial(run, 'dense') | restored.initial(run, 'table')
+    jax.tree.map(np.testing.assert_array_equal, start, {name: saved[name] for name in start})
+    found = analysis.implicit_sparsity(run).numbers
+  assert found['layers'] == found['layers_at_init']
+
+
+def test_static_filters_and_a_bfloat16_table(runs, tmp_path, capsys):
+  assert call(f'--run={runs / "ssr_s"}', f'--out={tmp_path}') == 0
+  assert 'skipped ics: ssr_s' in capsys.readouterr().out
+  layers = read(tmp_path, 'views')['layers']
+  assert layers['layer_0']['coverage']['expected'] == pytest.approx(1 - (1 - 8 / 24)**3)
+  assert layers['layer_1']['reads_per_input']['mean'] == 1.0
+  embeddings = read(tmp_path, 'embeddings')
+  assert embeddings['fields'] == embeddings['fields_at_init']
+  assert embeddings['fields']['field_3']['abundance_share'] > 0.6
+
+
+def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
+  run = f'--run={runs / "ssr_d"}'
+  assert 'holds no config.json; is this a run directory' in fails(capsys, f'--run={tmp_path / "none"}')
+  assert '--checkpoint=31' in fails(capsys, run, '--checkpoint=31')
+  with pytest.raises(Exception, match='what'):
+    call(run, '--what=weights')
+  schema = json.loads((pathlib.Path(json.loads((runs / 'ssr_d/data.json').read_text())['data']) /
+                       'schema.json').read_text())
+  schema['fields'][0]['name'] = 'other'
+  (tmp_path / 'schema.json').write_text(json.dumps(schema))
+  assert f'--data={tmp_path}: its fields or vocabularies differ' in fails(
+      capsys, run, '--what=ics', f'--data={tmp_path}')
+  damaged = shutil.copytree(runs / 'dense_mlp', tmp_path / 'damaged')
+  for path in damaged.glob('checkpoints/*/dense/_METADATA'):
+    path.unlink()
+  assert 'or damaged (' in fails(capsys, f'--run={damaged}')
+
+
+@pytest.mark.parametrize('settings, alpha', [
+    (('alpha_shape=dimension', 'alpha_sign=positive'), (3, 16, 5)),
+    (('gate=one_iteration', 'alpha_shape=scalar', 'form=code'), (3, 1))])
+def test_competitions_give_what_the_gate_uses(settings, alpha):
+  config = config_lib.make('ssr_d', {'width': 8, 'views': 3, 'depth': 1} | config_lib.parse_settings(
+      'ssr_d', list(settings)))
+  run = restored.Restored(config, 0, (0,), {'a': 30, 'b': 20}, pathlib.Path(), None)
+  state = restored.initial(run, 'dense') | {'table_RxD': jnp.ones((50, config.embedding_dim))}
+  program = train.program(config, restored.schema((('a', 30), ('b', 20)), 1))
+  batch = {'ids_BxF': np.stack([np.arange(20), 30 + np.arange(20)], 1)}
+  found = jax.jit(functools.partial(analysis.competitions, program))(state, batch)
+  z_VxKxB, alpha_VxT, gamma_VxK = found['filter_0']
+  assert z_VxKxB.shape == (*gamma_VxK.shape, 20) and alpha_VxT.shape == alpha
+  np.testing.assert_allclose(alpha_VxT, 0.1, rtol=1e-6)
+
+
+def test_the_relu_control_has_no_threshold_and_others_are_refused():
+  zeros = analysis.USED_ALPHA['relu'](jnp.ones((3, 5)))
+  assert zeros.shape == (3, 5) and not zeros.any()
+  config = config_lib.make('ssr_d', {'gate': 'top_k'})
+  with pytest.raises(restored.Unavailable, match='gate=top_k is not ICS'):
+    analysis.ics(restored.Restored(config, 0, (0,), {'a': 30}, pathlib.Path(), None))
+
+
+def test_numeric_fields_are_value_times_embedding():
+  rng = np.random.default_rng(0)
+  table_RxD = jnp.asarray(rng.normal(size=(9, 4)), jnp.float32)
+  batch = {'ids_BxF': rng.integers(0, 9, (5, 6)), 'value_BxN': jnp.asarray(rng.normal(size=(5, 2)), jnp.float32)}
+  program = types.SimpleNamespace(numeric=2)
+  np.testing.assert_array_equal(analysis.looked_up(program, table_RxD, batch),
+                                train._scale(program, table_RxD[batch['ids_BxF']], batch))
+
+
+def test_the_spectrum_of_a_stack_of_blocks_is_that_of_the_block_diagonal_matrix():
+  kernel_VxKxH = np.random.default_rng(0).normal(size=(3, 5, 4))
+  whole = jax.scipy.linalg.block_diag(*kernel_VxKxH)
+  found = analysis.implicit_layer('layer_0', kernel_VxKxH, 1.0)
+  np.testing.assert_allclose(found['singular_values'], np.linalg.svd(whole, compute_uv=False)[:12], rtol=1e-5)
+  assert found['below_1e-3'] < 0.01 and len(found['mass_curve_absolute']) == 101
