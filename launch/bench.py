@@ -1,0 +1,88 @@
+"""Measures the training step, its parts and its feeds; ratios come from one run on one machine.
+
+  python -m launch.bench --what=step,filter --out=bench.json
+  python -m launch.bench --what=all --out=bench.json
+"""
+
+from collections.abc import Iterator
+import functools
+import importlib
+import os
+import pathlib
+import shlex
+import sys
+
+from absl import flags
+
+from launch import main as main_lib
+
+WHATS = ('step', 'lookup', 'filter', 'ics', 'feed', 'vectorised', 'peer')
+
+FLAGS = flags.FlagValues()
+_string, _enum, _list = (
+    functools.partial(define, flag_values=FLAGS) for define in (
+        flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_multi_string))
+
+WHAT = _list('what', ['all'], f'What to measure, of {", ".join(WHATS)}; separated by commas, repeatable; or all.')
+OUT = _string('out', None, 'JSON file of the figures, written anew after each of them.', required=True)
+SCALE = _enum('scale', 'full', ['full', 'tiny'], 'tiny: sizes that test the programs and measure nothing.')
+PEER_ENV = _string('peer_env', '.peer', "The peer's own virtual environment; made, and filled from the package index, if missing.")
+PEER_DATA = _string('peer_data', 'data/frappe', 'Dataset directory that both programs train on.')
+
+
+def main() -> int:
+  """Prints a line per figure as soon as it is there; exit status 1 if a bench failed, after all others have run."""
+  import jax  # here, so that --help and wrong flags answer before jax is loaded
+  from launch.benches import figure
+  from rec_sparse import record
+
+  out, failed = pathlib.Path(OUT.value), {}
+  chosen = _chosen(WHAT.value)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  report = {'device': jax.devices()[0].device_kind, 'versions': record.versions(), 'cores': os.cpu_count(),
+            'command': _command(), 'scale': SCALE.value, 'figures': {}, 'failed': failed}
+  print(f'{report["device"]}, {report["cores"]} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}')
+  for what in chosen:
+    print(f'\n{what}', flush=True)
+    try:
+      for found in _figures(what):
+        report['figures'][found.name] = figure.significant(found.value)
+        print(f'  {found.name:42} {found.value:>16,.4g} {found.unit:11} {found.meaning}', flush=True)
+        record.write_json(out, report)
+    except Exception as e:  # one bench must not cost the figures of the others
+      failed[what] = f'{type(e).__name__}: {e}'.splitlines()[0]
+      print(f'error: --what={what}: {failed[what]}', file=sys.stderr, flush=True)
+    record.write_json(out, report)
+  return 1 if failed else 0
+
+
+def _figures(what: str) -> Iterator:
+  bench = importlib.import_module(f'launch.benches.{what}')
+  sizes = bench.FULL if SCALE.value == 'full' else bench.TINY
+  if what == 'peer':
+    return bench.measure(sizes, pathlib.Path(PEER_ENV.value), pathlib.Path(PEER_DATA.value))
+  return bench.measure(sizes)
+
+
+def _chosen(given: list[str]) -> list[str]:
+  """Raises ValueError naming an unknown bench."""
+  names = [name for text in given for name in text.split(',')]
+  for name in names:
+    if name not in (*WHATS, 'all'):
+      raise ValueError(f'--what={name}: expected one of {", ".join(WHATS)}, all')
+  return [what for what in WHATS if what in names or 'all' in names]
+
+
+def _command() -> str:
+  """This run as a shell line."""
+  given = [text for name in sorted(FLAGS) if FLAGS[name].present for text in FLAGS[name].serialize().splitlines()]
+  return shlex.join(['python', '-m', 'launch.bench', *given])
+
+
+def run() -> None:
+  """Console entry."""
+  main_lib.run(main, FLAGS)
+
+
+if __name__ == '__main__':
+  run()

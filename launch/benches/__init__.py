@@ -1,0 +1,1 @@
+"""What launch.bench measures: one file per --what, each a generator of figures."""

@@ -1,0 +1,66 @@
+"""Rows a second of the block feed: shuffled batches of blocks on disk, through Grain."""
+
+from collections.abc import Iterator
+import pathlib
+import statistics
+import tempfile
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipelines import blocks
+from launch.benches import rows
+from launch.benches.figure import Figure
+from rec_sparse import schema as schema_lib
+
+FIELDS = 26
+TABLE = 2_600_000  # rows that the ids point to
+
+
+class Sizes(NamedTuple):
+  rows: int  # on disk
+  batch: int  # examples of one batch
+  seconds: float  # of one measurement
+  rounds: int
+
+
+FULL = Sizes(3_000_000, 8192, 3.0, 3)
+TINY = Sizes(3000, 64, 0.1, 2)
+
+
+def measure(sizes: Sizes) -> Iterator[Figure]:
+  """All figures of --what=feed."""
+  from data_pipelines import stream  # here: Grain is not everywhere
+
+  with tempfile.TemporaryDirectory() as directory:
+    split = write_rows(pathlib.Path(directory), sizes.rows)
+    found, copied = [], []
+    for _ in range(sizes.rounds):
+      found.append(stream.measure_feed(split, batch_size=sizes.batch, seconds=sizes.seconds))
+      copied.append(_copied(split, sizes))
+    yield Figure('feed_rows_per_s', statistics.median(found), 'rows/s', f'{FIELDS} ids and a label, batch {sizes.batch}')
+    yield Figure('feed_copy_rows_per_s', statistics.median(copied), 'rows/s', 'the same batches in file order, no shuffle, no Grain')
+
+
+def write_rows(directory: pathlib.Path, count: int) -> blocks.OpenSplit:
+  """`count` random rows as blocks on disk, opened."""
+  schema = rows.schema(FIELDS, TABLE)
+  writer = blocks.BlockWriter(directory, 'train', blocks.record_dtype(FIELDS, tasks=1, numeric=0, grouped=False))
+  rng = np.random.default_rng(0)
+  for start in range(0, count, 1 << 18):
+    size = min(1 << 18, count - start)
+    ids_BxF = rng.integers(0, TABLE // FIELDS, (size, FIELDS), np.int32) + np.array(schema.offsets, np.int32)[None]
+    writer.append(ids_BxF, rng.integers(0, 2, (size, 1), np.uint8))
+  splits = {'train': writer.finish()}
+  return blocks.open_split(directory, schema_lib.FeatureSchema(schema.fields, schema.tasks, None, splits, '', {}), 'train')
+
+
+def _copied(split: blocks.OpenSplit, sizes: Sizes) -> float:
+  """Rows a second of plain copies of a batch's records, one thread: what memory allows."""
+  done, began = 0, time.perf_counter()
+  while time.perf_counter() - began < sizes.seconds / 3:
+    for records in split.blocks:
+      for start in range(0, len(records), sizes.batch):
+        done += len(records[start:start + sizes.batch].copy())
+  return done / (time.perf_counter() - began)

@@ -1,0 +1,126 @@
+"""Reading rows of the table and summing duplicate ids on this device; both exchanges between simulated devices.
+
+The devices are simulated by a process of its own (`python -m launch.benches.lookup`), for which XLA splits the CPU. Only
+their ratio means something: simulated devices share memory and cores.
+"""
+
+from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from launch.benches import machine
+from launch.benches import rows
+from launch.benches import timing
+from launch.benches.figure import Figure
+from rec_sparse.embedding import duplicates
+from rec_sparse.embedding import gather
+from rec_sparse.embedding import optimizers
+from rec_sparse.embedding import placement
+from rec_sparse.embedding import sharded
+
+
+class Sizes(NamedTuple):
+  fields: int  # F
+  dim: int  # D
+  batch: int  # B: F * B ids
+  table: int  # rows
+  devices: int  # simulated
+  turns: int  # of one dispatch
+  rounds: int
+  copy_bytes: int
+
+
+FULL = Sizes(39, 16, 4096, 1_000_000, 4, 4, 9, 1 << 28)
+TINY = Sizes(3, 4, 16, 200, 2, 2, 2, 1 << 12)
+
+
+def measure(sizes: Sizes) -> Iterator[Figure]:
+  """All figures of --what=lookup."""
+  yield from _on_this_device(sizes)
+  for name, value in _simulated(sizes).items():
+    yield Figure(name, value, 'x', f'all-to-all / reduce-scatter, {sizes.devices} simulated devices')
+
+
+def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
+  ids_BxF = rows.draw(rows.schema(sizes.fields, sizes.table), sizes.batch, 'zipf')['ids_BxF']
+  ids_N = ids_BxF.reshape(-1)
+  grads_NxD = jax.random.normal(jax.random.key(0), (ids_N.size, sizes.dim))
+  table_RxD = jax.random.normal(jax.random.key(1), (sizes.table, sizes.dim))
+  calls = {'lookup': timing.repeated(gather.lookup_rows, sizes.turns, table_RxD, ids_BxF)[0]}
+  for method in ('scratch', 'sort'):
+    calls[method] = _summing(sizes, method, ids_N, grads_NxD)
+  seconds = timing.interleave(calls, sizes.rounds)
+  limits = machine.limits(sizes.copy_bytes, 64, sizes.rounds)
+  per_second = sizes.turns * ids_N.size / timing.median(seconds, 'lookup')
+  yield Figure('lookup_rows_per_s', per_second, 'rows/s', f'rows of {sizes.dim} floats, {sizes.table:,} rows')
+  yield Figure('lookup_share_of_copy', per_second * 2 * 4 * sizes.dim / limits.copied, 'x', 'bytes moved / of a device copy')
+  yield Figure('duplicates_scratch_speedup', timing.ratio(seconds, 'sort', 'scratch'), 'x', 'sorting ids / scratch cells')
+  for method in ('scratch', 'sort'):
+    yield Figure(f'duplicates_{method}_ms', 1e3 * timing.median(seconds, method) / sizes.turns, 'ms',
+                 f'summing {ids_N.size:,} gradients by id')
+
+
+def _summing(sizes: Sizes, method: duplicates.Method, ids_N: jax.Array, grads_NxD: jax.Array) -> timing.Call:
+  """`turns` sums; the scratch cells are handed on in place, as the optimizer does."""
+  combine = jax.jit(lambda scratch_R, ids_N, grads_NxD: duplicates.combine(
+      method, scratch_R, ids_N, grads_NxD, sizes.table), donate_argnums=0)
+
+  def turns(combined: duplicates.Combined) -> duplicates.Combined:
+    for _ in range(sizes.turns):
+      combined = combine(combined.scratch_R, ids_N, grads_NxD)
+    return combined
+
+  return timing.advancing(turns, combine(duplicates.new_scratch(sizes.table, method), ids_N, grads_NxD))
+
+
+def _simulated(sizes: Sizes) -> dict[str, float]:
+  """Figures of a process that sees `sizes.devices` devices; raises ValueError with its last line if it failed."""
+  flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={sizes.devices}'
+  ran = subprocess.run(
+      [sys.executable, '-m', 'launch.benches.lookup', json.dumps(sizes)], capture_output=True, text=True,
+      env=os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'})
+  if ran.returncode:
+    raise ValueError(f'--what=lookup: simulated devices failed: {(ran.stderr.strip() or "no message").splitlines()[-1]}')
+  return json.loads(ran.stdout.splitlines()[-1])
+
+
+def over_devices(sizes: Sizes) -> dict[str, float]:
+  """The ratios, on the devices of this process."""
+  mesh = placement.make_mesh(sizes.devices)
+  batch = sizes.batch // sizes.devices * sizes.devices
+  ids_BxF = rows.draw(rows.schema(sizes.fields, sizes.table), batch, 'zipf')['ids_BxF']
+  ids_BxF = jax.device_put(ids_BxF, jax.NamedSharding(mesh, jax.P('data')))
+  height = placement.padded_rows(sizes.table, mesh.size)
+  calls = {}
+  for method in ('reduce_scatter', 'all_to_all'):
+    table_RxD = jax.device_put(jnp.ones((height, sizes.dim)), placement.sharding(mesh))
+    looked_up = jax.jit(lambda table_RxD, method=method: sharded.lookup(table_RxD, ids_BxF, mesh, method))
+    if looked_up(table_RxD).dropped:
+      raise ValueError(f'--what=lookup: {int(looked_up(table_RxD).dropped)} ids were dropped by {method}')
+    calls[f'lookup_{method}'] = lambda looked_up=looked_up, table_RxD=table_RxD: looked_up(table_RxD)
+    calls[f'update_{method}'] = _updating(mesh, ids_BxF, jnp.copy(table_RxD), method)
+  seconds = timing.interleave(calls, sizes.rounds)
+  return {f'{what}_all_to_all_over_reduce_scatter':
+          timing.ratio(seconds, f'{what}_all_to_all', f'{what}_reduce_scatter') for what in ('lookup', 'update')}
+
+
+def _updating(mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array, method: sharded.Method) -> timing.Call:
+  optimizer = optimizers.row_adam(method='scratch')
+  grads_BxFxD = jax.device_put(jnp.ones((*ids_BxF.shape, table_RxD.shape[1])), ids_BxF.sharding)
+  slots = sharded.init_slots(optimizer, table_RxD, mesh, method)
+
+  def update(state):
+    updated = sharded.update(optimizer, *state, ids_BxF, grads_BxFxD, jnp.float32(1e-3), mesh, method)
+    return updated.table_RxD, updated.slots
+
+  return timing.advancing(jax.jit(update, donate_argnums=0), (table_RxD, slots))
+
+
+if __name__ == '__main__':
+  print(json.dumps(over_devices(Sizes(*json.loads(sys.argv[1])))))

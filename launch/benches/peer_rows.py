@@ -1,0 +1,31 @@
+"""A prepared data set's training rows as FuxiCTR reads them: columns, and the feature map that describes them."""
+
+import json
+import pathlib
+
+import numpy as np
+import polars as pl
+
+from data_pipelines import blocks
+from rec_sparse import schema as schema_lib
+
+
+def write(split: blocks.OpenSplit, schema: schema_lib.FeatureSchema, dim: int, directory: pathlib.Path) -> None:
+  """Writes train.npz, train.parquet, feature_map.json and params.json; ids count from 0 in each field.
+
+  Raises ValueError where a field is numeric or there are several tasks: the networks compared have neither.
+  """
+  if schema.numeric_count or len(schema.tasks) != 1:
+    raise ValueError('--peer_data: expected categorical fields and one task')
+  data = blocks.read_all(split)
+  local_BxF = data['ids_BxF'] - np.array(schema.offsets, np.int32)[None]
+  columns = {f'f{i}': local_BxF[:, i].astype(np.int64) for i in range(len(schema.fields))}
+  columns['label'] = data['label_BxT'][:, 0].astype(np.int64)
+  np.savez(directory / 'train.npz', **columns)
+  pl.DataFrame(columns).write_parquet(directory / 'train.parquet')
+  features = [{f'f{i}': {'type': 'categorical', 'source': '', 'padding_idx': 0, 'vocab_size': field.vocab_size}}
+              for i, field in enumerate(schema.fields)]
+  (directory / 'feature_map.json').write_text(json.dumps({
+      'dataset_id': 'peer', 'num_fields': len(features), 'total_features': schema.table_rows,
+      'input_length': len(features), 'labels': ['label'], 'features': features}))
+  (directory / 'params.json').write_text(json.dumps({'embedding_dim': dim}))
