@@ -26,7 +26,7 @@ _string, _enum, _list = (
 WHAT = _list('what', ['all'], f'What to measure, of {", ".join(WHATS)}; separated by commas, repeatable; or all.')
 OUT = _string('out', None, 'JSON file of the figures, written anew after each of them.', required=True)
 SCALE = _enum('scale', 'full', ['full', 'tiny'], 'tiny: sizes that test the programs and measure nothing.')
-PEER_ENV = _string('peer_env', '.peer', "The peer's own virtual environment; made, and filled from the package index, if missing.")
+PEER_ENV = _string('peer_env', '.peer', "The peer's own virtual environment; filled from the package index if missing.")
 PEER_DATA = _string('peer_data', 'data/frappe', 'Dataset directory that both programs train on.')
 
 

@@ -39,13 +39,14 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   calls = {name: call for name, (call, _) in made.items()}
   calls['copy'] = timing.repeated(lambda z_VxKxB: (z_VxKxB + 1.0, z_VxKxB - 1.0), sizes.turns, z_VxKxB)[0]
   seconds = timing.interleave(calls, sizes.rounds)
-  yield Figure('ics_speedup', timing.ratio(seconds, 'autodiff', 'plain'), 'x', 'autodiff of the iterations / closed form')
+  yield Figure('ics_speedup', timing.ratio(seconds, 'autodiff', 'plain'), 'x', 'autodiff of iterations / closed form')
   if 'pallas' in forms:
-    yield Figure('ics_pallas_speedup', timing.ratio(seconds, 'plain', 'pallas'), 'x', 'closed form / its Pallas kernel')
-  yield Figure('ics_over_copy', timing.ratio(seconds, 'plain', 'copy'), 'x', 'closed form / writing two arrays of its size')
+    yield Figure('ics_pallas_speedup', timing.ratio(seconds, 'plain', 'pallas'), 'x', 'closed form / Pallas kernel')
+  yield Figure('ics_over_copy', timing.ratio(seconds, 'plain', 'copy'), 'x', 'closed form / writing two such arrays')
   for name, (_, compiled) in made.items():
     yield Figure(f'ics_{name}_ms', 1e3 * timing.median(seconds, name) / sizes.turns, 'ms', 'forward and backward')
-    yield Figure(f'ics_{name}_temp_mb', compiled.temp_bytes / 1e6, 'MB', f'temporary memory; z has {z_VxKxB.nbytes / 1e6:.0f}')
+    yield Figure(f'ics_{name}_temp_mb', compiled.temp_bytes / 1e6, 'MB',
+                 f'temporary memory; z has {z_VxKxB.nbytes / 1e6:.0f} MB')
 
 
 def _both_ways(form: Callable) -> Callable:

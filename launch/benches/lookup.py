@@ -1,7 +1,7 @@
 """Reading rows of the table and summing duplicate ids on this device; both exchanges between simulated devices.
 
-The devices are simulated by a process of its own (`python -m launch.benches.lookup`), for which XLA splits the CPU. Only
-their ratio means something: simulated devices share memory and cores.
+The devices are simulated by a process of its own (`python -m launch.benches.lookup`), for which XLA splits the CPU.
+Only their ratio means something: simulated devices share memory and cores.
 """
 
 from collections.abc import Iterator
@@ -59,8 +59,9 @@ def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
   limits = machine.limits(sizes.copy_bytes, 64, sizes.rounds)
   per_second = sizes.turns * ids_N.size / timing.median(seconds, 'lookup')
   yield Figure('lookup_rows_per_s', per_second, 'rows/s', f'rows of {sizes.dim} floats, {sizes.table:,} rows')
-  yield Figure('lookup_share_of_copy', per_second * 2 * 4 * sizes.dim / limits.copied, 'x', 'bytes moved / of a device copy')
-  yield Figure('duplicates_scratch_speedup', timing.ratio(seconds, 'sort', 'scratch'), 'x', 'sorting ids / scratch cells')
+  yield Figure('lookup_share_of_copy', per_second * 2 * 4 * sizes.dim / limits.copied, 'x',
+               'bytes moved / of a device copy')
+  yield Figure('duplicates_scratch_speedup', timing.ratio(seconds, 'sort', 'scratch'), 'x', 'sort / scratch cells')
   for method in ('scratch', 'sort'):
     yield Figure(f'duplicates_{method}_ms', 1e3 * timing.median(seconds, method) / sizes.turns, 'ms',
                  f'summing {ids_N.size:,} gradients by id')
@@ -86,7 +87,8 @@ def _simulated(sizes: Sizes) -> dict[str, float]:
       [sys.executable, '-m', 'launch.benches.lookup', json.dumps(sizes)], capture_output=True, text=True,
       env=os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'})
   if ran.returncode:
-    raise ValueError(f'--what=lookup: simulated devices failed: {(ran.stderr.strip() or "no message").splitlines()[-1]}')
+    said = ran.stderr.strip().splitlines() or ['nothing']
+    raise ValueError(f'--what=lookup: the process of simulated devices ended and said: {said[-1]}')
   return json.loads(ran.stdout.splitlines()[-1])
 
 
@@ -110,7 +112,8 @@ def over_devices(sizes: Sizes) -> dict[str, float]:
           timing.ratio(seconds, f'{what}_all_to_all', f'{what}_reduce_scatter') for what in ('lookup', 'update')}
 
 
-def _updating(mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array, method: sharded.Method) -> timing.Call:
+def _updating(mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array,
+              method: sharded.Method) -> timing.Call:
   optimizer = optimizers.row_adam(method='scratch')
   grads_BxFxD = jax.device_put(jnp.ones((*ids_BxF.shape, table_RxD.shape[1])), ids_BxF.sharding)
   slots = sharded.init_slots(optimizer, table_RxD, mesh, method)

@@ -2,8 +2,8 @@
 
 Reads one JSON request a line from stdin, {"name", "model", "hidden", "cross_layers", "batch", "epochs"}, and answers on
 stdout with {"seconds", "examples"}. What is timed is `epochs` times its own `train_epoch`, data loader included: it
-shuffles the rows, collates batches, and takes steps (zero_grad, forward, loss, backward, clipping, Adam). Building model
-and loader, and validation, are not timed.
+shuffles the rows, collates batches, and takes steps (zero_grad, forward, loss, backward, clipping, Adam). Building
+model and loader is not timed, and there is no validation.
 """
 
 import json
@@ -21,7 +21,7 @@ NEVER = 2**31  # steps between validations
 
 
 class Network(BaseModel):
-  """DNN or parallel DCN-V2, joined from FuxiCTR's layers as its model zoo joins them (the package leaves the zoo out)."""
+  """DNN or parallel DCN-V2, joined from FuxiCTR's layers as in its model zoo (the package leaves the zoo out)."""
 
   def __init__(self, feature_map, request):
     super().__init__(feature_map, gpu=-1, eval_steps=NEVER, verbose=0, model_root='.', metrics=['AUC'])
@@ -52,8 +52,9 @@ def main(directory, data_format, workers):
     request = json.loads(line)
     if request['name'] not in made:
       torch.manual_seed(0)
-      loader, _ = RankDataLoader(feature_map, stage='train', train_data=str(directory / f'train.{data_format}'),
-                                 batch_size=request['batch'], shuffle=True, data_format=data_format, num_workers=workers)
+      loader, _ = RankDataLoader(
+          feature_map, stage='train', train_data=str(directory / f'train.{data_format}'), batch_size=request['batch'],
+          shuffle=True, data_format=data_format, num_workers=workers)
       made[request['name']] = Network(feature_map, request), loader
     model, loader = made[request['name']]
     began = time.perf_counter()

@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
   rounds: int
   copy_bytes: int
   side: int  # of the matrix product
-  cases: tuple[tuple[str, rows.Draw], ...]  # (table optimizer, how ids are drawn); the first is the figure without suffix
+  cases: tuple[tuple[str, rows.Draw], ...]  # (table optimizer, draw of ids); the first has no suffix
 
 
 FULL = Sizes(39, 16, 4096, 400, 1_000_000, 20_000, 20_000_000, 131_072, 16, 3, 9, 1 << 28, 2048,

@@ -53,7 +53,7 @@ def compile_(fn: Callable, *arguments: Any, donate: int | tuple[int, ...] = ()) 
 
 
 def advancing(step: Callable, state: Any, *arguments: Any) -> Call:
-  """A call that carries a donated state from turn to turn, as a training loop does: step(state, *arguments) -> state."""
+  """A call that carries a donated state from turn to turn, as training does: step(state, *arguments) -> state."""
   kept = [state]
 
   def call() -> Any:

@@ -59,6 +59,6 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   cpu = jax.default_backend() == 'cpu'
   yield Figure('vectorised8', timing.ratio(seconds, 'together', 'in_turn' if cpu else 'one'), 'x',
                'eight trials as one program / ' + ('eight in turn' if cpu else 'one trial'))
-  yield Figure('vectorised8_over_one', timing.ratio(seconds, 'together', 'one'), 'x', 'eight as one program / one trial')
-  yield Figure('vectorised8_vmap_over_in_turn', timing.ratio(seconds, 'vmap', 'in_turn'), 'x', 'eight by vmap / in turn')
+  yield Figure('vectorised8_over_one', timing.ratio(seconds, 'together', 'one'), 'x', 'eight as one program / one')
+  yield Figure('vectorised8_vmap_over_in_turn', timing.ratio(seconds, 'vmap', 'in_turn'), 'x', 'vmap / in turn')
   yield Figure('small_step_ms', 1e3 * timing.median(seconds, 'one') / sizes.steps, 'ms', 'step of one trial')

@@ -90,7 +90,8 @@ def test_the_peer_reads_the_same_rows(toy, tmp_path):
   schema = schema_lib.load_schema(toy)
   split = blocks.open_split(toy, schema, 'train')
   peer_rows.write(split, schema, 10, tmp_path)
-  columns, features = np.load(tmp_path / 'train.npz'), json.loads((tmp_path / 'feature_map.json').read_text())['features']
+  columns = np.load(tmp_path / 'train.npz')
+  features = json.loads((tmp_path / 'feature_map.json').read_text())['features']
   own = blocks.read_all(split)
   for i, offset in enumerate(schema.offsets):
     np.testing.assert_array_equal(columns[f'f{i}'] + offset, own['ids_BxF'][:, i])
