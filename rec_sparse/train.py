@@ -96,8 +96,9 @@ def init_trials(run: Program, schema: schema_lib.FeatureSchema, seeds: Sequence[
                 learning_rates: Sequence[float]) -> TrainState:
   """The states of len(seeds) trials on one device, stacked on a leading axis; else as `init`."""
   one = lambda *trial: _init_one(run, schema, *trial)
-  return jax.jit(jax.vmap(one))(jnp.asarray(seeds, jnp.int32), jnp.asarray(learning_rates, jnp.float32),
-                                draw_filters(run.config, schema, seeds))
+  placed = placement.sharding(run.mesh, replicated=True)  # as the steps return them: else they would compile twice
+  return jax.jit(jax.vmap(one), out_shardings=placed)(
+      np.asarray(seeds, np.int32), np.asarray(learning_rates, np.float32), draw_filters(run.config, schema, seeds))
 
 
 def shardings(run: Program, state: TrainState) -> TrainState:

@@ -53,6 +53,18 @@ def test_side_by_side_equals_in_turn(toy, tmp_path, monkeypatch):
     np.testing.assert_allclose(turn[name]['test_logloss'], side[name]['test_logloss'], atol=1e-5)
 
 
+def test_low_precision_changes_the_auc_by_little(toy, tmp_path):
+  """bfloat16 layers, and a bfloat16 table that rounds stochastically: within .01 of float32 at the same seeds."""
+  for name, setting in (('full', 'dropout=0'), ('low', 'compute_dtype=bfloat16'), ('table', 'table_dtype=bfloat16')):
+    assert run(toy, tmp_path / name, '--arms=ssr_s', '--epochs=8', f'--set={setting}') == 0
+  auc = {name: [r['test_auc'] for r in sorted(records(tmp_path / name).values(), key=lambda r: (
+      r['learning_rate'], r['seed']))] for name in ('full', 'low', 'table')}
+  assert max(auc['full']) > 0.6
+  np.testing.assert_allclose(auc['low'], auc['full'], atol=0.01)
+  np.testing.assert_allclose(auc['table'], auc['full'], atol=0.01)
+  assert auc['low'] != auc['full'] != auc['table']
+
+
 def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy, tmp_path, capsys, monkeypatch):
   out = tmp_path / 'study'
   assert run(toy, out, '--arms=ssr_s', '--widths=6,99') == 0  # 99 of 24 dimensions cannot be kept
