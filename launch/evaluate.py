@@ -10,7 +10,7 @@ import pathlib
 from absl import flags
 
 from launch import main as main_lib
-from rec_sparse import config as config_lib
+from launch import run_directory
 from rec_sparse import schema as schema_lib
 
 FLAGS = flags.FlagValues()
@@ -29,8 +29,7 @@ def main() -> int:
   from rec_sparse import record
 
   directory = pathlib.Path(RUN.value)
-  config = _config(directory)
-  own = pathlib.Path(json.loads((directory / 'data.json').read_text())['data'])
+  config, own = run_directory.read(directory)
   schema = schema_lib.load_schema(DATA.value or own)
   found = evaluation.evaluate_run(directory, config, schema, pathlib.Path(DATA.value or own), SPLIT.value,
                                   CHECKPOINT.value)
@@ -39,13 +38,6 @@ def main() -> int:
     evaluation.record_test(directory, found)
   print(json.dumps(found))
   return 0
-
-
-def _config(directory: pathlib.Path) -> config_lib.Config:
-  path = directory / 'config.json'
-  if not path.is_file():
-    raise ValueError(f'--run={directory}: holds no config.json; is this a run directory made by launch.train?')
-  return config_lib.from_json(path.read_text())
 
 
 def run() -> None:

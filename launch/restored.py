@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 import contextlib
 import functools
-import json
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
+from launch import run_directory
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
@@ -37,11 +37,8 @@ def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = No
 
   Raises ValueError naming the directory when it is no run, or the flag when there is no such checkpoint.
   """
-  path = directory / 'config.json'
-  if not path.is_file():
-    raise ValueError(f'--run={directory}: holds no config.json; is this a run directory made by launch.train?')
-  config = config_lib.from_json(path.read_text())
-  data = data or pathlib.Path(json.loads((directory / 'data.json').read_text())['data'])
+  config, own = run_directory.read(directory)
+  data = data or own
   with checkpoint.manager(directory, read_only=True) as manager:
     step = checkpoint.choose(manager, which)
     sizes = checkpoint.read_metadata(manager, step)['vocab_sizes']
