@@ -1,10 +1,12 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
 import dataclasses
+import os
 import pathlib
 import time
 from typing import Any
 
+import numpy as np
 import tqdm
 
 from data_pipelines import order
@@ -27,19 +29,52 @@ def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib
   for config in configs:
     order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
   _claim(out, _describe(data, schema, grid, configs, command))
-  missing = [c for c in configs if not _path(out, c).exists()]
-  if missing:
-    opened = trials.open_study(data, schema)
-    per_epoch = schema.splits['train'].rows // configs[0].batch_size
-    with tqdm.tqdm(total=sum(c.epochs * per_epoch for c in missing), unit='step', mininterval=1.0) as bar:
-      for group in grid_lib.groups(missing):
-        bar.set_description(f'{group[0].model} {group[0].width}x{group[0].depth}, {len(group)} trials')
-        for found in _run_or_record(opened, group, bar):
-          record.write_json(out / 'trials' / f'{found["run_id"]}.json', found)
-  return sum('"status": "failed"' in _path(out, c).read_text() for c in configs)
+  run_missing(data, schema, out, configs)
+  return sum('"status": "failed"' in trial_path(out, c).read_text() for c in configs)
 
 
-def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm) -> list[dict[str, Any]]:
+def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path,
+                configs: list[config_lib.Config], keep_logits: bool = False) -> None:
+  """Trains the trials that have no record in `out`; `keep_logits`: or no logits of the test split beside it."""
+  missing = [c for c in configs if not trial_path(out, c).exists()
+             or keep_logits and _finished(out, c) and not logits_path(out, c).exists()]
+  if not missing:
+    return
+  (out / 'trials').mkdir(parents=True, exist_ok=True)
+  opened = trials.open_study(data, schema)
+  steps = lambda config: config.epochs * (schema.splits['train'].rows // config.batch_size)
+  with tqdm.tqdm(total=sum(map(steps, missing)), unit='step', mininterval=1.0) as bar:
+    for group in grid_lib.groups(missing):
+      bar.set_description(f'{group[0].model} {group[0].width}x{group[0].depth}, {len(group)} trials')
+      for config, found in zip(group, _run_or_record(opened, group, bar), strict=True):
+        if keep_logits and found.record['status'] == 'finished':
+          _write_logits(logits_path(out, config), found.test_logits_NxT)
+        record.write_json(trial_path(out, config), found.record)
+
+
+def trial_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
+  """Where the record of a trial lies in a study directory."""
+  return out / 'trials' / f'{config_lib.run_id(config)}.json'
+
+
+def logits_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
+  """Where the logits of a trial on the test split lie: float32, rows in the order of the split."""
+  return out / 'logits' / f'{config_lib.run_id(config)}.npy'
+
+
+def _finished(out: pathlib.Path, config: config_lib.Config) -> bool:
+  return '"status": "finished"' in trial_path(out, config).read_text()
+
+
+def _write_logits(path: pathlib.Path, logits_NxT: np.ndarray) -> None:
+  path.parent.mkdir(exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  with temporary.open('wb') as file:
+    np.save(file, logits_NxT)
+  temporary.replace(path)
+
+
+def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm) -> list[trials.Finished]:
   """The group's records; an exception becomes the `failed` record of each of its trials and the study goes on."""
   began = time.perf_counter()
   try:
@@ -47,7 +82,7 @@ def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tq
   except Exception as e:  # whatever it is, the other shapes must run
     seconds, error = (time.perf_counter() - began) / len(group), f'{type(e).__name__}: {e}'
     tqdm.tqdm.write(f'{group[0].model} {group[0].width}x{group[0].depth} failed: {error}')
-    return [record.failed(c, opened.schema, error, seconds) for c in group]
+    return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0))) for c in group]
 
 
 def _claim(out: pathlib.Path, study: dict[str, Any]) -> None:
@@ -65,7 +100,7 @@ def _claim(out: pathlib.Path, study: dict[str, Any]) -> None:
       study[axis] = list(dict.fromkeys(theirs[axis] + study[axis]))
     for axis in ('widths', 'depths', 'views', 'learning_rates', 'seeds'):
       study[axis] = sorted({*theirs[axis], *study[axis]})
-  (out / 'trials').mkdir(parents=True, exist_ok=True)
+  out.mkdir(parents=True, exist_ok=True)
   record.write_json(path, study)
 
 
@@ -79,7 +114,3 @@ def _describe(data: pathlib.Path, schema: schema_lib.FeatureSchema, grid: grid_l
       'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
       'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs],
       'commands': [command]}
-
-
-def _path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
-  return out / 'trials' / f'{config_lib.run_id(config)}.json'

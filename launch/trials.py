@@ -21,6 +21,13 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import train
 
 
+class Finished(NamedTuple):
+  """A trial that has run to its end, well or not."""
+
+  record: dict[str, Any]  # the trial record
+  test_logits_NxT: np.ndarray  # float32, in the order of the test split, of the state of the best validation
+
+
 class Study(NamedTuple):
   """The data that every trial of a study shares, opened once and resident on the device."""
 
@@ -36,7 +43,7 @@ def open_study(data: pathlib.Path, schema: schema_lib.FeatureSchema) -> Study:
                {name: evaluation.labels(split) for name, split in opened.items()})
 
 
-def run_group(study: Study, configs: list[config_lib.Config], progress: Callable[[int], None]) -> list[dict[str, Any]]:
+def run_group(study: Study, configs: list[config_lib.Config], progress: Callable[[int], None]) -> list[Finished]:
   """Trains, validates and, once, tests every trial; `progress` is told of finished trial steps.
 
   A trial keeps the state of its best validation, and is tested in that state. One whose loss is not finite is
@@ -58,7 +65,7 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
       finite &= np.isfinite(np.asarray(sums.loss))
       progress(count * len(configs))
     step = stop
-    results = evaluate(states, 'valid')
+    results, _ = evaluate(states, 'valid')
     finite &= np.array([new is not None for new in results])
     better = finite & ~_stopped(config, waited)
     better &= np.array([_better(config, new, old) for new, old in zip(results, found, strict=True)])
@@ -66,10 +73,10 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
     found = [new if take else old for take, new, old in zip(better, results, found, strict=True)]
     waited = np.where(better, 0, waited + 1)
     states = jax.tree.map(jnp.copy, states) if step < last else states  # `best` must outlive the donated state
-  tested = evaluate(best, 'test')
+  tested, logits = evaluate(best, 'test')
   seconds = (time.perf_counter() - began) / len(configs)
-  return [_record(c, study.schema, ok, v, t, step, seconds)
-          for c, ok, v, t in zip(configs, finite, found, tested, strict=True)]
+  return [Finished(_record(c, study.schema, ok, v, t, step, seconds), logits_NxT)
+          for c, ok, v, t, logits_NxT in zip(configs, finite, found, tested, logits, strict=True)]
 
 
 Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (states, steps)
@@ -81,14 +88,18 @@ def _advance(run: train.Program, study: Study) -> Advance:
   return lambda states, steps: mapped(states, study.splits['train'], jnp.int32(steps))
 
 
-def _evaluate(run: train.Program, study: Study) -> Callable[[train.TrainState, str], list[dict[str, Any]]]:
+Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]  # metrics, logits_SxNxT
+
+
+def _evaluate(run: train.Program, study: Study) -> Evaluate:
   one = functools.partial(feeds.evaluate_resident, run)
   mapped = jax.jit(lambda states, data: over_trials(lambda s: one(s, data), states))
 
   def call(states, split):
     sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), study.splits[split]))
-    return [evaluation.summarize(study.schema.tasks, jax.tree.map(lambda leaf: leaf[i], sums), logits[i],
-                                 *study.labels[split]) for i in range(len(logits))]
+    found = [evaluation.summarize(study.schema.tasks, jax.tree.map(lambda leaf: leaf[i], sums), logits[i],
+                                  *study.labels[split]) for i in range(len(logits))]
+    return found, logits
 
   return call
 

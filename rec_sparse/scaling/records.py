@@ -97,7 +97,7 @@ def read_study(directory: pathlib.Path | str) -> Study:
     raise ValueError(f'{path}: not a study that launch.sweep wrote (no {missing[0]!r})')
   if raw['format_version'] != FORMAT_VERSION:
     raise ValueError(f'{path}: format_version is {raw["format_version"]!r}, this program reads {FORMAT_VERSION}')
-  trials = {p.stem: _read_trial(p) for p in sorted((directory / 'trials').glob('*.json'))}
+  trials = {p.stem: read_trial(p) for p in sorted((directory / 'trials').glob('*.json'))}
   try:
     return Study(
         directory=directory, data=str(raw['data']), data_fingerprint=str(raw['data_fingerprint']),
@@ -150,7 +150,7 @@ def _rung(study: Study, trials: Sequence[Trial]) -> Rung:
   return Rung(
       arm=first.arm, width=first.width, depth=first.depth, views=first.views, flops=first.counts['flops_per_example'],
       nonzero=first.counts['dense_params_nonzero'], dense_params=first.counts['dense_params'],
-      embedding_params=first.counts['embedding_params'], learning_rate=rate, edge=_edge(study, trials, rate),
+      embedding_params=first.counts['embedding_params'], learning_rate=rate, edge=edge(study.learning_rates, trials, rate),
       full_grid=len({(t.learning_rate, t.seed) for t in trials}) == len(study.learning_rates) * len(study.seeds),
       seeds=tuple(t.seed for t in chosen), metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS})
 
@@ -160,10 +160,13 @@ def _recipe(trial: Trial) -> str:
   return json.dumps({k: v for k, v in trial.config.items() if k not in own}, sort_keys=True)
 
 
-def _edge(study: Study, trials: Sequence[Trial], rate: float) -> str:
-  """Divergence brackets a rate from above; a failed or missing neighbour tells nothing."""
+def edge(learning_rates: Sequence[float], trials: Sequence[Trial], rate: float) -> str:
+  """Whether `rate` lies at an edge of the grid: 'lowest', 'highest', 'only', or ''.
+
+  Divergence brackets a rate from above; a failed or missing neighbour tells nothing.
+  """
   outcomes = {t.learning_rate for t in trials if t.status != 'failed'}
-  if len(study.learning_rates) == 1:
+  if len(learning_rates) == 1:
     return 'only'
   return 'lowest' if rate == min(outcomes) else 'highest' if rate == max(outcomes) else ''
 
@@ -180,7 +183,8 @@ def _read_json(path: pathlib.Path) -> dict:
   return raw
 
 
-def _read_trial(path: pathlib.Path) -> Trial:
+def read_trial(path: pathlib.Path) -> Trial:
+  """Reads one trial record; raises ValueError naming the file when it is damaged."""
   raw = _read_json(path)
   try:
     if raw['status'] not in STATUSES:

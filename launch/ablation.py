@@ -1,0 +1,56 @@
+"""Joins an ablation study with its trials: trains the missing ones, reads their logits, writes table and picture."""
+
+import pathlib
+
+import numpy as np
+
+from data_pipelines import blocks
+from data_pipelines import order
+from launch import evaluation
+from launch import report
+from launch import study as study_lib
+from rec_sparse import config as config_lib
+from rec_sparse import record
+from rec_sparse import schema as schema_lib
+from rec_sparse.scaling import ablation
+from rec_sparse.scaling import ablation_chart
+from rec_sparse.scaling import chart
+from rec_sparse.scaling import outcome
+from rec_sparse.scaling import records
+
+
+def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, study: ablation.Ablation,
+                 configs: dict[str, tuple[config_lib.Config, ...]]) -> list[pathlib.Path]:
+  """Trains what `out` lacks of the study and prints its table -> the files written.
+
+  Raises ValueError when `out` holds something else than trials on this data.
+  """
+  _claim(out, schema)
+  every = list(dict.fromkeys(config for own in configs.values() for config in own))
+  for config in every:
+    order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+  study_lib.run_missing(data, schema, out, every, keep_logits=True)
+  trials = {name: [records.read_trial(study_lib.trial_path(out, c)) for c in own] for name, own in configs.items()}
+  label_NxT, _ = evaluation.labels(blocks.open_split(data, schema, 'test'))
+  logits = lambda run_id: np.load(out / 'logits' / f'{run_id}.npy')[:, 0]
+  found = outcome.outcomes(study, trials, logits, label_NxT[:, 0])
+  about = {'data': str(data), 'data_fingerprint': schema.fingerprint, 'test_rows': len(label_NxT),
+           'device': trials[study.arms[0].name][0].device, 'versions': record.versions()}
+  table = outcome.to_markdown(found)
+  picture = chart.figure_png(ablation_chart.draw_ablation(study.title, found))
+  record.write_json(out / f'{study.name}.json', outcome.to_json(study, found) | about)
+  report.replace_files(out, {f'{study.name}.md': table.encode(), f'{study.name}.png': picture})
+  print(table)
+  return [out / f'{study.name}.{kind}' for kind in ('json', 'md', 'png')]
+
+
+def _claim(out: pathlib.Path, schema: schema_lib.FeatureSchema) -> None:
+  """Marks `out` as a directory of trials on this data."""
+  path = out / 'data.json'
+  if path.is_file():
+    if record.read_json(path) != {'data_fingerprint': schema.fingerprint}:
+      raise ValueError(f'--out={out}: holds trials on other data; choose another directory')
+  elif out.exists() and any(out.iterdir()):
+    raise ValueError(f'--out={out}: is not empty, and not a directory that launch.ablate made')
+  out.mkdir(parents=True, exist_ok=True)
+  record.write_json(path, {'data_fingerprint': schema.fingerprint})

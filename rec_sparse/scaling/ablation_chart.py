@@ -1,0 +1,59 @@
+"""The picture of an ablation: paired differences in test AUC and log loss with their intervals, an arm a line."""
+
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rec_sparse.scaling.chart import COLOURS, FAINT, STYLE
+from rec_sparse.scaling.outcome import Outcome
+from rec_sparse.scaling.paired_rows import Difference
+
+BETTER, WORSE, OPEN = COLOURS[2], COLOURS[1], FAINT  # the whole interval is better, or worse; neither
+
+
+def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
+  """Two panels, arms from top to bottom; a filled mark is our difference, a hollow diamond the paper's.
+
+  Every arm is drawn beside the reference that its label names. The figure has its own canvas, nothing of pyplot.
+  """
+  with matplotlib.rc_context(STYLE):
+    figure = Figure(figsize=(11.5, 1.7 + 0.34 * len(found)), layout='constrained')
+    FigureCanvasAgg(figure)
+    auc, logloss = figure.subplots(1, 2, sharey=True)
+    for y, outcome in enumerate(found):
+      _mark(auc, y, outcome.auc, 1e2, 1.0)
+      _mark(logloss, y, outcome.logloss, 1e3, -1.0)
+      if outcome.arm.published is not None:
+        auc.plot(outcome.arm.published, y, 'D', color=COLOURS[3], markerfacecolor='none', markersize=5.5)
+    auc.set_yticks(range(len(found)), [_label(o) for o in found])
+    auc.set_ylim(len(found) - 0.4, -0.6)
+    auc.set_xlabel('test AUC minus reference, points (right is better)')
+    logloss.set_xlabel('test log loss minus reference, 1e-3 nats (left is better)')
+    for axes in (auc, logloss):
+      axes.axvline(0.0, color=FAINT, linewidth=0.9)
+      axes.tick_params(axis='y', length=0)
+      axes.spines['left'].set_visible(False)
+    diamonds = any(o.arm.published is not None for o in found)
+    figure.suptitle(title + (', hollow: the paper on its own data' if diamonds else ''), x=0.01, ha='left', fontsize=12.5)
+  return figure
+
+
+def _mark(axes: Axes, y: int, difference: Difference | None, scale: float, good: float) -> None:
+  """`good`: 1 where more is better, -1 where less is."""
+  if difference is None:
+    return
+  low, high = (scale * end for end in difference.interval or (difference.value,) * 2)
+  least, most = sorted((good * low, good * high)) if difference.interval else (0.0, 0.0)
+  colour = BETTER if least > 0.0 else WORSE if most < 0.0 else OPEN
+  axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle='round')
+  axes.plot(scale * difference.value, y, 'o', color=colour, markersize=6.5)
+
+
+def _label(outcome: Outcome) -> str:
+  arm = outcome.arm
+  if arm.against == arm.name:
+    return f'{arm.name} (reference)'
+  return arm.name if not outcome.arm.says else f'{arm.name}: {arm.says}'

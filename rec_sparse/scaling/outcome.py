@@ -1,0 +1,108 @@
+"""What came out of an ablation: each arm at its best learning rate, and its paired difference from its reference."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from rec_sparse.scaling import paired_rows
+from rec_sparse.scaling import records
+from rec_sparse.scaling.ablation import Ablation, Arm
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """One arm; the test split is looked at at the learning rate that the validation split chose."""
+
+  arm: Arm
+  width: int  # as trained: given, or chosen to match a count
+  learning_rate: float | None  # best mean validation log loss over seeds; None: no trial finished
+  edge: str  # where it lies in the grid, as in records.Rung
+  lost: int  # trials of the whole grid that diverged or failed
+  counts: Mapping[str, float]  # records.COUNTS; empty if no trial finished
+  metrics: Mapping[str, Mapping[int, float]]  # records.METRICS -> seed -> value, at that learning rate
+  auc: paired_rows.Difference | None  # test AUC minus the reference's; None: a reference, or no common seed
+  logloss: paired_rows.Difference | None  # test log loss minus the reference's, nats per example
+
+
+def outcomes(study: Ablation, trials: Mapping[str, Sequence[records.Trial]], logits: Callable[[str], np.ndarray],
+             label_N: np.ndarray) -> tuple[Outcome, ...]:
+  """The outcome of every arm. `trials`: arm -> its records; `logits`: run id -> logit_N of the test split."""
+  found, scores = [], {}
+  for arm in study.arms:
+    outcome, best = _outcome(study, arm, trials[arm.name])
+    found.append(outcome)
+    scores[arm.name] = {seed: logits(trial.run_id) for seed, trial in best.items()}
+  return tuple(o if o.arm.against == o.arm.name else _compare(o, scores[o.arm.against], scores[o.arm.name], label_N)
+               for o in found)
+
+
+def _outcome(study: Ablation, arm: Arm, trials: Sequence[records.Trial]) -> tuple[Outcome, dict[int, records.Trial]]:
+  lost, width = sum(t.status != 'finished' for t in trials), trials[0].width
+  if lost == len(trials):
+    return Outcome(arm, width, None, '', lost, {}, {}, None, None), {}
+  rate = records.choose_learning_rate(trials)
+  best = {t.seed: t for t in trials if t.learning_rate == rate and t.status == 'finished'}
+  first = next(iter(best.values()))
+  metrics = {name: {seed: t.metrics[name] for seed, t in best.items()} for name in records.METRICS}
+  edge = records.edge(study.learning_rates, trials, rate)
+  return Outcome(arm, width, rate, edge, lost, first.counts, metrics, None, None), best
+
+
+def _compare(outcome: Outcome, reference: dict[int, np.ndarray], own: dict[int, np.ndarray],
+             label_N: np.ndarray) -> Outcome:
+  seeds = sorted(reference.keys() & own.keys())
+  if not seeds:
+    return outcome
+  first_SxN, second_SxN = (np.stack([logits[seed] for seed in seeds]) for logits in (reference, own))
+  return dataclasses.replace(outcome, auc=paired_rows.auc_difference(first_SxN, second_SxN, label_N),
+                             logloss=paired_rows.logloss_difference(first_SxN, second_SxN, label_N))
+
+
+def to_json(study: Ablation, found: Sequence[Outcome]) -> dict[str, Any]:
+  """Plain numbers for `<study>.json`; differences are of the test split, arm minus reference."""
+  return {'study': study.name, 'title': study.title, 'source': study.source, 'seeds': list(study.seeds),
+          'learning_rates': list(study.learning_rates), 'arms': {o.arm.name: _arm_json(o) for o in found}}
+
+
+def _arm_json(o: Outcome) -> dict[str, Any]:
+  differences = {f'{name}_difference': d and d._asdict() for name, d in (('auc', o.auc), ('logloss', o.logloss))}
+  metrics = {name: {'mean': float(np.mean(values)), 'sd': float(np.std(values, ddof=1)) if len(values) > 1 else None}
+             for name, values in ((name, list(by_seed.values())) for name, by_seed in o.metrics.items())}
+  return {'model': o.arm.model, 'says': o.arm.says, 'against': None if o.arm.against == o.arm.name else o.arm.against,
+          'overrides': o.arm.overrides, 'width': o.width, **o.counts, 'learning_rate': o.learning_rate,
+          'learning_rate_edge': o.edge, 'trials_lost': o.lost, **metrics, **differences,
+          'published_auc_points': o.arm.published}
+
+
+def to_markdown(found: Sequence[Outcome]) -> str:
+  """A table, one arm a row: differences in AUC (points, 1e-2) and log loss (1e-3 nats) with 95 % intervals."""
+  published = any(o.arm.published is not None for o in found)
+  head = ['arm', 'what differs', 'dense parameters', 'test AUC', 'AUC, points', 'log loss, 1e-3 nats', 'lr']
+  rows = [head + ['paper, points'] * published]
+  rows += [_row(o) + [_number(o.arm.published, '+.2f')] * published for o in found]
+  rows.insert(1, ['---'] * len(rows[0]))
+  return '\n'.join(f'| {" | ".join(row)} |' for row in rows) + '\n'
+
+
+def _row(o: Outcome) -> list[str]:
+  own = o.arm.against == o.arm.name
+  lost = f'; {o.lost} trials lost' if o.lost else ''
+  edge = f' ({o.edge})' if o.edge else ''
+  auc = [f'{np.mean(list(o.metrics["test_auc"].values())):.4f}'] if o.metrics else ['none finished']
+  return [o.arm.name, o.arm.says + (f' (against {o.arm.against})' if not own else '') + lost,
+          _number(o.counts.get('dense_params_nonzero'), ',.0f'), *auc,
+          'reference' if own else _interval(o.auc, 1e2), 'reference' if own else _interval(o.logloss, 1e3),
+          _number(o.learning_rate, 'g') + edge]
+
+
+def _interval(d: paired_rows.Difference | None, scale: float) -> str:
+  if d is None:
+    return ''
+  interval = '' if d.interval is None else ' [{:+.2f}, {:+.2f}]'.format(*(scale * end for end in d.interval))
+  return f'{scale * d.value:+.2f}{interval}'
+
+
+def _number(value: float | None, form: str) -> str:
+  return '' if value is None else format(value, form)
