@@ -26,7 +26,8 @@ OUT = _string('out', None, 'Run directory; resumes if it holds a checkpoint.', r
 MODEL = _enum('model', _DEFAULTS.model, list(config_lib.MODEL_OPTIONS), 'Architecture.')
 SETTINGS = _multi_string(
     'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.')
-MESH = _list('mesh', [], 'Devices: data,model or data alone; default: all of them on the data axis.')
+MESH = _list('mesh', [], 'Devices: data,model or data alone; default: all of them on the data axis. Batches are split '
+             'over data, dense parameters over model, rows of the table over all.')
 LOOKUP = _enum('lookup', 'reduce_scatter', ['reduce_scatter', 'all_to_all'], 'How table rows travel between devices.')
 COORDINATOR = _string('coordinator', None, 'host:port of process 0, for a run of several processes.')
 PROCESSES = _integer('processes', 1, 'How many processes the run has.', lower_bound=1)

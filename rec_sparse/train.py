@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from rec_sparse import config as config_lib
+from rec_sparse import dense_placement
 from rec_sparse import metrics
 from rec_sparse import models
 from rec_sparse import schema as schema_lib
@@ -50,7 +51,7 @@ class Program(NamedTuple):
   dense_optimizer: optax.GradientTransformation
   table_optimizer: optimizers.TableOptimizer
   numeric: int  # N: the last N fields are multiplied by value_BxN
-  mesh: jax.sharding.Mesh  # table rows over all its devices, batches over `data`, dense parameters on each
+  mesh: jax.sharding.Mesh  # table rows over all its devices, batches over `data`, dense parameters over `model`
   lookup: sharded.Method  # how rows travel between devices
 
 
@@ -102,11 +103,14 @@ def init_trials(run: Program, schema: schema_lib.FeatureSchema, seeds: Sequence[
 
 
 def shardings(run: Program, state: TrainState) -> TrainState:
-  """Where each leaf lives: what has the table's height is split by rows over all devices, the rest is on each."""
+  """Where each leaf lives: what has the table's height by rows over all devices; see dense_placement for the rest."""
   rows, one = placement.sharding(run.mesh), placement.sharding(run.mesh, replicated=True)
   height = state.table_RxD.shape[0]
   by_rows = lambda leaf: rows if leaf.shape[:1] == (height,) else one
-  return jax.tree.map(lambda _: one, state)._replace(table_RxD=rows, slots=jax.tree.map(by_rows, state.slots))
+  dense = lambda tree: dense_placement.shardings(tree, run.mesh)
+  return jax.tree.map(lambda _: one, state)._replace(
+      params=dense(state.params), moments=dense(state.moments), table_RxD=rows,
+      slots=jax.tree.map(by_rows, state.slots))
 
 
 def from_logical(run: Program, state: TrainState) -> TrainState:
@@ -161,6 +165,7 @@ def zero_sums() -> StepSums:
 
 def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) -> tuple[TrainState, StepSums]:
   """One step on one batch."""
+  state = _in_place(run, state)
   dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
@@ -183,7 +188,12 @@ def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) ->
       state.learning_rate * run.config.table_learning_rate_ratio, run.mesh, run.lookup)
   state = state._replace(step=state.step + 1, params=params, statistics=statistics, moments=moments,
                          table_RxD=updated.table_RxD, slots=updated.slots)
-  return state, StepSums(sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped)
+  return _in_place(run, state), StepSums(sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped)
+
+
+def _in_place(run: Program, state: TrainState) -> TrainState:
+  """Every leaf where `shardings` has it: at both ends of a step, or XLA moves leaves about inside a loop of steps."""
+  return jax.lax.with_sharding_constraint(state, shardings(run, state))
 
 
 def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch) -> tuple[metrics.Sums, jax.Array]:

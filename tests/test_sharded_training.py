@@ -1,0 +1,142 @@
+"""Training steps on several devices: the network of one device, its parts where they belong, nothing large in transit."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import table_hlo
+
+from rec_sparse import checkpoint
+from rec_sparse import config as config_lib
+from rec_sparse import dense_placement
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+from rec_sparse.embedding import placement
+
+BATCH, STEPS = 32, 4
+SIZES = (3000, 7, 600, 20)  # rows of the categorical fields; a numeric one follows
+MODELS = ('dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d')
+SPLIT = {  # kernels that the rule must split -> axis of the split
+    'dense_mlp': {'layer_1': 1}, 'dcn_v2': {'layer_1': 1}, 'ssr_s': {'layer_0': 0, 'layer_1': 0},
+    'ssr_d': {'filter_0': 0, 'filter_1': 0, 'layer_0': 0, 'layer_1': 0}}
+
+
+def fields(sizes=SIZES):
+  names = [schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(sizes)]
+  return schema_lib.FeatureSchema((*names, schema_lib.Field('number', 'numeric', 1)), ('label',), None, {}, '', {})
+
+
+def build(model, shape, lookup='reduce_scatter', sizes=SIZES, **overrides):
+  """(program, its state at step 0)."""
+  width = 16 if model in config_lib.MULTI_VIEW else 128
+  config = config_lib.make(model, {'width': width, 'embedding_dim': 8, 'batch_size': BATCH, 'dropout': 0.2} | overrides)
+  schema = fields(sizes)
+  program = train.program(config, schema, placement.make_mesh(*shape), lookup)
+  return program, train.init(program, schema)
+
+
+def batches(schema, steps=STEPS):
+  """Skewed ids, labels and values, stacked; the same on every call."""
+  rng = np.random.default_rng(5)
+  sizes = np.array([f.vocab_size for f in schema.fields])
+  ids_KxBxF = (rng.random((steps, BATCH, len(sizes)))**3 * sizes).astype(np.int32) + np.array(schema.offsets, np.int32)
+  return {'ids_BxF': ids_KxBxF, 'label_BxT': rng.integers(0, 2, (steps, BATCH, 1)).astype(np.float32),
+          'value_BxN': rng.random((steps, BATCH, 1), np.float32)}
+
+
+def steps_of(program):
+  """Many steps as one program, as the feeds run them."""
+  def steps(state, batches):
+    step = lambda carry, batch: (train.train_step(program, *carry, batch), None)
+    return jax.lax.scan(step, (state, train.zero_sums()), batches)[0]
+  return jax.jit(steps, donate_argnums=0)
+
+
+def stepped(program, state):
+  """(state, mean loss) after STEPS steps."""
+  state, sums = steps_of(program)(state, batches(fields()))
+  assert int(sums.dropped) == 0
+  return state, float(sums.loss) / STEPS
+
+
+def on_host(program, state):
+  """In logical order, without the optimizer's working space."""
+  state = train.to_logical(program, state)
+  return jax.tree.map(np.asarray, state._replace(slots=state.slots._replace(scratch_R=None)))
+
+
+@functools.cache
+def one_device(model):
+  program, state = build(model, (1, 1))
+  state, loss = stepped(program, state)
+  return on_host(program, state), loss
+
+
+def assert_close(got, want, **tolerances):
+  jax.tree.map_with_path(
+      lambda path, a, b: np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerances), got, want)
+
+
+@pytest.mark.parametrize('shape', [(4, 2), (2, 4), (1, 8)])
+@pytest.mark.parametrize('model', MODELS)
+def test_steps_on_a_mesh_equal_one_device(model, shape):
+  program, state = build(model, shape)
+  state, loss = stepped(program, state)
+  want, want_loss = one_device(model)
+  assert loss == pytest.approx(want_loss, abs=1e-6)
+  assert_close(on_host(program, state), want, rtol=1e-4, atol=2e-5)
+  for name, axis in SPLIT[model].items():
+    assert_split(state.params[name]['kernel'], axis, shape[1])
+  assert_lies(state.moments, program.mesh)
+  assert_lies(state.params, program.mesh)
+
+
+def assert_split(kernel, axis, parts):
+  """Each device holds one part of `parts` along `axis`."""
+  want = tuple(size // parts if i == axis else size for i, size in enumerate(kernel.shape))
+  assert {shard.data.shape for shard in kernel.addressable_shards} == {want}
+
+
+def assert_lies(tree, mesh):
+  """After the steps everything is where the rule puts it: else the next dispatch would compile again."""
+  placed = dense_placement.shardings(tree, mesh)
+  for (path, leaf), want in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(placed), strict=True):
+    assert leaf.sharding.is_equivalent_to(want, leaf.ndim), (jax.tree_util.keystr(path), leaf.sharding)
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_kernels_and_their_moments_never_travel_whole(model):
+  """Only activations are gathered, which a small batch makes smaller than any kernel."""
+  program, state = build(model, (2, 4), batch_size=8)
+  few = jax.tree.map(lambda stacked: stacked[:, :8], batches(fields()))
+  compiled = steps_of(program).lower(state, few).compile()
+  gathers = [size for op, size in table_hlo.collectives(compiled.as_text()) if op.startswith('all-gather')]
+  assert gathers and max(gathers) < min(state.params[name]['kernel'].size for name in SPLIT[model])
+
+
+@pytest.mark.parametrize('model', ['dense_mlp', 'ssr_d'])
+def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_path):
+  """Written on 2 x 4 devices, read on one and written again, read on 4 x 2: bit for bit the same."""
+  program, state = build(model, (2, 4))
+  state, _ = stepped(program, state)
+  want = on_host(program, state)
+  for shape in ((1, 1), (4, 2)):
+    with checkpoint.manager(tmp_path / str(shape)) as manager:
+      checkpoint.save(manager, program, state, {}, {})
+      program, like = build(model, shape)
+      state, _, _ = checkpoint.restore(manager, STEPS, program, like)
+    jax.tree.map(np.testing.assert_array_equal, on_host(program, state), want)
+  assert_lies(state.params, program.mesh)
+  assert_split(state.params['layer_1']['kernel'], SPLIT[model]['layer_1'], 2)
+
+
+def test_a_step_has_nothing_of_the_size_of_the_table():
+  """The whole step, on a mesh that splits table and network."""
+  sizes = (2**20, 7, 600, 20)
+  program, state = build('ssr_d', (2, 4), sizes=sizes)
+  compiled = steps_of(program).lower(state, batches(fields(sizes))).compile()
+  local = state.table_RxD.size // 8
+  assert not table_hlo.table_sized(compiled.as_text(), local // 8)
+  assert max(size for _, size in table_hlo.collectives(compiled.as_text())) < local // 10
+  assert compiled.memory_analysis().temp_size_in_bytes < 4 * local // 10
