@@ -30,6 +30,8 @@ class SSRS:
   residual: bool = False  # adds what a view kept to its fused output, before the normalization
   filter_unit: Literal['dimension', 'field'] = 'dimension'  # what the first layer keeps or drops as a whole
   filter_draw: Literal['layer', 'shared'] = 'layer'  # every layer draws anew, or all layers from the same numbers
+  filter: Literal['random', 'learned'] = 'random'  # what was drawn for good, or only to start the warm-up from
+  filter_warmup: int = 100  # learned: steps in which a view chooses what it keeps; fixed from then on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +202,7 @@ def _check(config: Config) -> None:
       raise ValueError(f'{name}={values[name]!r}: expected one of {", ".join(choices)}')
   positive = ('width', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
               'projection_ratio', 'table_learning_rate_ratio', 'iterations', 'gate_temperature', 'gate_mass',
-              'cross_layers')
+              'cross_layers', 'filter_warmup')
   for name in positive:
     if name in values and not values[name] > 0:
       raise ValueError(f'{name}={values[name]}: expected a number above 0')
@@ -222,6 +224,8 @@ def _check(config: Config) -> None:
     raise ValueError(f'head_hidden={",".join(map(str, config.head_hidden))}: expected positive widths')
   if values.get('residual') and values.get('projection_ratio', 1.0) != 1.0:
     raise ValueError(f'projection_ratio={values["projection_ratio"]}: a residual needs 1, d_v* equal to d_v')
+  if values.get('residual') and values.get('filter') == 'learned':
+    raise ValueError('filter=learned: needs residual=false, a mask gives what it keeps no place in the output')
   widths = values.get('view_widths', ())
   if widths and (len(widths) != config.depth or min(widths) < 1):
     raise ValueError(f'view_widths={",".join(map(str, widths))}: expected {config.depth} positive widths, one a layer')

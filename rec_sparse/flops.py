@@ -1,4 +1,4 @@
-"""Analytic parameters and forward FLOPs per example, of kept connections only.
+"""Analytic parameters, and forward FLOPs per example of kept connections only.
 
 FLOPs are 2 x multiply-accumulates of the matrix products (SSR's convention) plus the competition of SSR-D; biases,
 activations and normalizations, O(width) each, are left out. Embedding tables and the shared input normalization are
@@ -17,12 +17,13 @@ class Cost:
 
   params: int  # trainable numbers
   flops: int  # forward, per example
+  idle: int = 0  # of the trainable numbers, those without effect in the trained network: masked weights, their scores
 
   def __add__(self, other: Cost) -> Cost:
-    return Cost(self.params + other.params, self.flops + other.flops)
+    return Cost(self.params + other.params, self.flops + other.flops, self.idle + other.idle)
 
   def __rmul__(self, times: int) -> Cost:
-    return Cost(times * self.params, times * self.flops)
+    return Cost(times * self.params, times * self.flops, times * self.idle)
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> Cost:

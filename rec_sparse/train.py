@@ -212,10 +212,11 @@ def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch)
 def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[str, int]:
   """Analytic sizes of a trial record: dense parameters, those that are not structurally zero, table, FLOPs.
 
-  The shared input normalization is in no count. Structural sparsity stores kept connections only.
+  The shared input normalization is in no count. A random filter stores kept connections only; a learned one trains the
+  others too, and a score per unit of input: none of these counts as non-zero, the network ends without them.
   """
   cost = models.MODELS[config.model].cost(config, len(schema.fields) * config.embedding_dim, len(schema.tasks))
-  return {'dense_params': cost.params, 'dense_params_nonzero': cost.params,
+  return {'dense_params': cost.params, 'dense_params_nonzero': cost.params - cost.idle,
           'embedding_params': schema.table_rows * config.embedding_dim, 'flops_per_example': cost.flops}
 
 

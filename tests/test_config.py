@@ -25,8 +25,9 @@ def test_golden_config():
       'embedding_dim': 16, 'embedding_dropout': 0.0, 'embedding_init': 0.05, 'epochs': 1, 'eval_every': 0,
       'feed': 'resident', 'head_hidden': [], 'input_norm': 'batch', 'learning_rate': 0.001, 'model': 'ssr_s',
       'monitor': 'logloss',
-      'options': {'filter_draw': 'layer', 'filter_unit': 'dimension', 'form': 'paper', 'residual': False,
-                  'view_widths': []}, 'patience': 0, 'seed': 0, 'shuffle': True, 'table_dtype': 'float32',
+      'options': {'filter': 'random', 'filter_draw': 'layer', 'filter_unit': 'dimension', 'filter_warmup': 100,
+                  'form': 'paper', 'residual': False, 'view_widths': []},
+      'patience': 0, 'seed': 0, 'shuffle': True, 'table_dtype': 'float32',
       'table_learning_rate_ratio': 1.0,
       'table_optimizer': 'adam', 'table_weight_decay': 0.0, 'views': 8, 'weight_decay': 0.0, 'width': 128}
 

@@ -1,4 +1,7 @@
-"""SSR-S: filter by a fixed random subset per view, fuse densely (arXiv 2604.08011, equations 3, 4, 6 to 9)."""
+"""SSR-S: filter by a fixed random subset per view, fuse densely (arXiv 2604.08011, equations 3, 4, 6 to 9).
+
+`filter=learned` is a control: the same network, but its views choose their subsets in a warm-up.
+"""
 
 import flax.linen as nn
 import jax
@@ -7,7 +10,49 @@ import jax.numpy as jnp
 from rec_sparse import config as config_lib
 from rec_sparse import flops
 from rec_sparse.models import layers
+from rec_sparse.sparsity import learned_filter
 from rec_sparse.sparsity import static_filter
+
+
+class LearnedFuse(nn.Module):
+  """Equations 3, 4 and 6, and LN, where M_v is learned: x_NxB -> z_VxHxB, the masked form of keeping and fusing.
+
+  The kernel has a row for every input; rows outside the mask contribute nothing. The mask in force and the count of
+  training steps are in the collection `batch_stats`: training moves them, evaluation uses them as they are. After
+  `warmup` steps the mask stays what it is, and neither the scores nor the rows outside it receive a gradient.
+  """
+
+  features: int  # d_v: what a view keeps, and what it puts out
+  unit: int  # dimensions that are kept or dropped as a whole
+  warmup: int  # training steps
+
+  @nn.compact
+  def __call__(self, x_NxB: jax.Array, filter_: static_filter.StaticFilter, *, train: bool) -> jax.Array:
+    drawn_VxU = jnp.any(static_filter.mask(filter_), -1)[:, ::self.unit]
+    scores_VxU = self.param('scores', learned_filter.initial_scores, drawn_VxU)
+    steps = self.variable('batch_stats', 'steps', lambda: jnp.int32(0))
+    in_force = self.variable('batch_stats', 'mask', lambda: drawn_VxU)  # units kept: (V, U)
+    views, inputs, features = len(drawn_VxU), x_NxB.shape[0], self.features
+    kernel_VxNxH = self.param('kernel', _glorot_of_kept, (views, inputs, features))
+    bias_VxH = self.param('bias', nn.initializers.zeros, (views, features))
+    by_dimension = lambda of_VxU: jnp.repeat(of_VxU, self.unit, -1)
+    masked_VxNxH = kernel_VxNxH * by_dimension(in_force.value).astype(jnp.float32)[..., None]
+    if train:
+      learning = steps.value < self.warmup
+      chosen_VxU = learned_filter.largest(scores_VxU, features // self.unit)
+      choosing_VxNxH = learned_filter.masked(kernel_VxNxH, by_dimension(chosen_VxU), by_dimension(scores_VxU))
+      masked_VxNxH = jnp.where(learning, choosing_VxNxH, masked_VxNxH)
+      in_force.value = jnp.where(learning, chosen_VxU, in_force.value)
+      steps.value = steps.value + 1
+    z_VxHxB = nn.gelu(jnp.einsum('nb,vnh->vhb', x_NxB, masked_VxNxH.astype(x_NxB.dtype))
+                      + bias_VxH.astype(x_NxB.dtype)[..., None])
+    return layers.ViewNorm(name='norm')(z_VxHxB)
+
+
+def _glorot_of_kept(key: jax.Array, shape_VxNxH: tuple[int, int, int]) -> jax.Array:
+  """Glorot-uniform as SSR-S has it: d_v of the N inputs count, as many as there are outputs."""
+  bound = (3.0 / shape_VxNxH[-1]) ** 0.5
+  return jax.random.uniform(key, shape_VxNxH, minval=-bound, maxval=bound)
 
 
 class SSRS(nn.Module):
@@ -21,25 +66,35 @@ class SSRS(nn.Module):
     cfg = self.config
     x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
     for i, width in enumerate(view_widths(cfg)):
-      h_VxKxB = static_filter.keep(self.get_variable('filters', f'layer_{i}'), x_NxB)  # equations 3 and 4
-      z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
+      filter_ = self.get_variable('filters', f'layer_{i}')
+      if cfg.options.filter == 'learned':
+        fuse = LearnedFuse(width, _unit(cfg, i), cfg.options.filter_warmup, name=f'layer_{i}')
+        z_VxHxB = fuse(x_NxB, filter_, train=train)
+      else:
+        h_VxKxB = static_filter.keep(filter_, x_NxB)  # equations 3 and 4
+        z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
       z_VxHxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(z_VxHxB)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(jnp.mean(z_VxHxB, 0))  # equations 8 and 9
 
 
 def filters(cfg: config_lib.Config, inputs: int, seed: int) -> dict[str, static_filter.StaticFilter]:
-  """The filter of every layer; the seed fixes them. A view keeps as many dimensions as it puts out (d_v).
+  """The filter of every layer, where a learned one starts; the seed fixes them. A view keeps as many as it puts out.
 
   Raises ValueError when a view would keep more dimensions than there are, or no whole number of fields.
   """
   drawn = {}
   for i, width in enumerate(view_widths(cfg)):
-    unit = cfg.embedding_dim if cfg.options.filter_unit == 'field' and i == 0 else 1
     layer = i if cfg.options.filter_draw == 'layer' else 0
-    drawn[f'layer_{i}'] = static_filter.draw(seed, layer, inputs=inputs, views=cfg.views, kept=width, unit=unit)
+    drawn[f'layer_{i}'] = static_filter.draw(
+        seed, layer, inputs=inputs, views=cfg.views, kept=width, unit=_unit(cfg, i))
     inputs = cfg.views * width
   return drawn
+
+
+def _unit(cfg: config_lib.Config, layer: int) -> int:
+  """Dimensions that the filter of a layer keeps or drops as a whole."""
+  return cfg.embedding_dim if cfg.options.filter_unit == 'field' and layer == 0 else 1
 
 
 def view_widths(cfg: config_lib.Config) -> tuple[int, ...]:
@@ -48,8 +103,15 @@ def view_widths(cfg: config_lib.Config) -> tuple[int, ...]:
 
 
 def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
-  """Parameters and forward FLOPs per example: kept connections only, the gather is free."""
-  del inputs  # a view reads d_v dimensions however wide the input is
-  widths = view_widths(cfg)
-  layer = lambda d_v: cfg.views * (flops.linear(d_v, d_v) + flops.norm(d_v))
-  return flops.total(map(layer, widths)) + layers.head_cost(widths[-1], cfg.head_hidden, tasks)
+  """Parameters and forward FLOPs per example: kept connections only, the gather is free.
+
+  A learned filter also trains the rows that its masks leave out, and a score per unit: they are idle.
+  """
+  parts = []
+  for i, width in enumerate(view_widths(cfg)):
+    parts.append(cfg.views * (flops.linear(width, width) + flops.norm(width)))
+    if cfg.options.filter == 'learned':
+      idle = (inputs - width) * width + inputs // _unit(cfg, i)
+      parts.append(cfg.views * flops.Cost(params=idle, flops=0, idle=idle))
+    inputs = cfg.views * width
+  return flops.total(parts) + layers.head_cost(width, cfg.head_hidden, tasks)

@@ -23,14 +23,17 @@ def records(out):
   return {path.stem: json.loads(path.read_text()) for path in (out / 'trials').glob('*.json')}
 
 
-@pytest.mark.parametrize('arm', ['dense_mlp', 'ssr_s'])
-def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, arm):
-  assert run(toy, tmp_path / 'study', f'--arms={arm}', '--epochs=2') == 0
+LEARNED = ('--set=filter=learned', '--set=filter_warmup=20')
+
+
+@pytest.mark.parametrize('arm, settings', [('dense_mlp', ()), ('ssr_s', ()), ('ssr_s', LEARNED)])
+def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, arm, settings):
+  assert run(toy, tmp_path / 'study', f'--arms={arm}', '--epochs=2', *settings) == 0
   found = records(tmp_path / 'study')
   assert len(found) == 4
   single = main_lib.call(train.main, train.FLAGS, [
       f'--data={toy}', f'--out={tmp_path / "run"}', f'--model={arm}', '--width=6', '--depth=1', '--views=2',
-      '--embedding_dim=4', '--batch_size=100', '--learning_rate=1e-2', '--seed=1', '--epochs=2', '--mesh=1'])
+      '--embedding_dim=4', '--batch_size=100', '--learning_rate=1e-2', '--seed=1', '--epochs=2', '--mesh=1', *settings])
   assert single == 0
   summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   twin = found[summary['run_id']]
@@ -42,11 +45,12 @@ def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, 
       'test_logloss', 'test_auc', 'wall_seconds', 'device', 'versions', 'status'}
 
 
-def test_side_by_side_equals_in_turn(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize('settings', [(), LEARNED])
+def test_side_by_side_equals_in_turn(toy, tmp_path, monkeypatch, settings):
   """vmap, the default beyond the CPU, against lax.map."""
-  assert run(toy, tmp_path / 'turn', '--arms=ssr_s') == 0
+  assert run(toy, tmp_path / 'turn', '--arms=ssr_s', *settings) == 0
   monkeypatch.setattr(trials, 'over_trials', lambda fn, states: jax.vmap(fn)(states))
-  assert run(toy, tmp_path / 'side', '--arms=ssr_s') == 0
+  assert run(toy, tmp_path / 'side', '--arms=ssr_s', *settings) == 0
   turn, side = records(tmp_path / 'turn'), records(tmp_path / 'side')
   assert turn.keys() == side.keys()
   for name in turn:

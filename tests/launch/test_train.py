@@ -46,10 +46,15 @@ def last_state(out):
   return jax.tree.map(np.asarray, state._replace(slots=state.slots._replace(scratch_R=None)))
 
 
-@pytest.mark.parametrize('model, feed', [('dense_mlp', 'resident'), ('ssr_s', 'stream'), ('ssr_d', 'resident')])
+LEARNED = ('--model=ssr_s', '--set=filter=learned', '--set=filter_warmup=18')  # the first cut is before, the second after
+
+
+@pytest.mark.parametrize('model, feed', [
+    (('--model=dense_mlp',), 'resident'), (('--model=ssr_s',), 'stream'), (('--model=ssr_d',), 'resident'),
+    (LEARNED, 'resident'), (LEARNED, 'stream')])
 def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp_path, monkeypatch, model, feed):
   """Cut twice, at steps that are no multiple of anything; parameters, optimizer and metrics agree bit for bit."""
-  arguments = (f'--model={model}', f'--feed={feed}', '--epochs=2', '--learning_rate=0.01')
+  arguments = (*model, f'--feed={feed}', '--epochs=2', '--learning_rate=0.01')
   assert run(toy, tmp_path / 'whole', *arguments) == 0
   monkeypatch.setattr(feeds, 'DISPATCH', 4)
   for allowed in (3, 5):

@@ -35,6 +35,15 @@ def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(variables['params'])
 
 
+@pytest.mark.parametrize('overrides', [{}, {'view_widths': (16, 8)}, {'filter_unit': 'field'}])
+def test_a_learned_filter_ends_with_the_connections_and_cost_of_a_random_one(overrides):
+  config, _, variables, _ = build('ssr_s', filter='learned', **overrides)
+  found = models.MODELS['ssr_s'].cost(config, FIELDS * DIM, 1)
+  random = models.MODELS['ssr_s'].cost(build('ssr_s', **overrides)[0], FIELDS * DIM, 1)
+  assert found.params == dense_count(variables['params'])
+  assert (found.params - found.idle, found.flops) == (random.params, random.flops) and random.idle == 0
+
+
 @pytest.mark.parametrize('model', models.MODELS)
 def test_analytic_flops_follow_the_compiled_program(model):
   """XLA counts elementwise work too, so its number is above ours, but of the same size on wide layers."""
