@@ -24,6 +24,7 @@ from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import placement
 from rec_sparse.embedding import sharded
 from rec_sparse.embedding import storage
+from rec_sparse.embedding import tiny_fields
 from rec_sparse.sparsity import static_filter
 
 Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, and as the data has them value_BxN, group_B, weight_B
@@ -41,6 +42,7 @@ class TrainState(NamedTuple):
   moments: Any  # optax state
   table_RxD: jax.Array  # the stacked embedding table
   slots: Any  # the table optimizer's state
+  tiny: Any = ()  # tiny_fields.Stack where the program has tiny fields: then their rows of the table are stale
 
 
 class Program(NamedTuple):
@@ -53,6 +55,7 @@ class Program(NamedTuple):
   numeric: int  # N: the last N fields are multiplied by value_BxN
   mesh: jax.sharding.Mesh  # table rows over all its devices, batches over `data`, dense parameters over `model`
   lookup: sharded.Method  # how rows travel between devices
+  tiny: tiny_fields.Fields | None  # fields whose rows need not travel; None on one device
 
 
 def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
@@ -71,7 +74,7 @@ def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: j
       config, models.MODELS[config.model].module(config, len(schema.tasks)), dense,
       table[config.table_optimizer](weight_decay=config.table_weight_decay,
                                     method=duplicates.default_method(jax.default_backend())),
-      schema.numeric_count, mesh, lookup)
+      schema.numeric_count, mesh, lookup, tiny_fields.choose([f.vocab_size for f in schema.fields], mesh))
 
 
 def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
@@ -115,11 +118,15 @@ def shardings(run: Program, state: TrainState) -> TrainState:
 
 def from_logical(run: Program, state: TrainState) -> TrainState:
   """A state with its table in logical row order (as in checkpoints) -> the state as it is trained."""
-  return _exchange(run, state, placement.from_logical)
+  state = _exchange(run, state, placement.from_logical)
+  return state._replace(tiny=tiny_fields.take(run.tiny, state.table_RxD, state.slots, run.mesh)) if run.tiny else state
 
 
 def to_logical(run: Program, state: TrainState) -> TrainState:
   """The inverse of `from_logical`: the order in which checkpoints hold rows, whatever the number of devices."""
+  if run.tiny:
+    table_RxD, slots = tiny_fields.put(run.tiny, state.table_RxD, state.slots, state.tiny, run.mesh)
+    state = state._replace(table_RxD=table_RxD, slots=slots, tiny=())
   return _exchange(run, state, placement.to_logical)
 
 
@@ -177,17 +184,17 @@ def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) ->
 
   batch = jax.lax.with_sharding_constraint(batch, jax.NamedSharding(run.mesh, jax.P('data')))
   ids_BxF = batch['ids_BxF']
-  looked_up = sharded.lookup(state.table_RxD, ids_BxF, run.mesh, run.lookup)
+  looked_up = tiny_fields.lookup(run.tiny, state.table_RxD, state.tiny, ids_BxF, run.mesh, run.lookup)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(state.params, looked_up.rows_BxFxD.astype(jnp.float32))
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
     updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
   params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
-  updated = sharded.update(
-      run.table_optimizer, state.table_RxD, state.slots, ids_BxF, row_grads_BxFxD,
+  updated, tiny = tiny_fields.update(
+      run.tiny, run.table_optimizer, state.table_RxD, state.slots, state.tiny, ids_BxF, row_grads_BxFxD,
       state.learning_rate * run.config.table_learning_rate_ratio, run.mesh, run.lookup)
   state = state._replace(step=state.step + 1, params=params, statistics=statistics, moments=moments,
-                         table_RxD=updated.table_RxD, slots=updated.slots)
+                         table_RxD=updated.table_RxD, slots=updated.slots, tiny=tiny)
   return _in_place(run, state), StepSums(sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped)
 
 
@@ -202,7 +209,8 @@ def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch)
   Rows always travel by reduce-scatter here, which cannot drop any.
   """
   batch = jax.lax.with_sharding_constraint(batch, jax.NamedSharding(run.mesh, jax.P('data')))
-  rows_BxFxD = sharded.lookup(state.table_RxD, batch['ids_BxF'], run.mesh, 'reduce_scatter').rows_BxFxD
+  rows_BxFxD = tiny_fields.lookup(
+      run.tiny, state.table_RxD, state.tiny, batch['ids_BxF'], run.mesh, 'reduce_scatter').rows_BxFxD
   logits_BxT = run.module.apply(
       {'params': state.params, 'batch_stats': state.statistics, 'filters': state.filters},
       _scale(run, rows_BxFxD.astype(jnp.float32), batch), train=False)

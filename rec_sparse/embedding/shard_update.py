@@ -1,5 +1,6 @@
 """Updates inside shard_map: L rows of the table and C examples on this device. See sharded.py."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -53,7 +54,7 @@ def update_all_to_all(
 
 def update_replicated(
     optimizer: optimizers.TableOptimizer, table_RxD: jax.Array, slots: optimizers.Slots, ids_CxF: jax.Array,
-    grads_CxFxD: jax.Array, learning_rate: jax.Array,
+    grads_CxFxD: jax.Array, learning_rate: jax.Array, logical_row: Callable[[jax.Array], jax.Array],
 ) -> Updated:
   """All-reduces the gradient of every row, then moves the rows that any device touched: the same on all devices."""
   rows = table_RxD.shape[0]
@@ -62,7 +63,8 @@ def update_replicated(
   touched_R = jnp.zeros(rows, jnp.int32).at[unique_N].set(1, mode='drop', unique_indices=True)
   grads_RxD, touched_R = lax.psum((grads_RxD, touched_R), 'data')
   ids_R = jnp.where(touched_R > 0, jnp.arange(rows, dtype=jnp.int32), rows)
-  return Updated(*optimizer.update(table_RxD, slots, ids_R, grads_RxD, learning_rate), jnp.int32(0))
+  table_RxD, slots = optimizer.update(table_RxD, slots, ids_R, grads_RxD, learning_rate, logical_row=logical_row)
+  return Updated(table_RxD, slots, jnp.int32(0))
 
 
 def flat(ids_BxF: jax.Array, grads_BxFxD: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -61,15 +61,19 @@ def lookup(
 def update(
     optimizer: optimizers.TableOptimizer, table_RxD: jax.Array, slots: optimizers.Slots, ids_BxF: jax.Array,
     grads_BxFxD: jax.Array, learning_rate: jax.Array, mesh: jax.sharding.Mesh, method: Method, slack: float = SLACK,
+    logical_row: Callable[[jax.Array], jax.Array] = lambda rows_N: rows_N,
 ) -> Updated:
-  """One step of the optimizer, from the gradients of the looked-up rows; donate table and slots."""
+  """One step of the optimizer, from the gradients of the looked-up rows; donate table and slots.
+
+  `logical_row` names the rows of a replicated table in the table that they are part of.
+  """
   if mesh.size == 1:
     ids_N, grads_NxD = shard_update.flat(ids_BxF, grads_BxFxD)
     return Updated(*optimizer.update(table_RxD, slots, ids_N, grads_NxD, learning_rate), jnp.int32(0))
   local = {
       'reduce_scatter': shard_update.update_all_gather,
       'all_to_all': functools.partial(shard_update.update_all_to_all, slack=slack),
-      'replicated': shard_update.update_replicated,
+      'replicated': functools.partial(shard_update.update_replicated, logical_row=logical_row),
   }[method]
   table = _table_spec(method)
   slot_specs = _slot_specs(slots, table, P())
