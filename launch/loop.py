@@ -52,11 +52,12 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
   evaluate = evaluation.evaluator(run, schema, data, 'valid')
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
+  save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
   fresh = train.init(run, schema)
   if jax.process_index() == 0:
     _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:
-    manager = stack.enter_context(checkpoint.manager(out))
+    manager = stack.enter_context(checkpoint.manager(out, keep_every=config.keep_every))
     state, progress, position = _start(run, fresh, manager)
     step, began = int(state.step), time.perf_counter() - progress.wall_seconds
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
@@ -67,7 +68,7 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
                                         disable=jax.process_index() != 0))
     stop_asked = False
     while step < last and progress.status == 'running' and not stop_asked:
-      stop = min(last, _next(step, eval_every), _next(step, config.checkpoint_every), step + feeds.DISPATCH)
+      stop = min(last, step + feeds.DISPATCH, *(_next(step, every) for every in (eval_every, *save_every)))
       state, sums = feed.advance(state, stop - step)
       if sums.dropped:
         raise ValueError(f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter')
@@ -86,7 +87,7 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
       if step == last:
         progress = dataclasses.replace(progress, status='finished')
       progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
-      if found or stop_asked or step % (config.checkpoint_every or last) == 0:
+      if found or stop_asked or any(step % every == 0 for every in save_every):
         _save(run, schema, manager, state, feed, progress, found)
     if step == 0:
       _save(run, schema, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
@@ -153,8 +154,8 @@ def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pa
 
 
 def _next(step: int, every: int) -> int:
-  """The next multiple of `every` after `step`; 0: none in sight."""
-  return (step // every + 1) * every if every else step + feeds.DISPATCH
+  """The next multiple of `every` after `step`."""
+  return (step // every + 1) * every
 
 
 def _anywhere(stopping: list[bool]) -> bool:

@@ -1,7 +1,7 @@
 """Checkpoints by Orbax: dense, table, optimizer, data position and metadata as items of their own.
 
-A reader opens what it needs: an analysis of the dense network never touches the table. Kept are the last checkpoint
-and the best one, judged by the validation metric saved with it.
+A reader opens what it needs: an analysis of the dense network never touches the table. Kept are the last checkpoint,
+the best one, judged by the validation metric saved with it, and those of every `keep_every` steps.
 """
 
 from collections.abc import Iterator
@@ -24,11 +24,13 @@ ITEMS = {  # item -> the fields of TrainState in it
 
 
 @contextlib.contextmanager
-def manager(run_directory: pathlib.Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
-  """Opens `checkpoints/` of a run directory."""
+def manager(run_directory: pathlib.Path, *, read_only: bool = False,
+            keep_every: int = 0) -> Iterator[ocp.CheckpointManager]:
+  """Opens `checkpoints/` of a run directory; a checkpoint at a multiple of `keep_every` (0: none) stays for good."""
   value = lambda measured: measured['value']
   keep = ocm.AnyPreservationPolicy([
-      ocm.LatestN(1), ocm.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False)])
+      ocm.LatestN(1), ocm.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False),
+      *([ocm.EveryNSteps(keep_every)] if keep_every else [])])
   options = (ocp.CheckpointManagerOptions(read_only=True) if read_only else ocp.CheckpointManagerOptions(
       best_fn=value, preservation_policy=keep, cleanup_tmp_directories=True))  # without best_fn no value is written
   with ocp.CheckpointManager((run_directory / 'checkpoints').resolve(), options=options) as found:

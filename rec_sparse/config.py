@@ -103,6 +103,7 @@ class Config:
   monitor: Literal['logloss', 'auc'] = 'logloss'  # the validation metric that says which checkpoint is best
   patience: int = 0  # validations without a better one before stopping; 0: never stop early
   checkpoint_every: int = 0  # steps between checkpoints besides those at validations; 0: none
+  keep_every: int = 0  # steps between checkpoints that are never deleted; 0: the best and the last alone stay
 
 
 MULTI_VIEW = ('ssr_s', 'ssr_d')  # in every other model `views` is 1, whatever a sweep turns it to
@@ -206,8 +207,8 @@ def _check(config: Config) -> None:
   for name in positive:
     if name in values and not values[name] > 0:
       raise ValueError(f'{name}={values[name]}: expected a number above 0')
-  not_negative = ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'weight_decay', 'table_weight_decay',
-                  'alpha')
+  not_negative = ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'keep_every', 'weight_decay',
+                  'table_weight_decay', 'alpha')
   for name in not_negative:
     if name in values and not values[name] >= 0:
       raise ValueError(f'{name}={values[name]}: expected a number not below 0')

@@ -5,8 +5,8 @@ import orbax.checkpoint as ocp
 from rec_sparse import checkpoint
 
 
-def save(directory, steps):
-  with checkpoint.manager(directory) as manager:
+def save(directory, steps, keep_every=0):
+  with checkpoint.manager(directory, keep_every=keep_every) as manager:
     for step, value in steps:
       manager.save(step, args=ocp.args.Composite(data=ocp.args.JsonSave({})), force=True,
                    metrics=None if value is None else {'value': value})
@@ -22,3 +22,8 @@ def test_a_resumed_run_still_knows_its_best_checkpoint(tmp_path):
   save(tmp_path, [(1, 0.5), (2, 0.2)])
   assert save(tmp_path, [(3, 0.3), (4, None)]) == [1, 4]
   assert save(tmp_path, [(5, 0.9), (6, 0.8)]) == [5, 6]
+
+
+def test_checkpoints_at_multiples_of_keep_every_stay_for_good(tmp_path):
+  assert save(tmp_path, [(3, 0.9), (5, None), (6, 0.2), (7, None), (10, 0.3)], keep_every=5) == [3, 5, 10]
+  assert save(tmp_path, [(12, 0.4), (15, None), (16, 0.95)], keep_every=5) == [5, 10, 15, 16]

@@ -23,7 +23,7 @@ def test_golden_config():
       'batch_size': 1024, 'checkpoint_every': 0, 'compute_dtype': 'float32', 'data_fingerprint': '', 'depth': 2,
       'dropout': 0.0,
       'embedding_dim': 16, 'embedding_dropout': 0.0, 'embedding_init': 0.05, 'epochs': 1, 'eval_every': 0,
-      'feed': 'resident', 'head_hidden': [], 'input_norm': 'batch', 'learning_rate': 0.001, 'model': 'ssr_s',
+      'feed': 'resident', 'head_hidden': [], 'input_norm': 'batch', 'keep_every': 0, 'learning_rate': 0.001, 'model': 'ssr_s',
       'monitor': 'logloss',
       'options': {'filter': 'random', 'filter_draw': 'layer', 'filter_unit': 'dimension', 'filter_warmup': 100,
                   'form': 'paper', 'residual': False, 'view_widths': []},
@@ -67,7 +67,7 @@ def test_wrong_settings_name_the_field(setting, message):
 @pytest.mark.parametrize('overrides, message', [
     ({'width': 0}, 'width=0'), ({'depth': 0}, 'depth=0: expected at least 1'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
     ({'view_widths': (1, 2, 3)}, 'view_widths=1,2,3: expected 2'), ({'input_norm': 'group'}, "input_norm='group'"),
-    ({'learning_rate': float('nan')}, 'learning_rate=nan'), ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
+    ({'keep_every': -1}, 'keep_every=-1'), ({'learning_rate': float('nan')}, 'learning_rate=nan'), ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
 ])
 def test_values_out_of_range_name_the_field(overrides, message):
   with pytest.raises(ValueError, match=message):

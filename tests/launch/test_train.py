@@ -70,6 +70,23 @@ def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp
   assert validations[0] == validations[1] and len(validations[0]) == 2
 
 
+def test_a_run_cut_and_resumed_keeps_the_checkpoints_of_both_sittings(toy, tmp_path, monkeypatch):
+  out, arguments = tmp_path / 'run', ('--epochs=2', '--set=keep_every=12', '--set=checkpoint_every=5')
+  monkeypatch.setattr(feeds, 'DISPATCH', 4)
+  cut_after(monkeypatch, 7)  # 4, 5, 9, 10, 12, 15, 19
+  with pytest.raises(KeyboardInterrupt):
+    run(toy, out, *arguments)
+  monkeypatch.undo()
+  assert steps_of(out) == [12, 15]
+  assert run(toy, out, *arguments) == 0
+  best = json.loads((out / 'summary.json').read_text())['best_step']
+  assert steps_of(out) == sorted({12, 24, 36, 48, 60, best})
+
+
+def steps_of(out):
+  return sorted(int(path.name) for path in (out / 'checkpoints').iterdir())
+
+
 def cut_after(monkeypatch, dispatches):
   """The process dies after so many dispatches."""
   opened = feeds.open_feed
