@@ -6,9 +6,11 @@ import jax.numpy as jnp
 
 from rec_sparse import config as config_lib
 from rec_sparse import flops
+from rec_sparse.alone import alone
 
 EPSILON = 1e-6  # of every variance in a normalization
 MOMENTUM = 0.9  # of the running statistics of `input_norm=batch`; a batch pools B * D numbers a field
+TILE = 16  # examples: a vector register of floats
 
 
 class Input(nn.Module):
@@ -29,8 +31,21 @@ class Input(nn.Module):
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
     if cfg.input_norm == 'layer':
       x_BxN = nn.LayerNorm(epsilon=EPSILON, name='norm')(x_BxN)
-    x_NxB = nn.Dropout(cfg.embedding_dropout, deterministic=not train, name='dropout')(x_BxN.T)
+    x_NxB = nn.Dropout(cfg.embedding_dropout, deterministic=not train, name='dropout')(transposed(x_BxN))
     return x_NxB.astype(cfg.compute_dtype)
+
+
+def transposed(x_BxN: jax.Array) -> jax.Array:
+  """x_NxB; on CPU one copy each way, where XLA would else fuse a walk in strides into each reader.
+
+  By tiles of the batch, because only then XLA lays the gradient out by examples before it reads that as rows. A batch
+  that TILE and up to 64 devices do not divide evenly goes in one piece, so that no tile spans two devices.
+  """
+  batch, inputs = x_BxN.shape
+  if batch % (TILE * 64):
+    return alone(jnp.transpose, x_BxN)
+  by_tiles = lambda x_BxN: x_BxN.reshape(-1, TILE, inputs).transpose(2, 0, 1).reshape(inputs, batch)
+  return alone(by_tiles, x_BxN)
 
 
 class Linear(nn.Module):

@@ -1,0 +1,41 @@
+"""What all architectures share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rec_sparse.embedding import placement
+from rec_sparse.models import layers
+
+BATCHES = [24, 2 * 64 * layers.TILE]  # in one piece; by tiles
+
+
+@pytest.mark.parametrize('batch', BATCHES)
+def test_transposed_is_a_transposition_in_values_and_gradients(batch):
+  x_BxN, g_NxB = _arrays(batch)
+  found_NxB, pull = jax.vjp(jax.jit(layers.transposed), x_BxN)
+  np.testing.assert_array_equal(found_NxB, x_BxN.T)
+  np.testing.assert_array_equal(pull(g_NxB)[0], g_NxB.T)
+
+
+def test_transposed_maps_over_trials():
+  x_BxN, _ = _arrays(BATCHES[1])
+  x_TxBxN = jnp.stack([x_BxN, 2 * x_BxN])
+  np.testing.assert_array_equal(jax.vmap(layers.transposed)(x_TxBxN), x_TxBxN.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize('batch', BATCHES)
+def test_transposing_a_batch_over_devices_sends_nothing(batch):
+  mesh = placement.make_mesh(4)
+  examples = jax.NamedSharding(mesh, jax.P('data'))
+  both = lambda x_BxN, g_NxB: jax.vjp(layers.transposed, x_BxN)[1](g_NxB)[0]
+  x_BxN, g_NxB = _arrays(batch)
+  g_NxB = jax.device_put(g_NxB, jax.NamedSharding(mesh, jax.P(None, 'data')))
+  compiled = jax.jit(both, out_shardings=examples).lower(jax.device_put(x_BxN, examples), g_NxB).compile()
+  assert not any(word in compiled.as_text() for word in ('all-gather', 'all-to-all', 'collective-permute'))
+
+
+def _arrays(batch):
+  rng = np.random.default_rng(0)
+  return (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((batch, 30), (30, batch)))
