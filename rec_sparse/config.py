@@ -174,11 +174,11 @@ def from_json(text: str) -> Config:
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:
+  if typing.get_origin(kind) is Literal:
+    if text not in typing.get_args(kind):
+      raise ValueError(f'--set {name}={text}: expected one of {", ".join(typing.get_args(kind))}')
+    return text
   try:
-    if typing.get_origin(kind) is Literal:
-      if text not in typing.get_args(kind):
-        raise ValueError(f'one of {", ".join(typing.get_args(kind))}')
-      return text
     if typing.get_origin(kind) is tuple:
       return tuple(int(part) for part in text.split(',') if part)
     if kind is bool:
