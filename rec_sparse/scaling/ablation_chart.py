@@ -17,10 +17,10 @@ BETTER, WORSE, OPEN = COLOURS[2], COLOURS[1], FAINT  # the whole interval is bet
 def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
   """Two panels, arms from top to bottom; a filled mark is our difference, a hollow diamond the paper's.
 
-  Every arm is drawn beside the reference that its label names. The figure has its own canvas, nothing of pyplot.
+  An arm's reference is the first arm, or the one that its label names in brackets. The figure has its own canvas.
   """
   with matplotlib.rc_context(STYLE):
-    figure = Figure(figsize=(11.5, 1.7 + 0.34 * len(found)), layout='constrained')
+    figure = Figure(figsize=(12.5, 1.9 + 0.34 * len(found)), layout='constrained')
     FigureCanvasAgg(figure)
     auc, logloss = figure.subplots(1, 2, sharey=True)
     for y, outcome in enumerate(found):
@@ -28,10 +28,10 @@ def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
       _mark(logloss, y, outcome.logloss, 1e3, -1.0)
       if outcome.arm.published is not None:
         auc.plot(outcome.arm.published, y, 'D', color=COLOURS[3], markerfacecolor='none', markersize=5.5)
-    auc.set_yticks(range(len(found)), [_label(o) for o in found])
+    auc.set_yticks(range(len(found)), [_label(o, found[0].arm.name) for o in found])
     auc.set_ylim(len(found) - 0.4, -0.6)
-    auc.set_xlabel('test AUC minus reference, points (right is better)')
-    logloss.set_xlabel('test log loss minus reference, 1e-3 nats (left is better)')
+    auc.set_xlabel('test AUC minus reference, points\n(right is better)')
+    logloss.set_xlabel('test log loss minus reference, 1e-3 nats\n(left is better)')
     for axes in (auc, logloss):
       axes.axvline(0.0, color=FAINT, linewidth=0.9)
       axes.tick_params(axis='y', length=0)
@@ -52,8 +52,9 @@ def _mark(axes: Axes, y: int, difference: Difference | None, scale: float, good:
   axes.plot(scale * difference.value, y, 'o', color=colour, markersize=6.5)
 
 
-def _label(outcome: Outcome) -> str:
+def _label(outcome: Outcome, first: str) -> str:
+  """Name and what differs; the reference too where it is not the study's first arm."""
   arm = outcome.arm
   if arm.against == arm.name:
-    return f'{arm.name} (reference)'
-  return arm.name if not outcome.arm.says else f'{arm.name}: {arm.says}'
+    return f'{arm.name} (reference): {arm.says}' if arm.says else f'{arm.name} (reference)'
+  return (f'{arm.name}: {arm.says}' if arm.says else arm.name) + (f' [{arm.against}]' if arm.against != first else '')

@@ -81,17 +81,18 @@ def to_markdown(found: Sequence[Outcome]) -> str:
   published = any(o.arm.published is not None for o in found)
   head = ['arm', 'what differs', 'dense parameters', 'test AUC', 'AUC, points', 'log loss, 1e-3 nats', 'lr']
   rows = [head + ['paper, points'] * published]
-  rows += [_row(o) + [_number(o.arm.published, '+.2f')] * published for o in found]
+  rows += [_row(o, found[0].arm.name) + [_number(o.arm.published, '+.2f')] * published for o in found]
   rows.insert(1, ['---'] * len(rows[0]))
   return '\n'.join(f'| {" | ".join(row)} |' for row in rows) + '\n'
 
 
-def _row(o: Outcome) -> list[str]:
+def _row(o: Outcome, first: str) -> list[str]:
   own = o.arm.against == o.arm.name
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
   auc = [f'{np.mean(list(o.metrics["test_auc"].values())):.4f}'] if o.metrics else ['none finished']
-  return [o.arm.name, o.arm.says + (f' (against {o.arm.against})' if not own else '') + lost,
+  against = f' (against {o.arm.against})' if o.arm.against not in (o.arm.name, first) else ''
+  return [o.arm.name, o.arm.says + against + lost,
           _number(o.counts.get('dense_params_nonzero'), ',.0f'), *auc,
           'reference' if own else _interval(o.auc, 1e2), 'reference' if own else _interval(o.logloss, 1e3),
           _number(o.learning_rate, 'g') + edge]
