@@ -23,13 +23,10 @@ from rec_sparse.analysis import pictures
 from rec_sparse.analysis import spectrum
 from rec_sparse.analysis import view_diversity
 from rec_sparse.embedding import storage
+from rec_sparse.models import ssr_d
+from rec_sparse.models import ssr_s
 
 EXAMPLES = 2048  # first examples of the validation split that the competition is watched on
-USED_ALPHA = {  # gate that is a case of ICS -> the part of alpha that it uses
-    'ics': lambda alpha_VxT: alpha_VxT,
-    'one_iteration': lambda alpha_VxT: alpha_VxT[..., :1],
-    'relu': jnp.zeros_like,
-}
 
 
 class Found(NamedTuple):
@@ -43,11 +40,20 @@ def implicit_sparsity(run: restored.Restored) -> Found:
   """Small weights, mass by inputs and spectrum of every layer, now and at initialisation; reads `dense`."""
   dense = restored.item(run, 'dense')
   start = restored.initial(run, 'dense', restored.tasks_of(dense))
-  init_std = {name: float(np.std(kernel)) for name, kernel in _kernels(start['params']).items()}
+  init_std = {name: float(np.std(kernel)) for name, kernel in _kept_kernels(run.config, start).items()}
   after, before = (
-      {name: implicit_layer(name, kernel, init_std[name]) for name, kernel in _kernels(params).items()}
-      for params in (dense['params'], start['params']))
+      {name: implicit_layer(name, kernel, init_std[name]) for name, kernel in _kept_kernels(run.config, found).items()}
+      for found in (dense, start))
   return Found({'layers': after, 'layers_at_init': before}, {'': pictures.implicit_sparsity(after, before)})
+
+
+def _kept_kernels(config: config_lib.Config, dense: dict[str, Any]) -> dict[str, np.ndarray]:
+  """`_kernels` without the rows that a learned filter leaves out."""
+  kernels = _kernels(dense['params'])
+  for name, mask_VxN in ssr_s.learned_masks(config, dense.get('statistics', {})).items():
+    kept_VxK = view_diversity.indices(mask_VxN)
+    kernels[name] = np.take_along_axis(kernels[name], kept_VxK[..., None], 1)
+  return kernels
 
 
 def _kernels(params: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -81,25 +87,25 @@ def implicit_layer(name: str, kernel: np.ndarray, init_std: float) -> dict[str, 
 def ics(run: restored.Restored) -> Found:
   """Zeros, thresholds, alpha and gamma on the first EXAMPLES validation examples, at every checkpoint that is kept.
 
+  Of whatever gate the run has: `ics_dynamics.layer` says what is None for a control in place of ICS.
+
   Reads `dense` and `table` of each, and the data set. Step 0, where it is not kept, is initialised again; it is what an
   evaluation would see there: with input_norm=batch the running variance is still 1, so inputs are small. Raises
-  Unavailable for a model without ICS, or with a control in its place that has no threshold of this form.
+  Unavailable for a model without competition.
   """
   config = run.config
   if config.model != 'ssr_d':
     raise restored.Unavailable(f'ics: {config.model} has no competition; ssr_d has')
-  if config.options.gate not in USED_ALPHA:
-    raise restored.Unavailable(f'ics: gate={config.options.gate} is not ICS; gates that are: {", ".join(USED_ALPHA)}')
   schema, batch = _validation_batch(run)
   watch = jax.jit(functools.partial(competitions, train.program(config, schema)))
-  snapshots = {}
+  gate, options, snapshots = config.options.gate, ssr_d.gate_options(config.options), {}
   for step in sorted({0, *run.steps}):
     read = (functools.partial(restored.item, step=step) if step in run.steps else
             functools.partial(restored.initial, tasks=len(schema.tasks)))
-    snapshots[step] = ics_dynamics.network(watch(read(run, 'dense') | read(run, 'table'), batch))
+    snapshots[step] = ics_dynamics.network(watch(read(run, 'dense') | read(run, 'table'), batch), gate, options)
   paths = ics_dynamics.over_steps(list(snapshots), list(snapshots.values()))
   now = snapshots[run.step]
-  return Found({'split': 'valid', 'examples': len(batch['ids_BxF']), 'layers': now, 'over_steps': paths},
+  return Found({'gate': gate, 'split': 'valid', 'examples': len(batch['ids_BxF']), 'layers': now, 'over_steps': paths},
                {'': pictures.ics(now), '_over_steps': pictures.ics_over_steps(paths)})
 
 
@@ -115,13 +121,11 @@ def _validation_batch(run: restored.Restored) -> tuple[schema_lib.FeatureSchema,
 
 def competitions(program: train.Program, state: dict[str, Any],
                  batch: blocks.Batch) -> dict[str, tuple[jax.Array, jax.Array, jax.Array]]:
-  """filter_i -> (z_VxKxB, alpha_VxT, gamma_VxK), alpha as far as the gate uses it; evaluation, no dropout."""
+  """filter_i -> (z_VxKxB, alpha_VxT, gamma_VxK), evaluation, no dropout."""
   variables = {'params': state['params'], 'batch_stats': state.get('statistics', {}), 'filters': {}}
   _, captured = program.module.apply(variables, looked_up(program, state['table_RxD'], batch), train=False,
                                      mutable=['intermediates'])
-  used = USED_ALPHA[program.config.options.gate]
-  return {name: (z_VxKxB, used(alpha_VxT), gamma_VxK)
-          for name, sown in captured['intermediates'].items() for z_VxKxB, alpha_VxT, gamma_VxK in sown['competition']}
+  return {name: competition for name, sown in captured['intermediates'].items() for competition in sown['competition']}
 
 
 def looked_up(program: train.Program, table_RxD: jax.Array, batch: blocks.Batch) -> jax.Array:
@@ -140,8 +144,10 @@ def views(run: restored.Restored) -> Found:
     raise restored.Unavailable(f'views: {run.config.model} has none; {" and ".join(config_lib.MULTI_VIEW)} have')
   dense = restored.item(run, 'dense')
   if run.config.model == 'ssr_s':
-    layers = {name: view_diversity.filters(np.asarray(drawn['indices_VxK']), len(drawn['inverse_NxM']))
-              for name, drawn in dense['filters'].items()}
+    learned = ssr_s.learned_masks(run.config, dense.get('statistics', {}))
+    layers = {name: view_diversity.filters(
+        view_diversity.indices(learned[name]) if learned else np.asarray(drawn['indices_VxK']),
+        len(drawn['inverse_NxM'])) for name, drawn in dense['filters'].items()}
     return Found({'layers': layers}, {'': pictures.views(layers, 'jaccard')})
   start = restored.initial(run, 'dense', restored.tasks_of(dense))
   layers, before = (

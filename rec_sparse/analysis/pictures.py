@@ -47,38 +47,58 @@ def _small_weights(axes: Axes, after: Mapping[str, dict], before: Mapping[str, d
 
 def ics(layers: Mapping[str, dict]) -> Figure:
   """Of `ics_dynamics.network`: zeros with and without the competition, and thresholds, a dot or a line per view."""
-  figure, (zeros, thresholds) = _panels(2)
+  with_threshold = any(layer['thresholds'] for layer in layers.values())
+  figure, (zeros, *thresholds) = _panels(1 + with_threshold)
   for i, ((name, layer), color) in enumerate(zip(layers.items(), _colors(len(layers)), strict=True)):
     at = i + np.linspace(-0.25, 0.25, len(layer['zeros'])) * (len(layer['zeros']) > 1)
     zeros.vlines(at, 100 * np.array(layer['zeros_of_relu']), 100 * np.array(layer['zeros']), color=color, linewidth=0.8)
     zeros.plot(at, 100 * np.array(layer['zeros_of_relu']), 'o', color=color, markerfacecolor='white')
     zeros.plot(at, 100 * np.array(layer['zeros']), 'o', color=color)
-    for view, tau_T in enumerate(layer['thresholds']):
+    for view, tau_T in enumerate(layer['thresholds'] or []):
       label = name if view == 0 else None
-      thresholds.plot(range(1, len(tau_T) + 1), tau_T, '.-', color=color, linewidth=0.8, label=label)
+      thresholds[0].plot(range(1, len(tau_T) + 1), tau_T, '.-', color=color, linewidth=0.8, label=label)
   zeros.set_xticks(range(len(layers)), layers.keys())
   zeros.set_xlim(-0.6, len(layers) - 0.4)
   zeros.set_ylim(0, 100)
-  thresholds.xaxis.get_major_locator().set_params(integer=True)
-  thresholds.set_ylim(bottom=0)
   _finish(zeros, 'Exact zeros per view (hollow: ReLU alone)', '', 'zeros (%)')
-  _finish(thresholds, 'Thresholds per view', 'iteration t', 'mean threshold (units of z)', legend=True)
+  for axes in thresholds:
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylim(bottom=0)
+    _finish(axes, 'Thresholds per view', 'iteration t', 'mean threshold (units of z)', legend=True)
   return figure
+
+
+PATHS = (  # quantity of `ics_dynamics.layer`, title, axis
+    ('zeros', 'Exact zeros (dotted: ReLU alone)', 'zeros (%)'),
+    ('threshold_over_std', 'Threshold', r'$\tau_T$ / std of $z$'),
+    ('alpha', r'Extinction rate $\alpha$', 'mean over iterations'),
+    ('gamma_mean', r'Output scale $\gamma$', 'mean over dimensions'))
 
 
 def ics_over_steps(found: Mapping[str, Any]) -> Figure:
   """Of `ics_dynamics.over_steps`: per layer the mean over views, from the lowest to the highest view."""
-  figure, grid = _panels(4)
-  panels = (('zeros', 'Exact zeros', 'zeros (%)', 100.0), ('threshold_over_std', 'Threshold', 'tau over std of z', 1.0),
-            ('alpha', 'alpha', 'mean over iterations', 1.0), ('gamma_mean', 'gamma', 'mean over dimensions', 1.0))
-  for axes, (quantity, title, label, scale) in zip(grid, panels, strict=True):
-    for (name, layer), color in zip(found['layers'].items(), _colors(len(found['layers'])), strict=True):
-      values_SxV = scale * np.array(layer[quantity])
-      values_SxV = values_SxV.mean(2) if values_SxV.ndim == 3 else values_SxV
-      axes.plot(found['steps'], values_SxV.mean(1), '.-', color=color, label=name)
+  layers = {f'layer {i + 1}': layer for i, layer in enumerate(found['layers'].values())}
+  panels = [panel for panel in PATHS if all(layer[panel[0]] for layer in layers.values())]
+  figure, grid = _panels(len(panels), height=3.2, rows=2 if len(panels) == len(PATHS) else 1)
+  for axes, (quantity, title, label) in zip(grid, panels, strict=True):
+    for (name, layer), color in zip(layers.items(), _colors(len(layers)), strict=True):
+      scale = 100.0 if quantity == 'zeros' else 1.0
+      values_SxV = _per_view(layer[quantity]) * scale
+      end = f'{name}: {values_SxV[-1].mean():.0f} % at the end'
+      axes.plot(found['steps'], values_SxV.mean(1), color=color, label=end)
       axes.fill_between(found['steps'], values_SxV.min(1), values_SxV.max(1), color=color, alpha=0.2, linewidth=0)
+      if quantity == 'zeros':
+        axes.plot(found['steps'], scale * _per_view(layer['zeros_of_relu']).mean(1), ':', color=color)
+        axes.set_ylim(0, 100)
+    axes.set_xlim(0, max(found['steps'][-1], 1))
     _finish(axes, title, 'training step', label, legend=axes is grid[0])
   return figure
+
+
+def _per_view(path: Sequence) -> np.ndarray:
+  """values_SxV of a path over S steps, what else it has (iterations) averaged."""
+  values_SxV = np.array(path)
+  return values_SxV.mean(2) if values_SxV.ndim == 3 else values_SxV
 
 
 def views(layers: Mapping[str, dict], measure: str) -> Figure:
@@ -121,9 +141,10 @@ def embeddings(found: Mapping[str, dict]) -> Figure:
   return figure
 
 
-def _panels(count: int, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
-  figure = Figure(figsize=(4.4 * count, height), layout='constrained', dpi=120)
-  return figure, list(figure.subplots(1, count, squeeze=False)[0])
+def _panels(count: int, height: float = 3.6, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
+  columns = count // rows
+  figure = Figure(figsize=(4.4 * columns, height * rows), layout='constrained', dpi=120)
+  return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def _colors(count: int) -> list:

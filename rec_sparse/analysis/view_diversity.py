@@ -43,6 +43,11 @@ def filters(indices_VxK: np.ndarray, inputs: int) -> dict:
   }
 
 
+def indices(mask_VxN: np.ndarray) -> np.ndarray:
+  """indices_VxK, rising in each view, of a mask that keeps K of N inputs in every view."""
+  return np.nonzero(mask_VxN)[1].reshape(len(mask_VxN), -1).astype(np.int32)
+
+
 def expected_jaccard(inputs: int, kept: int) -> float:
   """Mean Jaccard overlap of two independent uniform `kept`-subsets of `inputs`: a sum over the hypergeometric law."""
   sets = math.comb(inputs, kept)

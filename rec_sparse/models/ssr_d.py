@@ -33,10 +33,9 @@ class Compete(nn.Module):
     gamma_VxK = (self.param('gamma', nn.initializers.ones, (views, features)) if options.gamma
                  else jnp.ones((views, features)))
     key = self.make_rng('dropout') if train else None
-    gate_options = gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass)
     z_VxKxB, gate_params = project('kernel'), gates.Params(self._alpha(), gamma_VxK)
     self.sow('intermediates', 'competition', (z_VxKxB, *gate_params))  # for launch.analyze; nothing unless collected
-    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options, key)
+    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options(options), key)
     return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
 
   def _alpha(self) -> jax.Array:
@@ -47,6 +46,11 @@ class Compete(nn.Module):
     raw = self.param('alpha', nn.initializers.constant(start), (self.views, *shape[options.alpha_shape]))
     alpha = raw if options.alpha_sign == 'free' else ics.positive(raw)
     return jnp.repeat(alpha, options.iterations, -1) if options.alpha_shape == 'scalar' else alpha
+
+
+def gate_options(options: config_lib.SSRD) -> gates.Options:
+  """What the config tells a gate."""
+  return gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass)
 
 
 class SSRD(nn.Module):

@@ -3,9 +3,13 @@
 `filter=learned` is a control: the same network, but its views choose their subsets in a warm-up.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rec_sparse import config as config_lib
 from rec_sparse import flops
@@ -90,6 +94,14 @@ def filters(cfg: config_lib.Config, inputs: int, seed: int) -> dict[str, static_
         seed, layer, inputs=inputs, views=cfg.views, kept=width, unit=_unit(cfg, i))
     inputs = cfg.views * width
   return drawn
+
+
+def learned_masks(cfg: config_lib.Config, statistics: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """mask_VxN in force of every layer; {} where filters are not learned."""
+  if cfg.model != 'ssr_s' or cfg.options.filter != 'learned':
+    return {}
+  return {f'layer_{i}': np.repeat(np.asarray(statistics[f'layer_{i}']['mask']), _unit(cfg, i), -1)
+          for i in range(cfg.depth)}
 
 
 def _unit(cfg: config_lib.Config, layer: int) -> int:

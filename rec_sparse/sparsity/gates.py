@@ -61,13 +61,18 @@ def soft_threshold(z_VxKxB: jax.Array, params: Params, options: Options, key: ja
   tau_{t+1} = tau_t + alpha_t E[ReLU(z - tau_t)], E[ReLU(z - tau)] = phi(tau) - tau (1 - Phi(tau)). At the scale of the
   initialisation it starts where ICS starts; unlike ICS it does not follow the scale of z.
   """
-  alpha_VxT = params.alpha_VxT.astype(jnp.float32)
-  tau = jnp.zeros_like(alpha_VxT[..., 0])
-  for t in range(alpha_VxT.shape[-1]):
-    mean_above = jax.scipy.stats.norm.pdf(tau) - tau * jax.scipy.stats.norm.sf(tau)
-    tau = tau + alpha_VxT[..., t] * mean_above
-  tau_Vx1x1 = tau.reshape(tau.shape[0], -1, 1)
+  tau_Vx1x1 = normal_thresholds(params.alpha_VxT)[-1]
   return _scale(jax.nn.relu(z_VxKxB.astype(jnp.float32) - tau_Vx1x1), params, z_VxKxB.dtype)
+
+
+def normal_thresholds(alpha_VxT: jax.Array) -> jax.Array:
+  """tau_1 ... tau_T of `soft_threshold`: (T, V, 1, 1), or (T, V, K, 1) where alpha has dimensions."""
+  alpha_VxT = alpha_VxT.astype(jnp.float32)
+  taus = [jnp.zeros_like(alpha_VxT[..., 0])]
+  for t in range(alpha_VxT.shape[-1]):
+    mean_above = jax.scipy.stats.norm.pdf(taus[-1]) - taus[-1] * jax.scipy.stats.norm.sf(taus[-1])
+    taus.append(taus[-1] + alpha_VxT[..., t] * mean_above)
+  return jnp.stack(taus[1:]).reshape(len(taus) - 1, len(alpha_VxT), -1, 1)
 
 
 def top_k(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:

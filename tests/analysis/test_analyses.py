@@ -2,9 +2,11 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rec_sparse.analysis import embedding_collapse, ics_dynamics, implicit_sparsity, spectrum, view_diversity
+from rec_sparse.sparsity import gates
 
 
 @pytest.fixture
@@ -77,6 +79,25 @@ def test_ics_dead_dimensions_and_alpha_per_dimension(rng):
   found = ics_dynamics.layer(z_VxKxB, np.full((1, 10, 2), 0.01, np.float32), np.ones((1, 10), np.float32))
   assert found['dead_dimensions'] == pytest.approx([0.3])
   np.testing.assert_allclose(found['alpha'], [[0.01, 0.01]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('gate', gates.GATES)
+def test_zeros_and_threshold_are_those_of_the_gate(rng, gate):
+  """Where there is a threshold, the gate is ReLU(z - tau): what it puts out, and how much of it is zero, follow."""
+  z_VxKxB, alpha_VxT = rng.normal(size=(2, 8, 1)).astype(np.float32), np.full((2, 3), 0.3, np.float32)
+  gamma_VxK = np.full((2, 8), 7.0, np.float32)
+  found = ics_dynamics.layer(z_VxKxB, alpha_VxT, gamma_VxK, gate)
+  out = np.asarray(gates.GATES[gate](jnp.asarray(z_VxKxB), gates.Params(jnp.asarray(alpha_VxT), jnp.asarray(gamma_VxK)),
+                                     gates.Options(), None)) / 7
+  np.testing.assert_allclose(found['zeros'], np.mean(out == 0, (1, 2)))
+  np.testing.assert_allclose(found['mean_output'], np.mean(np.abs(out), (1, 2)), rtol=1e-5)
+  has_threshold = gate in ('ics', 'one_iteration', 'relu', 'gumbel', 'soft_threshold', 'sparsemax')
+  assert (found['thresholds'] is not None) == (found['threshold_over_std'] is not None) == has_threshold
+  if has_threshold:
+    tau_Vx1x1 = np.array(found['thresholds'])[:, -1, None, None]
+    np.testing.assert_allclose(np.maximum(z_VxKxB - tau_Vx1x1, 0), out, atol=1e-5)
+  uses = {'ics': (2, 3), 'one_iteration': (2, 1), 'soft_threshold': (2, 3)}
+  assert found['alpha'] is None if gate not in uses else np.shape(found['alpha']) == uses[gate]
 
 
 def test_ics_over_steps_is_a_series_per_layer(rng):

@@ -18,6 +18,7 @@ from launch import restored
 from launch import train as launch_train
 from rec_sparse import config as config_lib
 from rec_sparse import train
+from rec_sparse.analysis import ics_dynamics
 
 SMALL = ('--width=8', '--views=3', '--embedding_dim=4', '--batch_size=120')
 RUNS = {
@@ -151,7 +152,7 @@ def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize('settings, alpha', [
     (('alpha_shape=dimension', 'alpha_sign=positive'), (3, 16, 5)),
-    (('gate=one_iteration', 'alpha_shape=scalar', 'form=code'), (3, 1))])
+    (('gate=one_iteration', 'alpha_shape=scalar', 'form=code'), (3, 5))])
 def test_competitions_give_what_the_gate_uses(settings, alpha):
   config = config_lib.make('ssr_d', {'width': 8, 'views': 3, 'depth': 1} | config_lib.parse_settings(
       'ssr_d', list(settings)))
@@ -163,14 +164,43 @@ def test_competitions_give_what_the_gate_uses(settings, alpha):
   z_VxKxB, alpha_VxT, gamma_VxK = found['filter_0']
   assert z_VxKxB.shape == (*gamma_VxK.shape, 20) and alpha_VxT.shape == alpha
   np.testing.assert_allclose(alpha_VxT, 0.1, rtol=1e-6)
+  used = ics_dynamics.network(found, config.options.gate)['filter_0']
+  assert np.shape(used['thresholds']) == np.shape(used['alpha']) == (3, 5 if config.options.gate == 'ics' else 1)
 
 
-def test_the_relu_control_has_no_threshold_and_others_are_refused():
-  zeros = analysis.USED_ALPHA['relu'](jnp.ones((3, 5)))
-  assert zeros.shape == (3, 5) and not zeros.any()
-  config = config_lib.make('ssr_d', {'gate': 'top_k'})
-  with pytest.raises(restored.Unavailable, match='gate=top_k is not ICS'):
-    analysis.ics(restored.Restored(config, 0, (0,), {'a': 30}, pathlib.Path(), None))
+@pytest.mark.parametrize('gate, with_threshold', [('top_k', False), ('soft_threshold', True)])
+def test_a_control_shows_its_zeros_and_a_threshold_where_it_has_one(toy, tmp_path, gate, with_threshold):
+  run = tmp_path / 'run'
+  assert main_lib.call(launch_train.main, launch_train.FLAGS, [
+      f'--data={toy}', f'--out={run}', '--model=ssr_d', *SMALL, '--mesh=1', f'--set=gate={gate}']) == 0
+  assert call(f'--run={run}', '--what=ics') == 0
+  found = read(run / 'analysis', 'ics')
+  assert found['gate'] == gate and (run / 'analysis' / 'ics_over_steps.png').exists()
+  layer, path = found['layers']['filter_0'], found['over_steps']['layers']['filter_0']
+  for quantity in ('thresholds', 'threshold_over_std', 'alpha'):
+    assert (layer[quantity] is not None) == (path[quantity] is not None) == with_threshold
+  if gate == 'top_k':
+    np.testing.assert_allclose(layer['zeros'], 0.5)
+  assert np.shape(path['zeros']) == (len(found['over_steps']['steps']), 3)
+
+
+def test_what_a_learned_filter_kept_is_what_is_looked_at(toy, tmp_path):
+  run = tmp_path / 'run'
+  assert main_lib.call(launch_train.main, launch_train.FLAGS, [
+      f'--data={toy}', f'--out={run}', '--model=ssr_s', *SMALL, '--mesh=1', '--set=filter=learned',
+      '--set=filter_warmup=20', '--learning_rate=0.05']) == 0
+  assert call(f'--run={run}') == 0
+  with restored.open_run(run, 'last') as opened:
+    dense = restored.item(opened, 'dense')
+  mask_VxN, drawn_VxK = np.asarray(dense['statistics']['layer_0']['mask']), dense['filters']['layer_0']['indices_VxK']
+  assert not np.take_along_axis(mask_VxN, np.asarray(drawn_VxK), 1).all(), 'the filter is no longer the drawn one'
+  shared = mask_VxN[0] & mask_VxN[1]
+  jaccard = np.array(read(run / 'analysis', 'views')['layers']['layer_0']['jaccard']['matrix'])
+  assert jaccard[0, 1] == pytest.approx(shared.sum() / (16 - shared.sum()))
+  layer = read(run / 'analysis', 'implicit_sparsity')['layers']['layer_0']
+  assert (layer['shape'], layer['blocks']) == ([3 * 8, 8], 3)
+  kept = np.asarray(dense['params']['layer_0']['kernel'])[mask_VxN]
+  assert layer['std'] == pytest.approx(kept.std(), rel=1e-5)
 
 
 def test_numeric_fields_are_value_times_embedding():
