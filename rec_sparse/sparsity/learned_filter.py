@@ -1,7 +1,7 @@
 """The learned control of the static filter: which dimensions a view keeps is found in a warm-up, then fixed.
 
-Every view has a score per unit of its input (a dimension, or a whole field); the units with the largest scores are kept,
-as many as SSR-S keeps. Scores learn straight through the choice: edge-popup (Ramanujan et al. 2020, 1911.13299,
+Every view has a score per unit of its input (a dimension, or a whole field); the largest scores are kept, as many
+as SSR-S keeps. Scores learn straight through the choice: edge-popup (Ramanujan et al. 2020, 1911.13299,
 section 3) at the granularity of an input instead of a single weight. Weights outside the mask learn too while the views
 choose, from the gradient at the masked network (Lin et al. 2020, 2006.07253): a random row that stays as it is points
 the wrong way half of the time, and its input is then never found.

@@ -46,7 +46,7 @@ def last_state(out):
   return jax.tree.map(np.asarray, state._replace(slots=state.slots._replace(scratch_R=None)))
 
 
-LEARNED = ('--model=ssr_s', '--set=filter=learned', '--set=filter_warmup=18')  # the first cut is before, the second after
+LEARNED = ('--model=ssr_s', '--set=filter=learned', '--set=filter_warmup=18')  # cut before and after
 
 
 @pytest.mark.parametrize('model, feed', [

@@ -68,7 +68,7 @@ def test_starts_from_the_subset_that_ssr_s_draws():
 
 
 def test_views_find_the_dimensions_that_decide_and_keep_them():
-  """A view keeps 4 of 24 dimensions and 2 decide: each is kept by 1 view in 6 by chance, and by nearly all at the end."""
+  """A view keeps 4 of 24 dimensions and 2 decide: 1 view in 6 keeps each by chance, most do in the end."""
   _, module, filters, params, statistics = build(width=4, depth=1, views=8, filter_warmup=150)
   seen = train(module, filters, params, statistics, few_dimensions_decide, 170, learning_rate=0.03)
   found = [masks(statistics)['layer_0'] for _, statistics, _ in seen]
@@ -80,7 +80,7 @@ def test_views_find_the_dimensions_that_decide_and_keep_them():
 
 
 def test_exactly_d_v_are_kept_at_every_step_and_nothing_moves_after_the_warm_up():
-  config, module, filters, params, statistics = build(filter_warmup=6)
+  _, module, filters, params, statistics = build(filter_warmup=6)
   seen = train(module, filters, params, statistics, few_dimensions_decide, 12, learning_rate=0.05)
   for name in ('layer_0', 'layer_1'):
     found = [masks(statistics)[name] for _, statistics, _ in seen]
@@ -97,7 +97,7 @@ def test_exactly_d_v_are_kept_at_every_step_and_nothing_moves_after_the_warm_up(
 
 @pytest.mark.parametrize('trained', [False, True])
 def test_forward_equals_ssr_s_with_the_same_mask_and_kernel_rows(trained):
-  config, module, filters, params, statistics = build(filter_warmup=20)
+  _, module, filters, params, statistics = build(filter_warmup=20)
   if trained:
     params, statistics, _ = train(module, filters, params, statistics, few_dimensions_decide, 10, 0.05)[-1]
   twin_filters, twin_params = {}, dict(params)
