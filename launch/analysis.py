@@ -130,9 +130,7 @@ def competitions(program: train.Program, state: dict[str, Any],
 
 def looked_up(program: train.Program, table_RxD: jax.Array, batch: blocks.Batch) -> jax.Array:
   """rows_BxFxD as `train.eval_step` gives them to the network, from a table in logical order."""
-  rows_BxFxD = storage.decode(table_RxD[batch['ids_BxF']]).astype(jnp.float32)
-  first = rows_BxFxD.shape[1] - program.numeric
-  return rows_BxFxD.at[:, first:].multiply(batch['value_BxN'][..., None]) if program.numeric else rows_BxFxD
+  return train.scaled_by_values(program, storage.decode(table_RxD[batch['ids_BxF']]).astype(jnp.float32), batch)
 
 
 def views(run: restored.Restored) -> Found:

@@ -178,7 +178,7 @@ def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) ->
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
     logits_BxT, changed = run.module.apply(
         {'params': params, 'batch_stats': state.statistics, 'filters': state.filters},
-        _scale(run, rows_BxFxD, batch), train=True, rngs={'dropout': dropout_key}, mutable=['batch_stats'])
+        scaled_by_values(run, rows_BxFxD, batch), train=True, rngs={'dropout': dropout_key}, mutable=['batch_stats'])
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
     return jnp.mean(jnp.sum(losses_BxT, 1)), changed.get('batch_stats', {})
 
@@ -213,7 +213,7 @@ def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch)
       run.tiny, state.table_RxD, state.tiny, batch['ids_BxF'], run.mesh, 'reduce_scatter').rows_BxFxD
   logits_BxT = run.module.apply(
       {'params': state.params, 'batch_stats': state.statistics, 'filters': state.filters},
-      _scale(run, rows_BxFxD.astype(jnp.float32), batch), train=False)
+      scaled_by_values(run, rows_BxFxD.astype(jnp.float32), batch), train=False)
   return metrics.update(sums, logits_BxT, batch['label_BxT'], batch['weight_B']), logits_BxT
 
 
@@ -233,8 +233,8 @@ def unstack(states: TrainState, trial: int) -> TrainState:
   return jax.tree.map(lambda leaf: leaf[trial], states)
 
 
-def _scale(run: Program, rows_BxFxD: jax.Array, batch: Batch) -> jax.Array:
-  """Numeric fields are value times embedding; categorical rows stay as they are."""
+def scaled_by_values(run: Program, rows_BxFxD: jax.Array, batch: Batch) -> jax.Array:
+  """The rows as the network reads them: a numeric field is value times embedding, a categorical one its row."""
   if not run.numeric:
     return rows_BxFxD
   value_BxF = jnp.pad(batch['value_BxN'], ((0, 0), (rows_BxFxD.shape[1] - run.numeric, 0)), constant_values=1.0)

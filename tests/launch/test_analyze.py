@@ -208,8 +208,10 @@ def test_numeric_fields_are_value_times_embedding():
   table_RxD = jnp.asarray(rng.normal(size=(9, 4)), jnp.float32)
   batch = {'ids_BxF': rng.integers(0, 9, (5, 6)), 'value_BxN': jnp.asarray(rng.normal(size=(5, 2)), jnp.float32)}
   program = types.SimpleNamespace(numeric=2)
-  np.testing.assert_array_equal(analysis.looked_up(program, table_RxD, batch),
-                                train._scale(program, table_RxD[batch['ids_BxF']], batch))
+  found_BxFxD, rows_BxFxD = analysis.looked_up(program, table_RxD, batch), table_RxD[batch['ids_BxF']]
+  np.testing.assert_array_equal(found_BxFxD, train.scaled_by_values(program, rows_BxFxD, batch))
+  np.testing.assert_array_equal(found_BxFxD[:, :4], rows_BxFxD[:, :4])
+  np.testing.assert_array_equal(found_BxFxD[:, 4:], rows_BxFxD[:, 4:] * batch['value_BxN'][..., None])
 
 
 def test_the_spectrum_of_a_stack_of_blocks_is_that_of_the_block_diagonal_matrix():
