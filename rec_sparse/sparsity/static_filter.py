@@ -57,7 +57,7 @@ def stack(filters: Sequence[StaticFilter]) -> StaticFilter:
 @jax.custom_vjp
 def keep(filter_: StaticFilter, x_NxB: jax.Array) -> jax.Array:
   """h_VxKxB, h_v = x M_v (SSR equation 4): a gather, no parameters, no arithmetic."""
-  return x_NxB[filter_.indices_VxK]
+  return x_NxB.at[filter_.indices_VxK].get(mode='promise_in_bounds', wrap_negative_indices=False)
 
 
 def _keep_forward(filter_: StaticFilter, x_NxB: jax.Array) -> tuple[jax.Array, StaticFilter]:
