@@ -93,7 +93,8 @@ def _check_against_the_trials(toy, out, reference, relu):
 
 def test_what_it_refuses(toy, tmp_path, study, capsys):
   assert run(toy, tmp_path / 'out', 'tabel4') == 1
-  assert '--study=tabel4: no such file, and none of the studies controls, depth, table4' in capsys.readouterr().err
+  known = ', '.join(sorted(path.stem for path in ablate.STUDIES.glob('*.toml')))
+  assert f'--study=tabel4: no such file, and none of the studies {known}\n' in capsys.readouterr().err
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'notes.txt').write_text('mine')
   assert run(toy, tmp_path / 'other', study) == 1
