@@ -32,6 +32,7 @@ from rec_sparse import train
 
 EQUAL = ('dense_params_nonzero', 'flops_per_example')
 LARGEST = 2**14  # no arm is made wider
+GRID = ('seed', 'learning_rate', 'data_fingerprint')  # config fields that the study sets itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +68,18 @@ def read_ablation(path: pathlib.Path) -> Ablation:
     raise ValueError(f'{path}: not TOML ({e})') from None
   try:
     _no_others(raw, ('title', 'source', 'seeds', 'learning_rates', 'common', 'arms'))
-    arms = raw['arms']
-    reference = next(iter(arms))
+    given, common = raw['arms'], raw.get('common', {})
+    reference = next(iter(given))
+    arms = tuple(_arm(name, own, common, given, reference) for name, own in given.items())
+    for key in common:
+      if key in GRID or not any(key in config_lib.settable(arm.model) for arm in arms):
+        raise ValueError(f'common: {key!r} is no field that an arm can set')
     return Ablation(
         path.stem, raw.get('title', path.stem), raw.get('source', ''), tuple(range(_positive(raw['seeds'], int))),
-        tuple(_positive(rate, float) for rate in raw['learning_rates']),
-        tuple(_arm(name, own, raw.get('common', {}), arms, reference) for name, own in arms.items()))
+        tuple(_positive(rate, float) for rate in raw['learning_rates']), arms)
   except KeyError as e:
-    raise ValueError(f'{path}: no {e.args[0]!r}; see rec_sparse/scaling/ablation.py for what a study file holds') from None
+    raise ValueError(
+        f'{path}: no {e.args[0]!r}; rec_sparse/scaling/ablation.py says what a study file holds') from None
   except (TypeError, AttributeError, StopIteration) as e:
     raise ValueError(f'{path}: not a study file ({str(e) or "no arms"})') from None
   except ValueError as e:
@@ -121,6 +126,8 @@ def _arm(name: str, own: dict[str, Any], common: dict[str, Any], arms: dict[str,
       raise ValueError(f'against={against!r}: there is no such arm')
     if 'equal' in about and (about['equal'] not in EQUAL or 'equal' in arms[against]):
       raise ValueError(f'equal={about["equal"]!r}: expected one of {", ".join(EQUAL)}, against an arm of given width')
+    if set(own) & set(GRID):
+      raise ValueError(f'{", ".join(sorted(set(own) & set(GRID)))}: set by the study for all arms alike')
     known = config_lib.settable(model)
     settings = {k: v for k, v in common.items() if k in known}
     settings |= {k: v for k, v in own.items() if k not in about and k != 'model'}

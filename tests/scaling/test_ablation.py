@@ -9,7 +9,7 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.scaling import ablation
 
-HEAD = 'seeds = 2\nlearning_rates = [1e-2, 1e-3]\n[common]\nviews = 4\nwidth = 8\ncross_layers = 2\n'
+HEAD = 'seeds = 2\nlearning_rates = [1e-2, 1e-3]\n[common]\nviews = 4\nwidth = 8\n'
 REFERENCE = '[arms.first]\nmodel = "ssr_d"\n'
 
 
@@ -29,7 +29,8 @@ def read(tmp_path):
 
 
 def test_arms_take_the_common_fields_that_they_have(read, schema):
-  study = read(HEAD + REFERENCE + '[arms.dense]\nmodel = "dcn_v2"\nwidth = 9\nsays = "no views"\npublished = -0.5\n')
+  study = read(HEAD + 'cross_layers = 2\n' + REFERENCE + '[arms.dense]\nmodel = "dcn_v2"\nwidth = 9\n'
+               'says = "no views"\npublished = -0.5\n')
   configs = ablation.configs(study, schema)
   assert (study.name, study.seeds, [a.name for a in study.arms]) == ('mine', (0, 1), ['first', 'dense'])
   first, dense = configs['first'][0], configs['dense'][0]
@@ -63,6 +64,9 @@ def test_an_arm_of_equal_size_is_as_near_as_a_width_can_bring_it(read, schema, c
     (HEAD + REFERENCE + 'equal = "flops_per_example"\n', "arm 'first': equal='flops_per_example'"),
     (HEAD + REFERENCE + '[arms.b]\nmodel = "ssr_d"\nequal = "rows"\n', "equal='rows': expected one of dense_params"),
     (HEAD + REFERENCE + 'gates = "relu"\n', 'gates: ssr_d has no such field; did you mean gate'),
+    (HEAD + REFERENCE + 'learning_rate = 0.1\n', "arm 'first': learning_rate: set by the study"),
+    (HEAD + 'dropuot = 0.1\n' + REFERENCE, "common: 'dropuot' is no field"),
+    (HEAD + 'seed = 3\n' + REFERENCE, "common: 'seed' is no field"),
     (HEAD + REFERENCE + 'gate = "rely"\n', "arm 'first': gate=rely: expected one of ics"),
 ])
 def test_a_mistake_is_one_sentence_naming_the_file(read, text, problem):
