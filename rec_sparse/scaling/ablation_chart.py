@@ -37,7 +37,8 @@ def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
       axes.tick_params(axis='y', length=0)
       axes.spines['left'].set_visible(False)
     diamonds = any(o.arm.published is not None for o in found)
-    figure.suptitle(title + (', hollow: the paper on its own data' if diamonds else ''), x=0.01, ha='left', fontsize=12.5)
+    legend = ', hollow: the paper on its own data' if diamonds else ''
+    figure.suptitle(title + legend, x=0.01, ha='left', fontsize=12.5)
   return figure
 
 

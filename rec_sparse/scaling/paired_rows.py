@@ -1,8 +1,8 @@
 """Two arms scored on the same test rows from the same seeds: the difference of a metric, and how sure it is.
 
 Two things make a difference uncertain: which rows are in the test split (given the trained models), and which seeds the
-models were trained from (given the rows). The first is DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988) of the
-mean over seeds, the second the spread of the paired differences over seeds. Their sum counts the part that belongs to
+models were trained from (given the rows). The first is DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988) of
+the mean over seeds, the second the spread of the paired differences over seeds. Their sum counts the part that belongs to
 both twice, so the interval is rather too wide than too narrow.
 """
 
@@ -27,7 +27,7 @@ class Difference(NamedTuple):
 def placements(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
   """Of a positive, the share of negatives that it outranks; of a negative, the share of positives that outrank it.
 
-  Ties count half. The mean over either class is the AUC (DeLong's structural components, by ranks as in Sun and Xu 2014).
+  Ties count half. The mean over either class is the AUC (DeLong's components, by ranks as in Sun and Xu 2014).
   Raises ValueError with one class only.
   """
   positive_N = np.asarray(label_N) > 0.5

@@ -150,7 +150,8 @@ def _rung(study: Study, trials: Sequence[Trial]) -> Rung:
   return Rung(
       arm=first.arm, width=first.width, depth=first.depth, views=first.views, flops=first.counts['flops_per_example'],
       nonzero=first.counts['dense_params_nonzero'], dense_params=first.counts['dense_params'],
-      embedding_params=first.counts['embedding_params'], learning_rate=rate, edge=edge(study.learning_rates, trials, rate),
+      embedding_params=first.counts['embedding_params'], learning_rate=rate,
+      edge=edge(study.learning_rates, trials, rate),
       full_grid=len({(t.learning_rate, t.seed) for t in trials}) == len(study.learning_rates) * len(study.seeds),
       seeds=tuple(t.seed for t in chosen), metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS})
 
