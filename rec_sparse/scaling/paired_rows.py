@@ -2,8 +2,8 @@
 
 Two things make a difference uncertain: which rows are in the test split (given the trained models), and which seeds the
 models were trained from (given the rows). The first is DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988) of
-the mean over seeds, the second the spread of the paired differences over seeds. Their sum counts the part that belongs to
-both twice, so the interval is rather too wide than too narrow.
+the mean over seeds, the second the spread of the paired differences over seeds. Their sum counts the part that belongs
+to both twice, so the interval is rather too wide than too narrow.
 """
 
 import math
