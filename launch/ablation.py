@@ -25,10 +25,10 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
 
   Raises ValueError when `out` holds something else than trials on this data.
   """
-  _claim(out, schema)
   every = list(dict.fromkeys(config for own in configs.values() for config in own))
   for config in every:
     order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+  _claim(out, schema)  # after what wrong input can stop
   study_lib.run_missing(data, schema, out, every, keep_logits=True)
   trials = {name: [records.read_trial(study_lib.trial_path(out, c)) for c in own] for name, own in configs.items()}
   label_NxT, _ = evaluation.labels(blocks.open_split(data, schema, 'test'))

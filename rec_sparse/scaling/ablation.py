@@ -47,6 +47,11 @@ class Arm:
   equal: str  # one of EQUAL: the width gives the reference's count; '': the width is as given
   published: float | None  # difference in AUC that the paper prints, in points (1e-2)
 
+  @property
+  def is_reference(self) -> bool:
+    """Whether it is compared with nothing but itself."""
+    return self.against == self.name
+
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:

@@ -56,6 +56,6 @@ def _mark(axes: Axes, y: int, difference: Difference | None, scale: float, good:
 def _label(outcome: Outcome, first: str) -> str:
   """Name and what differs; the reference too where it is not the study's first arm."""
   arm = outcome.arm
-  if arm.against == arm.name:
+  if arm.is_reference:
     return f'{arm.name} (reference): {arm.says}' if arm.says else f'{arm.name} (reference)'
   return (f'{arm.name}: {arm.says}' if arm.says else arm.name) + (f' [{arm.against}]' if arm.against != first else '')

@@ -34,7 +34,7 @@ def outcomes(study: Ablation, trials: Mapping[str, Sequence[records.Trial]], log
     outcome, best = _outcome(study, arm, trials[arm.name])
     found.append(outcome)
     scores[arm.name] = {seed: logits(trial.run_id) for seed, trial in best.items()}
-  return tuple(o if o.arm.against == o.arm.name else _compare(o, scores[o.arm.against], scores[o.arm.name], label_N)
+  return tuple(o if o.arm.is_reference else _compare(o, scores[o.arm.against], scores[o.arm.name], label_N)
                for o in found)
 
 
@@ -70,7 +70,7 @@ def _arm_json(o: Outcome) -> dict[str, Any]:
   differences = {f'{name}_difference': d and d._asdict() for name, d in (('auc', o.auc), ('logloss', o.logloss))}
   metrics = {name: {'mean': float(np.mean(values)), 'sd': float(np.std(values, ddof=1)) if len(values) > 1 else None}
              for name, values in ((name, list(by_seed.values())) for name, by_seed in o.metrics.items())}
-  return {'model': o.arm.model, 'says': o.arm.says, 'against': None if o.arm.against == o.arm.name else o.arm.against,
+  return {'model': o.arm.model, 'says': o.arm.says, 'against': None if o.arm.is_reference else o.arm.against,
           'overrides': o.arm.overrides, 'width': o.width, **o.counts, 'learning_rate': o.learning_rate,
           'learning_rate_edge': o.edge, 'trials_lost': o.lost, **metrics, **differences,
           'published_auc_points': o.arm.published}
@@ -87,14 +87,13 @@ def to_markdown(found: Sequence[Outcome]) -> str:
 
 
 def _row(o: Outcome, first: str) -> list[str]:
-  own = o.arm.against == o.arm.name
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
   auc = [f'{np.mean(list(o.metrics["test_auc"].values())):.4f}'] if o.metrics else ['none finished']
-  against = f' (against {o.arm.against})' if o.arm.against not in (o.arm.name, first) else ''
+  against = '' if o.arm.is_reference or o.arm.against == first else f' (against {o.arm.against})'
   return [o.arm.name, o.arm.says + against + lost,
           _number(o.counts.get('dense_params_nonzero'), ',.0f'), *auc,
-          'reference' if own else _interval(o.auc, 1e2), 'reference' if own else _interval(o.logloss, 1e3),
+          *(['reference'] * 2 if o.arm.is_reference else [_interval(o.auc, 1e2), _interval(o.logloss, 1e3)]),
           _number(o.learning_rate, 'g') + edge]
 
 
