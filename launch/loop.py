@@ -20,6 +20,7 @@ from data_pipelines import blocks
 from data_pipelines import order
 from launch import evaluation
 from launch import feeds
+from launch import huge_pages
 from launch import metrics_log
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
@@ -118,9 +119,9 @@ def _start(run: train.Program, fresh: train.TrainState,
            manager: ocp.CheckpointManager) -> tuple[train.TrainState, Progress, dict | None]:
   """The state, progress and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
-    return fresh, Progress(), None
+    return huge_pages.advise(fresh), Progress(), None
   state, position, metadata = checkpoint.restore(manager, manager.latest_step(), run, fresh)
-  return state, Progress(**metadata['progress']), position
+  return huge_pages.advise(state), Progress(**metadata['progress']), position
 
 
 def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict[str, Any]) -> Progress:

@@ -22,7 +22,7 @@ class Sizes(NamedTuple):
   rounds: int
 
 
-FULL = Sizes(2048, 16, 128, 4096, 1, 9)
+FULL = Sizes(2048, 16, 128, 4096, 8, 7)
 TINY = Sizes(16, 2, 4, 8, 2, 2)
 
 

@@ -21,7 +21,7 @@ class Sizes(NamedTuple):
   rounds: int
 
 
-FULL = Sizes(8, 256, 4096, 5, 2, 9)
+FULL = Sizes(8, 256, 4096, 5, 8, 9)
 TINY = Sizes(2, 8, 16, 3, 2, 2)
 
 

@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
   copy_bytes: int
 
 
-FULL = Sizes(39, 16, 4096, 1_000_000, 4, 4, 9, 1 << 28)
+FULL = Sizes(39, 16, 4096, 1_000_000, 4, 16, 9, 1 << 28)
 TINY = Sizes(3, 4, 16, 200, 2, 2, 2, 1 << 12)
 
 

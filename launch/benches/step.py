@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from launch import feeds
+from launch import huge_pages
 from launch.benches import machine
 from launch.benches import rows
 from launch.benches import timing
@@ -34,7 +35,7 @@ class Sizes(NamedTuple):
   cases: tuple[tuple[str, rows.Draw], ...]  # (table optimizer, draw of ids); the first has no suffix
 
 
-FULL = Sizes(39, 16, 4096, 400, 1_000_000, 20_000, 20_000_000, 131_072, 16, 3, 9, 1 << 28, 2048,
+FULL = Sizes(39, 16, 4096, 400, 1_000_000, 20_000, 20_000_000, 131_072, 16, 8, 7, 1 << 28, 2048,
              (('adam', 'zipf'), ('adam', 'uniform'), ('adagrad', 'zipf'), ('sgd', 'zipf')))
 TINY = Sizes(5, 4, 32, 8, 500, 100, 1000, 256, 2, 2, 2, 1 << 12, 16, (('adam', 'zipf'),))
 ACCELERATOR_BATCH = 32_768  # examples a step of the SSR-S figure where there is an accelerator
@@ -65,7 +66,7 @@ def training(config: config_lib.Config, fields: int, table: int, data: int, how:
   """Compiles `steps` steps a dispatch, as the resident feed runs them; the state is donated."""
   schema = rows.schema(fields, table)
   run = train.program(config, schema)
-  state, held = train.init(run, schema), rows.draw(schema, data, how)
+  state, held = huge_pages.advise(train.init(run, schema)), rows.draw(schema, data, how)
   step = timing.compile_(functools.partial(feeds.advance_resident, run), state, held, jnp.int32(steps), donate=0)
   call = timing.advancing(lambda state: step.call(state, held, jnp.int32(steps))[0], state)
   return Training(run, state, step, call)

@@ -64,22 +64,21 @@ def advancing(step: Callable, state: Any, *arguments: Any) -> Call:
 
 
 def repeated(fn: Callable, turns: int, *arguments: Any) -> tuple[Call, Compiled]:
-  """A call that dispatches `fn(*arguments)` `turns` times, and what was compiled.
+  """A call that does `fn(*arguments)` `turns` times in one dispatch, as steps of training are done; what was compiled.
 
-  Each turn writes over the results of the one before, as the steps of a training loop do: fresh memory costs a CPU more
-  than a copy. A loop inside the program would not do: nothing changes from turn to turn, so XLA hoists the work.
+  So scratch memory comes from the system once a dispatch: on a CPU the first touch of a fresh page costs more than
+  copying it. Between turns, one element of each argument gains zero times the first result, which must be finite
+  floats: if nothing changed, XLA would hoist the work out of the loop.
   """
 
-  def into(results: Any, *arguments: Any) -> Any:
-    del results  # its memory takes the new ones
-    return fn(*arguments)
+  def turn(_: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+    arguments, _ = carry
+    results = fn(*arguments)
+    zero = 0 * jax.tree.leaves(results)[0].reshape(-1)[0]
+    touched = lambda leaf: leaf.at[(0,) * leaf.ndim].add(zero.astype(leaf.dtype))
+    return jax.tree.map(touched, arguments), results
 
   results = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(fn, *arguments))
-  compiled = compile_(into, results, *arguments, donate=0)
-
-  def call(results: Any) -> Any:
-    for _ in range(turns):
-      results = compiled.call(results, *arguments)
-    return results
-
-  return advancing(call, results), compiled
+  carry = jax.tree.map(jnp.copy, arguments), results  # copies, because a call gives its carry away
+  compiled = compile_(lambda carry: jax.lax.fori_loop(0, turns, turn, carry), carry, donate=0)
+  return advancing(compiled.call, carry), compiled

@@ -75,10 +75,18 @@ def test_repeated_work_is_done_each_time_in_the_memory_of_the_last_results():
   x_NxN = jnp.arange(16.0).reshape(4, 4)
   done = []
   call, compiled = timing.repeated(lambda x_NxN: jax.debug.callback(lambda: done.append(1)) or x_NxN @ x_NxN, 3, x_NxN)
-  np.testing.assert_array_equal(call(), x_NxN @ x_NxN)
+  (kept_NxN,), result_NxN = call()
+  np.testing.assert_array_equal(kept_NxN, x_NxN)
+  np.testing.assert_array_equal(result_NxN, x_NxN @ x_NxN)
   jax.effects_barrier()
   assert len(done) == 3
-  assert compiled.call.memory_analysis().alias_size_in_bytes == x_NxN.nbytes
+  assert compiled.call.memory_analysis().alias_size_in_bytes == 2 * x_NxN.nbytes
+
+
+def test_repeated_work_stays_inside_its_loop():
+  x_NxN = jnp.arange(16.0).reshape(4, 4)
+  text = timing.repeated(lambda x_NxN: x_NxN @ x_NxN, 3, x_NxN)[1].call.as_text()
+  assert ' dot(' in text and ' dot(' not in text[text.index('ENTRY'):]
 
 
 def test_ratios_are_taken_round_by_round():
