@@ -40,14 +40,18 @@ def main() -> int:
   chosen = _chosen(WHAT.value)
   out.parent.mkdir(parents=True, exist_ok=True)
   report = {'device': jax.devices()[0].device_kind, 'versions': record.versions(), 'cores': os.cpu_count(),
-            'command': _command(), 'scale': SCALE.value, 'figures': {}, 'failed': failed}
+            'command': _command(), 'scale': SCALE.value, 'figures': {}, 'quartiles': {}, 'failed': failed}
   print(f'{report["device"]}, {report["cores"]} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}')
   for what in chosen:
     print(f'\n{what}', flush=True)
     try:
       for found in _figures(what):
         report['figures'][found.name] = figure.significant(found.value)
-        print(f'  {found.name:42} {found.value:>16,.4g} {found.unit:11} {found.meaning}', flush=True)
+        between = ''
+        if found.quartiles:
+          report['quartiles'][found.name] = [figure.significant(value) for value in found.quartiles]
+          between = '[{:.3g}, {:.3g}]'.format(*found.quartiles)
+        print(f'  {found.name:42} {found.value:>12,.4g} {between or found.unit:14} {found.meaning}', flush=True)
         record.write_json(out, report)
     except Exception as e:  # one bench must not cost the figures of the others
       failed[what] = f'{type(e).__name__}: {e}'.splitlines()[0]

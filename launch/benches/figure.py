@@ -1,5 +1,7 @@
 """One measured number with its name, as benches yield it and launch.bench prints and writes it."""
 
+from collections.abc import Sequence
+import statistics
 from typing import NamedTuple
 
 
@@ -10,6 +12,13 @@ class Figure(NamedTuple):
   value: float
   unit: str  # 'x' for ratios
   meaning: str  # a few words: what was divided by what
+  quartiles: tuple[float, float] | None = None  # of a ratio, over rounds: how far a busy machine moved it
+
+
+def ratio(name: str, above: Sequence[float], below: Sequence[float], meaning: str) -> Figure:
+  """The median over rounds of above / below of the same round; at least two rounds."""
+  low, median, high = statistics.quantiles([a / b for a, b in zip(above, below, strict=True)], method='inclusive')
+  return Figure(name, median, 'x', meaning, (low, high))
 
 
 def significant(value: float) -> float:

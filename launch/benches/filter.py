@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from launch.benches import timing
-from launch.benches.figure import Figure
+from launch.benches.figure import Figure, ratio
 from rec_sparse.models import layers
 from rec_sparse.sparsity import static_filter
 
@@ -51,10 +51,10 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   }
   calls = {name: _both_ways(sizes, *case) for name, case in cases.items()}
   seconds = timing.interleave(calls, sizes.rounds)
-  yield Figure('filter_speedup', timing.ratio(seconds, 'dense', 'ssr_s'), 'x', 'dense layer / SSR-S layer')
-  yield Figure('filter_over_product', timing.ratio(seconds, 'ssr_s', 'product'), 'x', 'SSR-S layer / its product alone')
-  yield Figure('filter_speedup_with_fuse', timing.ratio(seconds, 'dense_fuse', 'ssr_s_fuse'), 'x',
-               'the same, both with bias, GELU and normalization')
+  yield ratio('filter_speedup', seconds['dense'], seconds['ssr_s'], 'dense layer / SSR-S layer')
+  yield ratio('filter_over_product', seconds['ssr_s'], seconds['product'], 'SSR-S layer / its product alone')
+  yield ratio('filter_speedup_with_fuse', seconds['dense_fuse'], seconds['ssr_s_fuse'],
+              'the same, both with bias, GELU and normalization')
   for name in cases:
     yield Figure(f'filter_{name}_ms', 1e3 * timing.median(seconds, name) / sizes.turns, 'ms', 'forward and backward')
 

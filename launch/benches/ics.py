@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from launch.benches import timing
-from launch.benches.figure import Figure
+from launch.benches.figure import Figure, ratio
 from rec_sparse.sparsity import ics
 from rec_sparse.sparsity import ics_pallas
 
@@ -39,10 +39,10 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   calls = {name: call for name, (call, _) in made.items()}
   calls['copy'] = timing.repeated(lambda z_VxKxB: (z_VxKxB + 1.0, z_VxKxB - 1.0), sizes.turns, z_VxKxB)[0]
   seconds = timing.interleave(calls, sizes.rounds)
-  yield Figure('ics_speedup', timing.ratio(seconds, 'autodiff', 'plain'), 'x', 'autodiff of iterations / closed form')
+  yield ratio('ics_speedup', seconds['autodiff'], seconds['plain'], 'autodiff of iterations / closed form')
   if 'pallas' in forms:
-    yield Figure('ics_pallas_speedup', timing.ratio(seconds, 'plain', 'pallas'), 'x', 'closed form / Pallas kernel')
-  yield Figure('ics_over_copy', timing.ratio(seconds, 'plain', 'copy'), 'x', 'closed form / writing two such arrays')
+    yield ratio('ics_pallas_speedup', seconds['plain'], seconds['pallas'], 'closed form / Pallas kernel')
+  yield ratio('ics_over_copy', seconds['plain'], seconds['copy'], 'closed form / writing two such arrays')
   for name, (_, compiled) in made.items():
     yield Figure(f'ics_{name}_ms', 1e3 * timing.median(seconds, name) / sizes.turns, 'ms', 'forward and backward')
     yield Figure(f'ics_{name}_temp_mb', compiled.temp_bytes / 1e6, 'MB',

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from launch.benches import machine
 from launch.benches import rows
 from launch.benches import timing
-from launch.benches.figure import Figure
+from launch.benches.figure import Figure, ratio
 from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import gather
 from rec_sparse.embedding import optimizers
@@ -43,8 +43,7 @@ TINY = Sizes(3, 4, 16, 200, 2, 2, 2, 1 << 12)
 def measure(sizes: Sizes) -> Iterator[Figure]:
   """All figures of --what=lookup."""
   yield from _on_this_device(sizes)
-  for name, value in _simulated(sizes).items():
-    yield Figure(name, value, 'x', f'all-to-all / reduce-scatter, {sizes.devices} simulated devices')
+  yield from _simulated(sizes)
 
 
 def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
@@ -61,7 +60,7 @@ def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
   yield Figure('lookup_rows_per_s', per_second, 'rows/s', f'rows of {sizes.dim} floats, {sizes.table:,} rows')
   yield Figure('lookup_share_of_copy', per_second * 2 * 4 * sizes.dim / limits.copied, 'x',
                'bytes moved / of a device copy')
-  yield Figure('duplicates_scratch_speedup', timing.ratio(seconds, 'sort', 'scratch'), 'x', 'sort / scratch cells')
+  yield ratio('duplicates_scratch_speedup', seconds['sort'], seconds['scratch'], 'sort / scratch cells')
   for method in ('scratch', 'sort'):
     yield Figure(f'duplicates_{method}_ms', 1e3 * timing.median(seconds, method) / sizes.turns, 'ms',
                  f'summing {ids_N.size:,} gradients by id')
@@ -80,7 +79,7 @@ def _summing(sizes: Sizes, method: duplicates.Method, ids_N: jax.Array, grads_Nx
   return timing.advancing(turns, combine(duplicates.new_scratch(sizes.table, method), ids_N, grads_NxD))
 
 
-def _simulated(sizes: Sizes) -> dict[str, float]:
+def _simulated(sizes: Sizes) -> Iterator[Figure]:
   """Figures of a process that sees `sizes.devices` devices; raises ValueError with its last line if it failed."""
   flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={sizes.devices}'
   ran = subprocess.run(
@@ -89,10 +88,10 @@ def _simulated(sizes: Sizes) -> dict[str, float]:
   if ran.returncode:
     said = ran.stderr.strip().splitlines() or ['nothing']
     raise ValueError(f'--what=lookup: the process of simulated devices ended and said: {said[-1]}')
-  return json.loads(ran.stdout.splitlines()[-1])
+  yield from (Figure(*figure) for figure in json.loads(ran.stdout.splitlines()[-1]))
 
 
-def over_devices(sizes: Sizes) -> dict[str, float]:
+def over_devices(sizes: Sizes) -> Iterator[Figure]:
   """The ratios, on the devices of this process."""
   mesh = placement.make_mesh(sizes.devices)
   batch = sizes.batch // sizes.devices * sizes.devices
@@ -108,8 +107,9 @@ def over_devices(sizes: Sizes) -> dict[str, float]:
     calls[f'lookup_{method}'] = lambda looked_up=looked_up, table_RxD=table_RxD: looked_up(table_RxD)
     calls[f'update_{method}'] = _updating(mesh, ids_BxF, jnp.copy(table_RxD), method)
   seconds = timing.interleave(calls, sizes.rounds)
-  return {f'{what}_all_to_all_over_reduce_scatter':
-          timing.ratio(seconds, f'{what}_all_to_all', f'{what}_reduce_scatter') for what in ('lookup', 'update')}
+  for what in ('lookup', 'update'):
+    yield ratio(f'{what}_all_to_all_over_reduce_scatter', seconds[f'{what}_all_to_all'],
+                seconds[f'{what}_reduce_scatter'], f'all-to-all / reduce-scatter, {sizes.devices} simulated devices')
 
 
 def _updating(mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array,
@@ -126,4 +126,4 @@ def _updating(mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array,
 
 
 if __name__ == '__main__':
-  print(json.dumps(over_devices(Sizes(*json.loads(sys.argv[1])))))
+  print(json.dumps(list(over_devices(Sizes(*json.loads(sys.argv[1]))))))

@@ -24,7 +24,7 @@ from data_pipelines import blocks
 from data_pipelines import order
 from launch import feeds
 from launch.benches import peer_rows
-from launch.benches.figure import Figure
+from launch.benches.figure import Figure, ratio
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
@@ -95,11 +95,10 @@ def alternate(sizes: Sizes, schema: schema_lib.FeatureSchema, split: blocks.Open
     best = max(FORMATS, key=lambda data_format: trial[network.name, data_format])
     with worker([*command, best, str(WORKERS)]) as ask, contextlib.closing(Ours(sizes, network, schema, split)) as ours:
       _epoch(ask, network)
-      rounds = [(ours.epochs(), _epoch(ask, network)) for _ in range(sizes.rounds)]
-    yield Figure(network.name, statistics.median(a / b for a, b in rounds), 'x',
-                 f'our examples/s / theirs ({best} loader), batch {network.batch}')
-    yield Figure(f'{network.name}_ours', statistics.median(a for a, _ in rounds), 'examples/s', 'input included')
-    yield Figure(f'{network.name}_theirs', statistics.median(b for _, b in rounds), 'examples/s', 'input included')
+      own, theirs = zip(*((ours.epochs(), _epoch(ask, network)) for _ in range(sizes.rounds)))
+    yield ratio(network.name, own, theirs, f'our examples/s / theirs ({best} loader), batch {network.batch}')
+    yield Figure(f'{network.name}_ours', statistics.median(own), 'examples/s', 'input included')
+    yield Figure(f'{network.name}_theirs', statistics.median(theirs), 'examples/s', 'input included')
 
 
 class Ours:

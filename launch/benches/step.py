@@ -13,7 +13,7 @@ from launch import huge_pages
 from launch.benches import machine
 from launch.benches import rows
 from launch.benches import timing
-from launch.benches.figure import Figure
+from launch.benches.figure import Figure, ratio
 from rec_sparse import config as config_lib
 from rec_sparse import train
 
@@ -93,8 +93,8 @@ def _over_dense(sizes: Sizes, limits: machine.Limits, optimizer: str, how: rows.
   whole = training(config, sizes.fields, sizes.table, sizes.data, how, sizes.steps)
   calls = {'whole': whole.call, 'dense': dense_alone(whole.run, sizes.fields, sizes.steps)}
   seconds = timing.interleave(calls, sizes.rounds)
-  yield Figure(f'step_over_dense{_suffix(sizes, optimizer, how)}', timing.ratio(seconds, 'whole', 'dense'), 'x',
-               f'step / dense forward and backward; {optimizer}, {how} ids')
+  yield ratio(f'step_over_dense{_suffix(sizes, optimizer, how)}', seconds['whole'], seconds['dense'],
+              f'step / dense forward and backward; {optimizer}, {how} ids')
   if _suffix(sizes, optimizer, how):
     return
   flops = train.counts(config, rows.schema(sizes.fields, sizes.table))['flops_per_example']
@@ -113,8 +113,8 @@ def _over_height(sizes: Sizes, optimizer: str, how: rows.Draw) -> Figure:
   calls = {name: training(config, sizes.fields, table, sizes.data, how, sizes.steps).call
            for name, table in (('large', sizes.large_table), ('small', sizes.small_table))}
   seconds = timing.interleave(calls, sizes.rounds)
-  return Figure(f'step_20m_over_20k{_suffix(sizes, optimizer, how)}', timing.ratio(seconds, 'large', 'small'), 'x',
-                f'step, {sizes.large_table:,} rows / {sizes.small_table:,} rows; {optimizer}, {how} ids')
+  return ratio(f'step_20m_over_20k{_suffix(sizes, optimizer, how)}', seconds['large'], seconds['small'],
+               f'step, {sizes.large_table:,} rows / {sizes.small_table:,} rows; {optimizer}, {how} ids')
 
 
 def _ssr_s(sizes: Sizes, limits: machine.Limits) -> Iterator[Figure]:

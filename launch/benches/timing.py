@@ -38,11 +38,6 @@ def median(seconds: Seconds, name: str) -> float:
   return statistics.median(seconds[name])
 
 
-def ratio(seconds: Seconds, above: str, below: str) -> float:
-  """Median over rounds of (seconds of `above` / seconds of `below` in the same round)."""
-  return statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
-
-
 def compile_(fn: Callable, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Compiled:
   """Compiles `fn` for these arguments; the ones at `donate` are given away at each call."""
   began = time.perf_counter()

@@ -11,7 +11,7 @@ from launch import feeds
 from launch import trials
 from launch.benches import rows
 from launch.benches import timing
-from launch.benches.figure import Figure
+from launch.benches.figure import Figure, ratio
 from rec_sparse import config as config_lib
 from rec_sparse import train
 
@@ -57,8 +57,8 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   }
   seconds = timing.interleave(calls, sizes.rounds)
   cpu = jax.default_backend() == 'cpu'
-  yield Figure('vectorised8', timing.ratio(seconds, 'together', 'in_turn' if cpu else 'one'), 'x',
-               'eight trials as one program / ' + ('eight in turn' if cpu else 'one trial'))
-  yield Figure('vectorised8_over_one', timing.ratio(seconds, 'together', 'one'), 'x', 'eight as one program / one')
-  yield Figure('vectorised8_vmap_over_in_turn', timing.ratio(seconds, 'vmap', 'in_turn'), 'x', 'vmap / in turn')
+  yield ratio('vectorised8', seconds['together'], seconds['in_turn' if cpu else 'one'],
+              'eight trials as one program / ' + ('eight in turn' if cpu else 'one trial'))
+  yield ratio('vectorised8_over_one', seconds['together'], seconds['one'], 'eight as one program / one')
+  yield ratio('vectorised8_vmap_over_in_turn', seconds['vmap'], seconds['in_turn'], 'vmap / in turn')
   yield Figure('small_step_ms', 1e3 * timing.median(seconds, 'one') / sizes.steps, 'ms', 'step of one trial')

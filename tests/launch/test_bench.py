@@ -11,6 +11,7 @@ import pytest
 from data_pipelines import blocks
 from launch import bench
 from launch import main as main_lib
+from launch.benches import figure
 from launch.benches import peer
 from launch.benches import peer_rows
 from launch.benches import timing
@@ -48,6 +49,7 @@ def test_a_bench_writes_its_figures(tmp_path, capsys, what):
   assert {'device', 'versions', 'figures', 'command'} <= found.keys() and found['failed'] == {}
   assert CONTRACT[what] <= found['figures'].keys()
   assert all(isinstance(value, float) and np.isfinite(value) and value >= 0 for value in found['figures'].values())
+  assert all(low <= found['figures'][name] <= high for name, (low, high) in found['quartiles'].items())
   assert found['versions']['jax'] == jax.__version__ and f'--what={what}' in found['command']
 
 
@@ -90,8 +92,8 @@ def test_repeated_work_stays_inside_its_loop():
 
 
 def test_ratios_are_taken_round_by_round():
-  seconds = {'a': [1.0, 20.0, 3.0], 'b': [2.0, 40.0, 1.0]}
-  assert timing.ratio(seconds, 'a', 'b') == 0.5 and timing.median(seconds, 'a') == 3.0
+  found = figure.ratio('a_over_b', [1.0, 20.0, 3.0], [2.0, 40.0, 1.0], 'a / b')
+  assert found.value == 0.5 and found.quartiles == (0.5, 1.75)
 
 
 def test_the_peer_reads_the_same_rows(toy, tmp_path):
@@ -112,7 +114,7 @@ def test_the_two_programs_take_turns_and_the_faster_loader_is_chosen(toy, tmp_pa
   split = blocks.open_split(toy, schema, 'train')
   (tmp_path / 'worker.py').write_text(WORKER)
   command = [sys.executable, str(tmp_path / 'worker.py'), 'directory']
-  found = {figure.name: figure for figure in peer.alternate(peer.TINY, schema, split, command)}
+  found = {made.name: made for made in peer.alternate(peer.TINY, schema, split, command)}
   assert found['peer_mlp_theirs'].value == 100 and 'npz' in found['peer_mlp'].meaning
   assert found['peer_small'].value > 0
   with pytest.raises(ValueError, match='said: no such network'):
