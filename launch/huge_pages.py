@@ -1,7 +1,8 @@
 """Huge pages for large tables in the memory of a Linux CPU.
 
 A step reads and writes rows at random. With pages of 4 KiB nearly every row of a large table also misses the
-processor's cache of page addresses, which costs more than the row itself; a page of 2 MiB holds 32,768 rows of 16 floats.
+processor's cache of page addresses, which costs more than the row itself. A page of 2 MiB holds 32,768 rows of 16
+floats.
 """
 
 import ctypes

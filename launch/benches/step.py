@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
   cases: tuple[tuple[str, rows.Draw], ...]  # (table optimizer, draw of ids); the first has no suffix
 
 
-FULL = Sizes(39, 16, 4096, 400, 1_000_000, 20_000, 20_000_000, 131_072, 16, 8, 7, 1 << 28, 2048,
+FULL = Sizes(39, 16, 4096, 400, 1_000_000, 20_000, 20_000_000, 131_072, 16, 4, 13, 1 << 28, 2048,
              (('adam', 'zipf'), ('adam', 'uniform'), ('adagrad', 'zipf'), ('sgd', 'zipf')))
 TINY = Sizes(5, 4, 32, 8, 500, 100, 1000, 256, 2, 2, 2, 1 << 12, 16, (('adam', 'zipf'),))
 ACCELERATOR_BATCH = 32_768  # examples a step of the SSR-S figure where there is an accelerator
