@@ -28,7 +28,8 @@ def default_method(platform: str) -> Method:
 
   On CPU the sort costs 20 to 30 times the scratch cells (40 k and 160 k ids, a million rows). On GPU the scratch method
   adds duplicates with atomics: their order, hence the last bit, changes from run to run, and fields with few rows
-  collide (github.com/jax-ml/jax/issues/38806); the sort's segmented scan has neither trouble. It was not measured on a GPU yet.
+  collide (github.com/jax-ml/jax/issues/38806); the sort's segmented scan has neither trouble. Neither was measured on a
+  GPU yet.
   """
   return 'scratch' if platform == 'cpu' else 'sort'
 
