@@ -258,12 +258,19 @@ def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
   assert '30: not a checkpoint of this configuration, or damaged' in fails([f'--run={out}'], capsys, evaluate)
 
 
-def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(toy, tmp_path, capsys):
-  """Two processes of two devices against one process of four, from the same flags."""
+@pytest.mark.parametrize('begun_by_one', [False, True])
+def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(
+    toy, tmp_path, capsys, monkeypatch, begun_by_one):
+  """Two processes of two devices against one process of four, from the same flags or from the checkpoint of one."""
+  arguments = ('--batch_size=600', '--epochs=2', '--model=ssr_s', '--feed=stream')
+  if begun_by_one:
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+      cut_after(cut, 1)
+      run(toy, tmp_path / 'two', *arguments, '--mesh=4')
+    assert steps_of(tmp_path / 'two')
   with socket.socket() as free:
     free.bind(('localhost', 0))
     coordinator = f'localhost:{free.getsockname()[1]}'
-  arguments = ('--batch_size=600', '--epochs=2', '--model=ssr_s', '--feed=stream')
   pair = [program(toy, tmp_path / 'two', *arguments, '--mesh=4', f'--coordinator={coordinator}', '--processes=2',
                   f'--process={i}', devices=2) for i in range(2)]
   for process in pair:
