@@ -63,6 +63,14 @@ def by_scratch(scratch_R: jax.Array, ids_N: jax.Array, grads_NxD: jax.Array) -> 
   return Combined(scratch_R, jnp.where(owner_N == slot_N, ids_N, rows + slot_N), summed_NxD)
 
 
+def by_row(ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+  """(touched_R, summed_RxD): a dense gradient, for a table with no more rows than the batch has ids."""
+  _check(ids_N, rows)
+  inside = {'mode': 'drop', 'wrap_negative_indices': False}
+  touched_R = jnp.zeros(rows, bool).at[ids_N].set(True, **inside)
+  return touched_R, jnp.zeros((rows, grads_NxD.shape[1])).at[ids_N].add(grads_NxD.astype(jnp.float32), **inside)
+
+
 def by_sort(ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
   """Sorts by id and sums each run with a segmented scan; the last slot of a run owns the row.
 

@@ -107,7 +107,11 @@ def _optimizer(
     init_moments: Callable[[jax.Array], tuple[jax.Array, ...]], direction: Direction, weight_decay: float,
     method: duplicates.Method, seed: int,
 ) -> TableOptimizer:
-  """Gathers, moves along `direction`, decays (decoupled, touched rows only, once each) and writes back."""
+  """Gathers, moves along `direction`, decays (decoupled, touched rows only, once each) and writes back.
+
+  Where a table has no more rows than the batch has ids, `scratch` goes over the whole table instead, and keeps what the
+  batch did not touch: a small DCN-V2 step on a CPU (8192 rows, 10 k ids) took 1.34 ms at ids, 1.24 ms like this.
+  """
 
   def init(table_RxD: jax.Array) -> Slots:
     storage.check(table_RxD)
@@ -120,21 +124,34 @@ def _optimizer(
 
   def update(table_RxD, slots, ids_N, grads_NxD, learning_rate, *, logical_row=lambda rows_N: rows_N):
     storage.check(table_RxD)
-    scratch_R, unique_N, summed_NxD = duplicates.combine(
-        method, slots.scratch_R, ids_N, grads_NxD, table_RxD.shape[0])
-    count = slots.count + 1
+    arrays_RxX, count, rows = (table_RxD, *slots.moments), slots.count + 1, table_RxD.shape[0]
 
-    def move(arrays_RxX, occurrences):
-      unique_N, summed_NxD = occurrences
-      stored_NxD, *moments_NxX = gather_rows(arrays_RxX, unique_N)
+    def moved(old_NxX, ids_N, summed_NxD):
+      """New rows and moments of these ids."""
+      stored_NxD, *moments_NxX = old_NxX
       direction_NxD, moments_NxX = direction(summed_NxD, tuple(moments_NxX), count)
       rows_NxD = storage.decode(stored_NxD).astype(jnp.float32)
       rows_NxD -= learning_rate * (direction_NxD + weight_decay * rows_NxD)
       if stored_NxD.dtype == jnp.uint16:
-        rows_NxD = stochastic_round(rows_NxD, logical_row(unique_N), count, slots.seed)
-      return tuple(_write(old, unique_N, new) for old, new in zip(arrays_RxX, (rows_NxD, *moments_NxX), strict=True))
+        rows_NxD = stochastic_round(rows_NxD, logical_row(ids_N), count, slots.seed)
+      return rows_NxD, *moments_NxX
 
-    table_RxD, *moments_RxX = in_chunks(move, (table_RxD, *slots.moments), (unique_N, summed_NxD))
+    def at_ids(arrays_RxX, occurrences):
+      unique_N, summed_NxD = occurrences
+      new_NxX = moved(gather_rows(arrays_RxX, unique_N), unique_N, summed_NxD)
+      return tuple(_write(old, unique_N, new) for old, new in zip(arrays_RxX, new_NxX, strict=True))
+
+    def top_to_bottom(touched_R, summed_RxD):
+      new_RxX = moved(arrays_RxX, jnp.arange(rows, dtype=jnp.int32), summed_RxD)
+      touched = lambda array_RxX: touched_R.reshape(rows, *(1,) * (array_RxX.ndim - 1))
+      return tuple(jnp.where(touched(old), new, old) for old, new in zip(arrays_RxX, new_RxX, strict=True))
+
+    scratch_R = slots.scratch_R
+    if method == 'scratch' and rows <= ids_N.shape[0]:
+      table_RxD, *moments_RxX = top_to_bottom(*duplicates.by_row(ids_N, grads_NxD, rows))
+    else:
+      scratch_R, *occurrences = duplicates.combine(method, scratch_R, ids_N, grads_NxD, rows)
+      table_RxD, *moments_RxX = in_chunks(at_ids, arrays_RxX, tuple(occurrences))
     return table_RxD, Slots(tuple(moments_RxX), count, slots.seed, scratch_R)
 
   return TableOptimizer(init, update)

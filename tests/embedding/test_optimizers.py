@@ -29,11 +29,12 @@ FACTORIES = {
 
 def dense_reference(name, table_RxD, batches, learning_rate):
   """Dense arrays, float64; rows outside of the batch are put back as they were."""
-  table, acc = table_RxD.astype(np.float64), np.full(ROWS, 0.5)
+  table, rows = table_RxD.astype(np.float64), len(table_RxD)
+  acc = np.full(rows, 0.5)
   m, v = np.zeros_like(table), np.zeros_like(table)
   for step, (ids_N, grads_NxD) in enumerate(batches, start=1):
-    inside_N = (ids_N >= 0) & (ids_N < ROWS)
-    g, touched = np.zeros_like(table), np.zeros(ROWS, bool)
+    inside_N = (ids_N >= 0) & (ids_N < rows)
+    g, touched = np.zeros_like(table), np.zeros(rows, bool)
     np.add.at(g, ids_N[inside_N], grads_NxD[inside_N])
     touched[ids_N[inside_N]] = True
     if name == 'adagrad':
@@ -67,17 +68,19 @@ def random_batches(rng, steps, low=0, high=ROWS + 4):
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('name', FACTORIES)
 @settings(max_examples=20, deadline=None)
-@given(steps=st.integers(1, STEPS), high=st.integers(1, ROWS + 6), seed=st.integers(0, 2**31))
-def test_equals_dense_reference(name, method, steps, high, seed):
+@given(steps=st.integers(1, STEPS), rows=st.sampled_from([ROWS, N, N + 7]), beyond=st.integers(-ROWS + 1, 6),
+       seed=st.integers(0, 2**31))
+def test_equals_dense_reference(name, method, steps, rows, beyond, seed):
+  """Tables with fewer rows than the batch has ids, and with more; some ids are negative or beyond the table."""
   rng = np.random.default_rng(seed)
-  table_RxD = rng.standard_normal((ROWS, DIM)).astype(np.float32)
-  batches = random_batches(rng, steps, high=high)
+  table_RxD = rng.standard_normal((rows, DIM)).astype(np.float32)
+  batches = random_batches(rng, steps, low=-2, high=rows + beyond)
   table, slots = jnp.asarray(table_RxD), FACTORIES[name](method=method).init(jnp.asarray(table_RxD))
   for ids_N, grads_NxD in batches:
     table, slots = jitted_update(name, method)(table, slots, ids_N, grads_NxD, jnp.float32(0.3))
   want_RxD = dense_reference(name, table_RxD, batches, 0.3)
   np.testing.assert_allclose(table, want_RxD, rtol=2e-4, atol=2e-5)
-  untouched = np.setdiff1d(np.arange(ROWS), np.concatenate([ids_N for ids_N, _ in batches]))
+  untouched = np.setdiff1d(np.arange(rows), np.concatenate([ids_N for ids_N, _ in batches]))
   np.testing.assert_array_equal(np.asarray(table)[untouched], table_RxD[untouched])
   assert int(slots.count) == steps
 
