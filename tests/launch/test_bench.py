@@ -94,6 +94,7 @@ def test_repeated_work_stays_inside_its_loop():
 def test_ratios_are_taken_round_by_round():
   found = figure.ratio('a_over_b', [1.0, 20.0, 3.0], [2.0, 40.0, 1.0], 'a / b')
   assert found.value == 0.5 and found.quartiles == (0.5, 1.75)
+  assert timing.median({'a': [1.0, 20.0, 3.0]}, 'a') == 3.0
 
 
 def test_the_peer_reads_the_same_rows(toy, tmp_path):
