@@ -16,13 +16,12 @@ from rec_sparse.embedding import duplicates
 SCATTER = re.compile(r'"?stablehlo\.scatter"?\(.*?unique_indices = (true|false)', re.DOTALL)
 
 
-def scatters(monkeypatch, model, method, optimizer='adam'):
+def scatters(monkeypatch, model, method):
   """Of a training step lowered for CUDA: whether each scatter's indices are promised to be distinct."""
   monkeypatch.setattr(duplicates, 'default_method', lambda platform: method)
   fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', 50) for i in range(3))
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  config = config_lib.make(model, {'width': 8, 'views': 2, 'embedding_dim': 8, 'batch_size': 16,
-                                   'table_optimizer': optimizer})
+  config = config_lib.make(model, {'width': 8, 'views': 2, 'embedding_dim': 8, 'batch_size': 16})
   run = train.program(config, schema)
   batch = {'ids_BxF': jnp.zeros((16, 3), jnp.int32), 'label_BxT': jnp.zeros((16, 1))}
   step = jax.jit(functools.partial(train.train_step, run))

@@ -1,9 +1,10 @@
-"""Row-sparse optimizers for embedding tables: only the rows of the batch, and their slots, are read and written.
+"""Row-sparse optimizers for embedding tables: only the rows of the batch, and their slots, change.
 
 optax's idiom: a factory takes the hyper-parameters and returns a pair of pure functions, `init(table) -> slots` and
 `update(table, slots, ids, grads, learning_rate) -> (table, slots)`. The gradients are those of the gathered rows, one
 per occurrence; duplicates are summed first, so a row moves once per step. Ids beyond the table are ignored. Donate
-table and slots (or carry them through `lax.scan`) and the update happens in place: no buffer as large as the table.
+table and slots (or carry them through `lax.scan`) and the update happens in place: no buffer as large as the table,
+unless the table has no more rows than the batch has ids.
 
 Tables are float32, or bfloat16 bits (storage.py) with stochastic rounding; slots and arithmetic are float32 always.
 """
