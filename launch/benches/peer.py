@@ -52,7 +52,7 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes((Network('peer_mlp', 'dense_mlp', 400, 3, 0, 4096), Network('peer_dcnv2', 'dcn_v2', 400, 3, 3, 4096),
-              Network('peer_small', 'dcn_v2', 64, 2, 1, 1024)), 10, 2.0, 3)
+              Network('peer_small', 'dcn_v2', 64, 2, 1, 1024)), 10, 2.0, 7)
 TINY = Sizes((Network('peer_mlp', 'dense_mlp', 4, 1, 0, 256), Network('peer_small', 'dcn_v2', 4, 1, 1, 128)),
              4, 0.05, 2)
 
