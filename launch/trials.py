@@ -1,6 +1,7 @@
-"""Runs the trials of one shape (they differ in seed and learning rate) as one vectorised program -> trial records."""
+"""Runs the trials of one shape (they differ in seed and learning rate) as one program on all devices."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import functools
 import pathlib
 import time
@@ -20,6 +21,8 @@ from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 
+AXIS = 'trial'  # of the mesh
+
 
 class Finished(NamedTuple):
   """A trial that has run to its end, well or not."""
@@ -29,17 +32,21 @@ class Finished(NamedTuple):
 
 
 class Study(NamedTuple):
-  """The data that every trial of a study shares, opened once and resident on the device."""
+  """The data that every trial of a study shares, opened once and resident on each device."""
 
   schema: schema_lib.FeatureSchema
+  devices: Sequence[jax.Device]  # trials of one shape are dealt out among them
   splits: dict[str, resident.Data]
   labels: dict[str, tuple[np.ndarray, np.ndarray | None]]  # (label_NxT, group_N) on the host
 
 
-def open_study(data: pathlib.Path, schema: schema_lib.FeatureSchema) -> Study:
-  """Opens the three splits; raises ValueError when one is damaged."""
+def open_study(data: pathlib.Path, schema: schema_lib.FeatureSchema,
+               devices: Sequence[jax.Device] | None = None) -> Study:
+  """Opens the three splits, on all devices of this process if none are named; raises ValueError when one is damaged."""
+  devices = devices or jax.local_devices()
+  everywhere = jax.NamedSharding(_mesh(devices, len(devices)), jax.P())
   opened = {name: blocks.open_split(data, schema, name) for name in schema_lib.SPLITS}
-  return Study(schema, {name: resident.to_device(split) for name, split in opened.items()},
+  return Study(schema, devices, {name: resident.to_device(split, everywhere) for name, split in opened.items()},
                {name: evaluation.labels(split) for name, split in opened.items()})
 
 
@@ -49,12 +56,15 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
   A trial keeps the state of its best validation, and is tested in that state. One whose loss is not finite is
   'diverged'. Raises ValueError when the configs do not fit the data.
   """
-  began, config = time.perf_counter(), configs[0]
-  run = train.program(config, study.schema)
+  began, config, wanted = time.perf_counter(), configs[0], len(configs)
+  run, mesh = train.program(config, study.schema), _mesh(study.devices, wanted)
+  study = study._replace(splits=jax.device_put(study.splits, jax.NamedSharding(mesh, jax.P())))  # copies nothing
+  configs = configs + configs[-1:] * (-wanted % mesh.size)  # the last one again where a device would have a trial less
   per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
-  advance, evaluate = _advance(run, study), _evaluate(run, study)
-  states = train.init_trials(run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs])
+  advance, evaluate = _advance(run, study, mesh), _evaluate(run, study, mesh)
+  states = train.init_trials(run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs],
+                             jax.NamedSharding(mesh, jax.P(AXIS)))
   best, found, waited = None, [None] * len(configs), np.zeros(len(configs), int)
   finite, step = np.ones(len(configs), bool), 0
   while step < last and not np.all(_stopped(config, waited) | ~finite):
@@ -63,7 +73,7 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
       count = min(feeds.DISPATCH, stop - start)
       states, sums = advance(states, count)
       finite &= np.isfinite(np.asarray(sums.loss))
-      progress(count * len(configs))
+      progress(count * wanted)
     step = stop
     results, _ = evaluate(states, 'valid')
     finite &= np.array([new is not None for new in results])
@@ -74,26 +84,24 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
     waited = np.where(better, 0, waited + 1)
     states = jax.tree.map(jnp.copy, states) if step < last else states  # `best` must outlive the donated state
   tested, logits = evaluate(best, 'test')
-  seconds = (time.perf_counter() - began) / len(configs)
+  seconds = (time.perf_counter() - began) / wanted
   return [Finished(_record(c, study.schema, ok, v, t, step, seconds), logits_NxT)
-          for c, ok, v, t, logits_NxT in zip(configs, finite, found, tested, logits, strict=True)]
+          for c, ok, v, t, logits_NxT in zip(configs, finite, found, tested, logits, strict=True)][:wanted]
 
 
 Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (states, steps)
 
 
-def _advance(run: train.Program, study: Study) -> Advance:
-  one = functools.partial(feeds.advance_resident, run)
-  mapped = jax.jit(lambda states, data, steps: over_trials(lambda s: one(s, data, steps), states), donate_argnums=0)
-  return lambda states, steps: mapped(states, study.splits['train'], jnp.int32(steps))
+def _advance(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Advance:
+  mapped = jax.jit(_on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0)
+  return lambda states, steps: mapped(states, study.splits['train'], np.int32(steps))
 
 
 Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]  # metrics, logits_SxNxT
 
 
-def _evaluate(run: train.Program, study: Study) -> Evaluate:
-  one = functools.partial(feeds.evaluate_resident, run)
-  mapped = jax.jit(lambda states, data: over_trials(lambda s: one(s, data), states))
+def _evaluate(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Evaluate:
+  mapped = jax.jit(_on_each_device(mesh, functools.partial(feeds.evaluate_resident, run)))
 
   def call(states, split):
     sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), study.splits[split]))
@@ -102,6 +110,24 @@ def _evaluate(run: train.Program, study: Study) -> Evaluate:
     return found, logits
 
   return call
+
+
+def _mesh(devices: Sequence[jax.Device], trials: int) -> jax.sharding.Mesh:
+  """As few of the devices as leave none of them with more of the trials."""
+  most = -(-trials // len(devices))  # trials of a device
+  used = -(-trials // most)
+  return jax.make_mesh((used,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:used])
+
+
+def _on_each_device(mesh: jax.sharding.Mesh, fn: Callable) -> Callable:
+  """(states, *shared) -> fn(state, *shared) of every trial, each device its own ones; they exchange nothing."""
+
+  def mapped(states: train.TrainState, *shared: Any) -> Any:
+    local = lambda states, shared: over_trials(lambda state: fn(state, *shared), states)
+    return jax.shard_map(local, mesh=mesh, in_specs=(jax.P(AXIS), jax.P()), out_specs=jax.P(AXIS),
+                         check_vma=False)(states, shared)
+
+  return mapped
 
 
 def over_trials(fn: Callable, states: train.TrainState) -> Any:

@@ -97,10 +97,9 @@ def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState
 
 
 def init_trials(run: Program, schema: schema_lib.FeatureSchema, seeds: Sequence[int],
-                learning_rates: Sequence[float]) -> TrainState:
-  """The states of len(seeds) trials on one device, stacked on a leading axis; else as `init`."""
+                learning_rates: Sequence[float], placed: jax.sharding.Sharding) -> TrainState:
+  """The states of len(seeds) trials of a one-device program, stacked on a leading axis and `placed`; else as `init`."""
   one = lambda *trial: _init_one(run, schema, *trial)
-  placed = placement.sharding(run.mesh, replicated=True)  # as the steps return them: else they would compile twice
   return jax.jit(jax.vmap(one), out_shardings=placed)(
       np.asarray(seeds, np.int32), np.asarray(learning_rates, np.float32), draw_filters(run.config, schema, seeds))
 
@@ -182,7 +181,7 @@ def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) ->
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
     return jnp.mean(jnp.sum(losses_BxT, 1)), changed.get('batch_stats', {})
 
-  batch = jax.lax.with_sharding_constraint(batch, jax.NamedSharding(run.mesh, jax.P('data')))
+  batch = _over_data(run, batch)
   ids_BxF = batch['ids_BxF']
   looked_up = tiny_fields.lookup(run.tiny, state.table_RxD, state.tiny, ids_BxF, run.mesh, run.lookup)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
@@ -199,8 +198,17 @@ def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) ->
 
 
 def _in_place(run: Program, state: TrainState) -> TrainState:
-  """Every leaf where `shardings` has it: at both ends of a step, or XLA moves leaves about inside a loop of steps."""
-  return jax.lax.with_sharding_constraint(state, shardings(run, state))
+  """Every leaf where `shardings` has it: at both ends of a step, or XLA moves leaves about inside a loop of steps.
+
+  With one device there is nothing to say, and which one it is stays open (`launch.trials` runs a step on each).
+  """
+  return state if run.mesh.size == 1 else jax.lax.with_sharding_constraint(state, shardings(run, state))
+
+
+def _over_data(run: Program, batch: Batch) -> Batch:
+  """The batch by examples over `data`; with one device as in `_in_place`."""
+  return batch if run.mesh.size == 1 else jax.lax.with_sharding_constraint(
+      batch, jax.NamedSharding(run.mesh, jax.P('data')))
 
 
 def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch) -> tuple[metrics.Sums, jax.Array]:
@@ -208,7 +216,7 @@ def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch)
 
   Rows always travel by reduce-scatter here, which cannot drop any.
   """
-  batch = jax.lax.with_sharding_constraint(batch, jax.NamedSharding(run.mesh, jax.P('data')))
+  batch = _over_data(run, batch)
   rows_BxFxD = tiny_fields.lookup(
       run.tiny, state.table_RxD, state.tiny, batch['ids_BxF'], run.mesh, 'reduce_scatter').rows_BxFxD
   logits_BxT = run.module.apply(

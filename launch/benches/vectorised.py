@@ -47,7 +47,7 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
                      donate_argnums=0)
   mapped = jax.jit(lambda states, data, steps: jax.vmap(lambda s: one(s, data, steps))(states), donate_argnums=0)
   placed = jax.NamedSharding(run.mesh, jax.P())  # where steps leave a state: else the second call compiles again
-  fresh = lambda: jax.device_put(train.init_trials(run, schema, seeds, rates), placed)
+  fresh = lambda: train.init_trials(run, schema, seeds, rates, placed)
   each = [timing.advancing(lambda s: single(s, data, steps)[0], train.unstack(fresh(), i)) for i in range(TRIALS)]
   calls = {
       'one': each[0],

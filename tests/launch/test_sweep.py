@@ -1,5 +1,6 @@
 """launch.sweep: vectorised trials equal single ones; reruns do what is missing; failures are recorded."""
 
+import functools
 import json
 
 import jax
@@ -10,9 +11,17 @@ from launch import main as main_lib
 from launch import sweep
 from launch import train
 from launch import trials
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
 
 SMALL = ['--widths=6', '--depths=1', '--views=2', '--embedding_dim=4', '--batch_size=100', '--learning_rates=1e-2,1e-3',
          '--seeds=0,1']
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+  """Trials share a device, as on a machine with one."""
+  monkeypatch.setattr(trials, 'open_study', functools.partial(trials.open_study, devices=jax.local_devices()[:1]))
 
 
 def run(toy, out, *arguments):
@@ -55,6 +64,22 @@ def test_side_by_side_equals_in_turn(toy, tmp_path, monkeypatch, settings):
   assert turn.keys() == side.keys()
   for name in turn:
     np.testing.assert_allclose(turn[name]['test_logloss'], side[name]['test_logloss'], atol=1e-5)
+
+
+@pytest.mark.parametrize('devices', [2, 8])
+def test_trials_dealt_out_among_devices_equal_those_of_one(toy, devices):
+  """Five trials: three and two (and a filler) on two devices, one each on five of eight."""
+  schema = schema_lib.load_schema(toy)
+  configs = [config_lib.make('ssr_s', {'width': 6, 'views': 2, 'embedding_dim': 4, 'batch_size': 100, 'epochs': 2,
+                                       'learning_rate': 1e-2, 'seed': seed}) for seed in range(5)]
+  ran = {n: [] for n in (1, devices)}
+  found = {n: trials.run_group(trials.open_study(toy, schema, devices=jax.local_devices()[:n]), configs, ran[n].append)
+           for n in ran}
+  assert len({alone.record['test_auc'] for alone in found[1]}) == len(found[devices]) == 5
+  assert sum(ran[1]) == sum(ran[devices]) == 5 * 2 * 30
+  for alone, dealt in zip(found[1], found[devices], strict=True):
+    assert alone.record | {'wall_seconds': 0} == dealt.record | {'wall_seconds': 0}
+    np.testing.assert_array_equal(alone.test_logits_NxT, dealt.test_logits_NxT)
 
 
 def test_low_precision_changes_the_auc_by_little(toy, tmp_path):
