@@ -19,33 +19,32 @@ class TrainBatches:
   """Grain random-access source: element i is this host's part of the batch of global step i."""
 
   split: blocks.OpenSplit
-  batch_size: int  # examples per step over all hosts
+  batch_size: int  # examples of a step over all hosts
   seed: int
   shuffle: bool
   steps: int
-  host: int = 0
-  hosts: int = 1
+  part: tuple[int, int]  # of each batch: from, and up to but without, these examples
 
   def __len__(self) -> int:
     return self.steps
 
   def __getitem__(self, step: int) -> blocks.Batch:
     rows_B = order.batch_rows(step, self.batch_size, self.split.rows, self.seed, self.shuffle)
-    own = self.batch_size // self.hosts
-    return blocks.take(self.split, rows_B[self.host * own:(self.host + 1) * own])
+    return blocks.take(self.split, rows_B[slice(*self.part)])
 
 
 def train_stream(split: blocks.OpenSplit, *, batch_size: int, seed: int, shuffle: bool, steps: int = ENDLESS,
-                 threads: int = 2, read_ahead: int = 8, host: int = 0, hosts: int = 1) -> grain.DatasetIterator:
+                 threads: int = 2, read_ahead: int = 8, part: tuple[int, int] | None = None) -> grain.DatasetIterator:
   """Grain iterator over the batches of steps 0 to `steps` - 1; get_state and set_state save and restore its position.
 
-  `threads` read up to `read_ahead` batches in advance. Call close() when done. Raises ValueError when batch_size is
-  not in [1, rows] or does not divide over the hosts.
+  `threads` read up to `read_ahead` batches in advance; `part` is which examples of each batch to read (None: all). Call
+  close() when done. Raises ValueError when batch_size is not in [1, rows] or the part not in the batch.
   """
   order.steps_per_epoch(split.rows, batch_size)
-  if batch_size % hosts or not 0 <= host < hosts:
-    raise ValueError(f'batch_size={batch_size}: does not divide over {hosts} hosts, or host={host} is not one of them')
-  source = TrainBatches(split, batch_size, seed, shuffle, steps, host, hosts)
+  first, end = part or (0, batch_size)
+  if not 0 <= first < end <= batch_size:
+    raise ValueError(f'part={first},{end}: not a part of a batch of {batch_size} examples')
+  source = TrainBatches(split, batch_size, seed, shuffle, steps, (first, end))
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=read_ahead)
   return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 

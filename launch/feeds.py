@@ -75,12 +75,19 @@ def advance_resident(run: train.Program, state: train.TrainState, data: resident
 
 
 def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
-  """Blocks from disk through Grain, DISPATCH batches a dispatch; the last ones of a shorter dispatch are not run."""
+  """Blocks from disk through Grain, DISPATCH batches a dispatch; the last ones of a shorter dispatch are not run.
+
+  Of several processes, each reads the examples of its own devices; those whose devices share a batch over `model` read
+  the same ones.
+  """
   cfg = run.config
   steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
-  batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps,
-                                host=jax.process_index(), hosts=jax.process_count())
   placed = jax.NamedSharding(run.mesh, jax.P(None, 'data'))
+  mine = [index[1].indices(cfg.batch_size) for index in
+          placed.addressable_devices_indices_map((DISPATCH, cfg.batch_size)).values()]
+  first, end = min(start for start, _, _ in mine), max(stop for _, stop, _ in mine)
+  batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps,
+                                part=(first, end))
 
   def loop(state, stacked, steps):
     body = lambda i, carry: train.train_step(run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked))
@@ -88,11 +95,15 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
 
   compiled = jax.jit(loop, donate_argnums=0)
 
+  def whole(part: np.ndarray) -> jax.Array:
+    """The batches on all devices, of which this process has read a part (axis 1)."""
+    of_device = lambda index: part[:, slice(*(at - first for at in index[1].indices(cfg.batch_size)[:2]))]
+    return jax.make_array_from_callback((DISPATCH, cfg.batch_size, *part.shape[2:]), placed, of_device)
+
   def advance(state, steps):
     taken = [next(batches) for _ in range(steps)]
     taken += taken[:1] * (DISPATCH - steps)
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *taken)  # this process's part of each batch
-    stacked = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(placed, leaf), stacked)
+    stacked = jax.tree.map(lambda *leaves: whole(np.stack(leaves)), *taken)
     return compiled(state, stacked, np.int32(steps))
 
   return TrainFeed(advance, lambda: {'feed': 'stream', 'grain': batches.get_state()},

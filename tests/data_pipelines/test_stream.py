@@ -79,9 +79,9 @@ def test_stream_resumes_exactly(dataset):
     _assert_equal(batch, want)
 
 
-def test_hosts_read_slices_of_one_global_batch(dataset):
+def test_hosts_read_parts_of_one_global_batch(dataset):
   split = _open(dataset)
-  parts = [_stream(split, host=h, hosts=3) for h in range(3)]
+  parts = [_stream(split, part=part) for part in ((0, 7), (7, 32), (32, BATCH))]
   for step, whole in enumerate(_stream(split)):
     _assert_equal({name: np.concatenate([p[step][name] for p in parts]) for name in whole}, whole)
 
@@ -102,7 +102,7 @@ def test_evaluation_sees_each_row_once_in_order(dataset, batch_size):
 
 @pytest.mark.parametrize('options,message', [
     ({'batch_size': 1001}, 'batch_size=1001.*1000 rows'), ({'batch_size': 0}, 'batch_size=0'),
-    ({'hosts': 5}, '5 hosts'), ({'host': 2, 'hosts': 2}, 'host=2')])
+    ({'part': (5, 5)}, 'part=5,5'), ({'part': (0, 97)}, 'part=0,97: not a part of a batch of 96')])
 def test_bad_options_are_named(dataset, options, message):
   with pytest.raises(ValueError, match=message):
     _stream(_open(dataset), **options)

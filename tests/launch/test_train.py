@@ -258,26 +258,32 @@ def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
   assert '30: not a checkpoint of this configuration, or damaged' in fails([f'--run={out}'], capsys, evaluate)
 
 
-@pytest.mark.parametrize('begun_by_one', [False, True])
+@pytest.mark.parametrize('begun_by_one, mesh, feed', [
+    (False, '4', 'stream'), (True, '4', 'stream'), (False, '1,4', 'stream'), (False, '2,2', 'resident')])
 def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(
-    toy, tmp_path, capsys, monkeypatch, begun_by_one):
-  """Two processes of two devices against one process of four, from the same flags or from the checkpoint of one."""
-  arguments = ('--batch_size=600', '--epochs=2', '--model=ssr_s', '--feed=stream')
+    toy, tmp_path, capsys, monkeypatch, begun_by_one, mesh, feed):
+  """Two processes of two devices against one process of four, from the same flags or from the checkpoint of one.
+
+  With mesh 1,4 the processes share each batch: they differ in what they hold of the dense parameters.
+  """
+  arguments = ('--batch_size=600', '--epochs=2', '--model=ssr_s', f'--feed={feed}', f'--mesh={mesh}')
   if begun_by_one:
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
       cut_after(cut, 1)
-      run(toy, tmp_path / 'two', *arguments, '--mesh=4')
+      run(toy, tmp_path / 'two', *arguments)
     assert steps_of(tmp_path / 'two')
   with socket.socket() as free:
     free.bind(('localhost', 0))
     coordinator = f'localhost:{free.getsockname()[1]}'
-  pair = [program(toy, tmp_path / 'two', *arguments, '--mesh=4', f'--coordinator={coordinator}', '--processes=2',
+  pair = [program(toy, tmp_path / 'two', *arguments, f'--coordinator={coordinator}', '--processes=2',
                   f'--process={i}', devices=2) for i in range(2)]
+  said = []
   for process in pair:
     out, error = process.communicate(timeout=180)
     assert process.returncode == 0, error
-    assert '"status": "finished"' in out
-  assert run(toy, tmp_path / 'one', *arguments, '--mesh=4') == 0
+    said.append(json.loads(out.splitlines()[-1]))
+  assert said[0] == said[1] and said[0]['status'] == 'finished'
+  assert run(toy, tmp_path / 'one', *arguments) == 0
   one, two = last_state(tmp_path / 'one'), last_state(tmp_path / 'two')
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, two.table_RxD)
   capsys.readouterr()
