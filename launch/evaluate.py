@@ -31,6 +31,9 @@ def main() -> int:
   directory = pathlib.Path(RUN.value)
   config, own = run_directory.read(directory)
   schema = schema_lib.load_schema(DATA.value or own)
+  if not DATA.value and schema.fingerprint != config.data_fingerprint:
+    raise ValueError(f'{own}: is another data set than the one that the run was trained on; '
+                     'name it with --data to evaluate on it all the same')
   found = evaluation.evaluate_run(directory, config, schema, pathlib.Path(DATA.value or own), SPLIT.value,
                                   CHECKPOINT.value)
   record.write_json(directory / f'eval-{SPLIT.value}.json', found)

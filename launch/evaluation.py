@@ -72,7 +72,8 @@ def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: sch
   found = evaluator(run, schema, data, split_name)(state)
   if found is None:
     raise ValueError(f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}')
-  return found | {'split': split_name, 'step': step, 'run_id': config_lib.run_id(config)}
+  return found | {'split': split_name, 'step': step, 'run_id': config_lib.run_id(config),
+                  'data_fingerprint': schema.fingerprint}
 
 
 def vocab_sizes(schema: schema_lib.FeatureSchema) -> dict[str, int]:

@@ -42,9 +42,10 @@ class Progress:
 
 def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path,
                  out: pathlib.Path) -> dict[str, Any] | None:
-  """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when SIGTERM came first.
+  """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a signal came first.
 
-  Raises ValueError when `out` was made with another config, or when data or checkpoint are damaged.
+  A run that has ended is left as it is. Raises ValueError when `out` was made with another config, or when data or
+  checkpoint are damaged.
   """
   config = run.config
   _check_claim(config, out)
@@ -54,17 +55,19 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
-  fresh = train.init(run, schema)
+  like = train.abstract_state(run, schema)  # shapes alone: on a resume the table must fit once, not twice
   if jax.process_index() == 0:
     _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:
+    stopping = stack.enter_context(_signals())
     manager = stack.enter_context(checkpoint.manager(out, keep_every=config.keep_every))
-    state, progress, position = _start(run, fresh, manager)
+    state, progress, position = _start(run, schema, like, manager)
     step, began = int(state.step), time.perf_counter() - progress.wall_seconds
+    if progress.status != 'running' and (out / 'summary.json').is_file():
+      return record.read_json(out / 'summary.json')
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
     log = stack.enter_context(metrics_log.open_log(out, step) if jax.process_index() == 0 else _no_log())
-    stopping = stack.enter_context(_sigterm())
     bar = stack.enter_context(tqdm.tqdm(total=last, initial=step, unit='step', desc=config.model, mininterval=1.0,
                                         disable=jax.process_index() != 0))
     stop_asked = False
@@ -90,7 +93,8 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
       progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
       if found or stop_asked or any(step % every == 0 for every in save_every):
         _save(run, schema, manager, state, feed, progress, found)
-    if step == 0:
+    if step == 0 and manager.latest_step() is None:
+      progress = dataclasses.replace(progress, status='finished')
       _save(run, schema, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
   if step < last and progress.status == 'running':
     return None
@@ -115,12 +119,12 @@ def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> 
   record.write_text(out / 'config.json', config_lib.to_json(config))
 
 
-def _start(run: train.Program, fresh: train.TrainState,
+def _start(run: train.Program, schema: schema_lib.FeatureSchema, like: train.TrainState,
            manager: ocp.CheckpointManager) -> tuple[train.TrainState, Progress, dict | None]:
   """The state, progress and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
-    return huge_pages.advise(fresh), Progress(), None
-  state, position, metadata = checkpoint.restore(manager, manager.latest_step(), run, fresh)
+    return huge_pages.advise(train.init(run, schema)), Progress(), None
+  state, position, metadata = checkpoint.restore(manager, manager.latest_step(), run, like)
   return huge_pages.advise(state), Progress(**metadata['progress']), position
 
 
@@ -172,11 +176,21 @@ def _no_log() -> Iterator[metrics_log.Log]:
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[list[bool]]:
-  """A list that SIGTERM makes true (non-empty): the loop saves and stops at the end of its dispatch."""
+def _signals() -> Iterator[list[bool]]:
+  """A list that SIGTERM or Ctrl-C makes true (non-empty): the loop saves and stops at the end of its dispatch.
+
+  The second Ctrl-C does not wait for that.
+  """
   requested = []
-  previous = signal.signal(signal.SIGTERM, lambda *_: requested.append(True))
+
+  def request(number: int, _: Any) -> None:
+    requested.append(True)
+    if number == signal.SIGINT:
+      signal.signal(signal.SIGINT, previous[signal.SIGINT])
+
+  previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
   try:
     yield requested
   finally:
-    signal.signal(signal.SIGTERM, previous)
+    for number, handler in previous.items():
+      signal.signal(number, handler)

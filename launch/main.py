@@ -43,3 +43,8 @@ def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
     logging.info('where it was raised (shown with --verbosity=0)', exc_info=True)
     print(f'error: {e}', file=sys.stderr)
     return 1
+  except RuntimeError as e:
+    if 'RESOURCE_EXHAUSTED' not in str(e):  # as XLA says it
+      raise
+    print(f'error: the device has not enough memory ({str(e).splitlines()[0][:200]})', file=sys.stderr)
+    return 1

@@ -60,11 +60,16 @@ def mesh_from_flags() -> Any:
   from rec_sparse.embedding import placement
 
   sizes = MESH.value or [str(jax.device_count())]
-  if len(sizes) > 2 or not all(size.isdecimal() for size in sizes):
+  if len(sizes) > 2 or not all(size.isdecimal() and int(size) for size in sizes):
     raise ValueError(f'--mesh={",".join(sizes)}: expected data or data,model, such as 4,2')
   data, model = map(int, (*sizes, 1)[:2])
-  if not 1 <= data * model <= jax.device_count():
+  if data * model > jax.device_count():
     raise ValueError(f'--mesh={",".join(sizes)}: there are {jax.device_count()} devices')
+  if data * model not in placement.DEVICES:
+    raise ValueError(f'--mesh={",".join(sizes)}: {data * model} devices; a checkpoint moves between '
+                     f'{", ".join(map(str, placement.DEVICES))} devices, so name a mesh of as many')
+  if PROCESSES.value > 1 and data * model != jax.device_count():
+    raise ValueError(f'--mesh={",".join(sizes)}: several processes need a mesh of all {jax.device_count()} devices')
   return placement.make_mesh(data, model)
 
 
@@ -92,7 +97,7 @@ def main() -> int:
     print(f'interrupted; resumable: the same command goes on from {out}')
     return 0
   if found['status'] == 'diverged':
-    print(f'{out}: the loss became NaN or infinite; the last good checkpoint is kept')
+    print(f'{out}: the loss became NaN or infinite; checkpoints from before it are kept')
   print(json.dumps({k: found[k] for k in ('run_id', 'status', 'best_step', 'valid_logloss', 'valid_auc')}))
   return 0
 

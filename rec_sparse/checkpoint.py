@@ -26,14 +26,20 @@ ITEMS = {  # item -> the fields of TrainState in it
 @contextlib.contextmanager
 def manager(run_directory: pathlib.Path, *, read_only: bool = False,
             keep_every: int = 0) -> Iterator[ocp.CheckpointManager]:
-  """Opens `checkpoints/` of a run directory; a checkpoint at a multiple of `keep_every` (0: none) stays for good."""
+  """Opens `checkpoints/` of a run directory; a checkpoint at a multiple of `keep_every` (0: none) stays for good.
+
+  Raises ValueError when something else has its name.
+  """
+  directory = (run_directory / 'checkpoints').resolve()
+  if directory.exists() and not directory.is_dir():
+    raise ValueError(f'{directory}: is not a directory')
   value = lambda measured: measured['value']
   keep = ocm.AnyPreservationPolicy([
       ocm.LatestN(1), ocm.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False),
       *([ocm.EveryNSteps(keep_every)] if keep_every else [])])
   options = (ocp.CheckpointManagerOptions(read_only=True) if read_only else ocp.CheckpointManagerOptions(
       best_fn=value, preservation_policy=keep, cleanup_tmp_directories=True))  # without best_fn no value is written
-  with ocp.CheckpointManager((run_directory / 'checkpoints').resolve(), options=options) as found:
+  with ocp.CheckpointManager(directory, options=options) as found:
     yield found
 
 
@@ -42,12 +48,15 @@ def save(found: ocp.CheckpointManager, run: train.Program, state: train.TrainSta
   """Writes one checkpoint, rows in logical order, and waits until it is whole.
 
   `position` is the feed's place in the data, `metadata` any JSON; `value` ranks checkpoints (higher is better) and is
-  None where nothing was validated.
+  None where nothing was validated. Raises ValueError when it cannot be written; then the last one is still whole.
   """
   items = {item: ocp.args.StandardSave(fields) for item, fields in _items(train.to_logical(run, state)).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata))
-  found.save(int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True)
-  found.wait_until_finished()
+  try:
+    found.save(int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True)
+    found.wait_until_finished()
+  except (ValueError, OSError, RuntimeError) as e:
+    raise ValueError(f'{found.directory}/{state.step}: cannot be written, is the disk full? ({_reason(e)})') from e
 
 
 def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
@@ -134,5 +143,10 @@ def _reading(found: ocp.CheckpointManager, step: int) -> Iterator[None]:
   try:
     yield
   except (ValueError, KeyError, FileNotFoundError) as e:
-    reason = str(e).strip().splitlines()[0]
-    raise ValueError(f'{found.directory}/{step}: not a checkpoint of this configuration, or damaged ({reason})') from e
+    raise ValueError(f'{found.directory}/{step}: not a checkpoint of this configuration, or damaged '
+                     f'({_reason(e)})') from e
+
+
+def _reason(e: Exception) -> str:
+  """What Orbax says, without the pages that may follow."""
+  return str(e).strip().partition('\n')[0][:300]

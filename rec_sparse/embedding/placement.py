@@ -16,6 +16,7 @@ from jax import P, lax
 
 AXES = ('data', 'model')  # the table is sharded over both
 ROW_MULTIPLE = 4096
+DEVICES = tuple(2**k for k in range(7))  # counts between which checkpoints move: their squares divide ROW_MULTIPLE
 
 
 def make_mesh(data: int, model: int = 1) -> jax.sharding.Mesh:

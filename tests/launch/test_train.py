@@ -1,5 +1,6 @@
 """launch.train and launch.evaluate: runs, resumes bit for bit, stops, and says what is wrong."""
 
+import gc
 import json
 import os
 import pathlib
@@ -140,7 +141,10 @@ def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
   assert printed['examples'] == 700 and abs(printed['auc'] - printed['auc_binned']) < 1e-4
   found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   assert found['test_auc'] == printed['auc']
-  assert list((tmp_path / 'run').glob('events.out.tfevents*'))
+  assert len(list((tmp_path / 'run').glob('events.out.tfevents*'))) == 1
+  assert run(toy, tmp_path / 'run', '--epochs=8', '--learning_rate=0.01', '--model=ssr_s', '--set=dropout=0') == 0
+  assert json.loads((tmp_path / 'run' / 'summary.json').read_text()) == found, 'a run that has ended is left alone'
+  assert len(list((tmp_path / 'run').glob('events.out.tfevents*'))) == 1
 
 
 def test_the_best_checkpoint_is_kept_beside_the_last_and_patience_stops(toy, tmp_path, capsys):
@@ -166,6 +170,8 @@ def test_epochs_zero_initializes_counts_and_saves(toy, tmp_path):
   found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   assert found['train_examples'] == 0 and found['dense_params'] > 0 and found['valid_auc'] is None
   assert (tmp_path / 'run' / 'checkpoints' / '0').is_dir()
+  assert run(toy, tmp_path / 'run', '--epochs=0', '--model=ssr_d') == 0
+  assert json.loads((tmp_path / 'run' / 'summary.json').read_text()) == found
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(toy, tmp_path, capsys):
@@ -181,14 +187,14 @@ def program(toy, out, *arguments, devices=1):
   return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_killed_process_loses_at_most_the_steps_since_its_last_checkpoint(toy, tmp_path, sent):
   arguments = ('--epochs=400', '--model=dense_mlp', '--set=eval_every=300')
   process = program(toy, tmp_path / 'run', *arguments)
   wait_for(lambda: any(path.name.isdigit() for path in (tmp_path / 'run').glob('checkpoints/*')), process)
   process.send_signal(sent)
   out, error = process.communicate(timeout=60)
-  if sent == signal.SIGTERM:
+  if sent != signal.SIGKILL:
     assert process.returncode == 0 and 'resumable' in out, error
   with checkpoint.manager(tmp_path / 'run', read_only=True) as manager:
     reached = manager.latest_step()
@@ -249,6 +255,33 @@ def test_damaged_data_names_the_block(toy, tmp_path, capsys):
   assert not (tmp_path / 'a').exists() and not (tmp_path / 'b').exists()
 
 
+def test_a_state_is_held_once_after_a_resume(toy, tmp_path, monkeypatch):
+  """A table that fits once is also resumed: nothing is initialized beside what is restored."""
+  def tables():
+    gc.collect()
+    return len({array.unsafe_buffer_pointer() for array in jax.live_arrays() if array.shape == (4096, 4)})
+
+  with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+    cut_after(cut, 2)
+    cut.setattr(feeds, 'DISPATCH', 4)
+    run(toy, tmp_path / 'run', '--epochs=2', '--model=dense_mlp')
+  held, opened, before = [], feeds.open_feed, tables()
+  monkeypatch.setattr(feeds, 'open_feed', lambda *arguments: held.append(tables()) or opened(*arguments))
+  assert run(toy, tmp_path / 'run', '--epochs=2', '--model=dense_mlp') == 0
+  assert held == [before + 3]  # the table and both moments
+
+
+def test_evaluate_reads_other_data_only_when_they_are_named(toy, tmp_path, capsys):
+  out, copy = tmp_path / 'run', shutil.copytree(toy, tmp_path / 'data')
+  assert run(copy, out) == 0
+  schema = json.loads((copy / 'schema.json').read_text())
+  (copy / 'schema.json').write_text(json.dumps(schema | {'fingerprint': 'other'}))
+  assert 'is another data set than the one that the run was trained on' in fails([f'--run={out}'], capsys, evaluate)
+  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={out}', f'--data={copy}']) == 0
+  assert json.loads(capsys.readouterr().out.splitlines()[-1])['data_fingerprint'] == 'other'
+  assert json.loads((out / 'summary.json').read_text())['test_auc'] is None
+
+
 def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
   out = tmp_path / 'run'
   assert 'holds no config.json' in fails([f'--run={out}'], capsys, evaluate)
@@ -297,6 +330,7 @@ def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(
     (['--processes=2'], 'several processes need a coordinator'),
     (['--coordinator=localhost:1', '--processes=2', '--process=2'], 'several processes need a coordinator'),
     (['--mesh=3,3'], '--mesh=3,3: there are 8 devices'), (['--mesh=a'], '--mesh=a: expected data or data,model'),
+    (['--mesh=0'], '--mesh=0: expected data or data,model'), (['--mesh=5'], '--mesh=5: 5 devices; a checkpoint moves'),
     (['--mesh=8'], 'batch_size=100: does not divide over 8 devices')])
 def test_wrong_devices_are_named(toy, tmp_path, capsys, flags, message):
   assert message in fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL, *flags], capsys)
