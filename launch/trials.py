@@ -54,7 +54,8 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
   """Trains, validates and, once, tests every trial; `progress` is told of finished trial steps.
 
   A trial keeps the state of its best validation, and is tested in that state. One whose loss is not finite is
-  'diverged'. Raises ValueError when the configs do not fit the data.
+  'diverged'. One that has ended, by patience or so, runs on with the others, but nothing of that is recorded. Raises
+  ValueError when the configs do not fit the data.
   """
   began, config, wanted = time.perf_counter(), configs[0], len(configs)
   run, mesh = train.program(config, study.schema), _mesh(study.devices, wanted)
@@ -66,27 +67,32 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
   states = train.init_trials(run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs],
                              jax.NamedSharding(mesh, jax.P(AXIS)))
   best, found, waited = None, [None] * len(configs), np.zeros(len(configs), int)
-  finite, step = np.ones(len(configs), bool), 0
-  while step < last and not np.all(_stopped(config, waited) | ~finite):
+  running, diverged = np.ones(len(configs), bool), np.zeros(len(configs), bool)
+  ran, step = np.zeros(len(configs), int), 0  # steps that each trial ran, and all of them
+  while step < last and running.any():
     stop = min(last, (step // eval_every + 1) * eval_every)
     for start in range(step, stop, feeds.DISPATCH):
       count = min(feeds.DISPATCH, stop - start)
       states, sums = advance(states, count)
-      finite &= np.isfinite(np.asarray(sums.loss))
+      ran = np.where(running, start + count, ran)
+      diverged |= running & ~np.isfinite(np.asarray(sums.loss))
+      running &= ~diverged
       progress(count * wanted)
     step = stop
     results, _ = evaluate(states, 'valid')
-    finite &= np.array([new is not None for new in results])
-    better = finite & ~_stopped(config, waited)
-    better &= np.array([_better(config, new, old) for new, old in zip(results, found, strict=True)])
+    diverged |= running & np.array([new is None for new in results])
+    running &= ~diverged
+    better = running & np.array([_better(config, new, old) for new, old in zip(results, found, strict=True)])
     best = states if best is None or better.all() else _select(better, states, best)
     found = [new if take else old for take, new, old in zip(better, results, found, strict=True)]
     waited = np.where(better, 0, waited + 1)
+    running &= waited < (config.patience or np.inf)
     states = jax.tree.map(jnp.copy, states) if step < last else states  # `best` must outlive the donated state
   tested, logits = evaluate(best, 'test')
   seconds = (time.perf_counter() - began) / wanted
-  return [Finished(_record(c, study.schema, ok, v, t, step, seconds), logits_NxT)
-          for c, ok, v, t, logits_NxT in zip(configs, finite, found, tested, logits, strict=True)][:wanted]
+  return [Finished(_record(c, study.schema, lost, v, t, steps, seconds), logits_NxT)
+          for c, lost, v, t, steps, logits_NxT in zip(
+              configs, diverged, found, tested, ran.tolist(), logits, strict=True)][:wanted]
 
 
 Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (states, steps)
@@ -135,10 +141,6 @@ def over_trials(fn: Callable, states: train.TrainState) -> Any:
   return jax.lax.map(fn, states) if jax.default_backend() == 'cpu' else jax.vmap(fn)(states)
 
 
-def _stopped(config: config_lib.Config, waited: np.ndarray) -> np.ndarray:
-  return waited >= config.patience if config.patience else np.zeros(len(waited), bool)
-
-
 def _better(config: config_lib.Config, new: dict[str, Any], old: dict[str, Any] | None) -> bool:
   return new is not None and (old is None or evaluation.rank(config, new) > evaluation.rank(config, old))
 
@@ -149,11 +151,11 @@ def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> t
   return jax.tree.map(pick, new, old)
 
 
-def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, finite: bool, valid: dict[str, Any] | None,
-            test: dict[str, Any] | None, step: int, seconds: float) -> dict[str, Any]:
+def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, diverged: bool, valid: dict[str, Any] | None,
+            test: dict[str, Any] | None, steps: int, seconds: float) -> dict[str, Any]:
   measured = {}
-  if finite and valid and test:
+  if not diverged and valid and test:
     measured = {f'{split}_{name}': found[name] for split, found in (('valid', valid), ('test', test))
                 for name in ('logloss', 'auc')}
-  return record.make(config, schema, status='finished' if finite else 'diverged',
-                     train_examples=step * config.batch_size, wall_seconds=seconds, **measured)
+  return record.make(config, schema, status='diverged' if diverged else 'finished',
+                     train_examples=steps * config.batch_size, wall_seconds=seconds, **measured)

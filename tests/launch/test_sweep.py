@@ -148,6 +148,21 @@ def test_early_stopping_keeps_each_trials_own_best(toy, tmp_path):
       single = json.loads((tmp_path / 'run' / 'summary.json').read_text())
       assert single['run_id'] == found['run_id']
       assert single['valid_logloss'] == pytest.approx(found['valid_logloss'], abs=1e-4)
+      assert single['train_examples'] == found['train_examples']
+      assert found['train_examples'] < max(other['train_examples'] for other in records(out).values())
+
+
+def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
+  """Out of patience after two validations, it diverges while its neighbour goes on."""
+  schema = schema_lib.load_schema(toy)
+  make = lambda rate: config_lib.make('dense_mlp', {
+      'width': 6, 'depth': 1, 'embedding_dim': 4, 'batch_size': 100, 'input_norm': 'none', 'table_optimizer': 'sgd',
+      'eval_every': 1, 'patience': 1, 'learning_rate': rate})
+  study = trials.open_study(toy, schema)
+  alone, = trials.run_group(study, [make(2e5)], lambda steps: None)
+  together = trials.run_group(study, [make(2e5), make(3e-4)], lambda steps: None)
+  assert together[0].record | {'wall_seconds': 0} == alone.record | {'wall_seconds': 0}
+  assert alone.record['status'] == 'finished' and alone.record['train_examples'] < together[1].record['train_examples']
 
 
 @pytest.mark.parametrize('arguments, message', [
