@@ -54,12 +54,12 @@ class Program(NamedTuple):
   table_optimizer: optimizers.TableOptimizer
   numeric: int  # N: the last N fields are multiplied by value_BxN
   mesh: jax.sharding.Mesh  # table rows over all its devices, batches over `data`, dense parameters over `model`
-  lookup: sharded.Method  # how rows travel between devices
+  lookup: sharded.Exchange  # how rows travel between devices
   tiny: tiny_fields.Fields | None  # fields whose rows need not travel; None on one device
 
 
 def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
-            lookup: sharded.Method = 'reduce_scatter') -> Program:
+            lookup: sharded.Exchange = 'reduce_scatter') -> Program:
   """Everything static of a run of `config` on data of `schema`; without a mesh, on the first device.
 
   Raises ValueError when the batch does not divide over the devices of the mesh's data axis.
@@ -153,8 +153,9 @@ def _init_one(run: Program, schema: schema_lib.FeatureSchema, seed: jax.Array, l
   _, made = run.module.apply({'filters': filters}, rows_BxFxD, train=False, rngs={'params': dense_key},
                              mutable=['params', 'batch_stats'])
   params = made['params']
+  slots = run.table_optimizer.init(table_RxD)._replace(seed=seed.astype(jnp.uint32))  # of the stochastic rounding
   return TrainState(jnp.int32(0), seed, learning_rate, params, made.get('batch_stats', {}), filters,
-                    run.dense_optimizer.init(params), table_RxD, run.table_optimizer.init(table_RxD))
+                    run.dense_optimizer.init(params), table_RxD, slots)
 
 
 class StepSums(NamedTuple):

@@ -125,11 +125,11 @@ def logits(program, state):
 
 @pytest.mark.parametrize('model', ['dense_mlp', 'ssr_d'])
 def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_path):
-  """Written on 2 x 4 devices, read on one and written again, read on 4 x 2: bit for bit the same, and equal logits."""
+  """Written on 2 x 4 devices, read on one, on four and on 4 x 2, written again each time: the same bits and logits."""
   program, state = build(model, (2, 4))
   state, _ = stepped(program, state)
   want, want_logits = on_host(program, state), logits(program, state)
-  for shape in ((1, 1), (4, 2)):
+  for shape in ((1, 1), (4, 1), (4, 2)):
     with checkpoint.manager(tmp_path / str(shape)) as manager:
       checkpoint.save(manager, program, state, {}, {})
       program, like = build(model, shape)
@@ -138,6 +138,16 @@ def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_pa
     np.testing.assert_allclose(logits(program, state), want_logits, atol=1e-6)
   assert_lies(state.params, program.mesh)
   assert_split(state.params['layer_1']['kernel'], SPLIT[model]['layer_1'], 2)
+
+
+def test_a_second_checkpoint_compiles_nothing(caplog):
+  program, state = build('dense_mlp', (4, 2))
+  assert program.tiny
+  first = on_host(program, state)
+  with jax.log_compiles():
+    second = on_host(program, state)
+  assert not [said for said in caplog.messages if said.startswith('Compiling')]
+  jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 def test_a_step_has_nothing_of_the_size_of_the_table():

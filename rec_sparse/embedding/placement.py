@@ -8,6 +8,8 @@ Heights are padded to a multiple of 4096, whatever the number of devices, so the
 to 64 devices; the exchange needs a multiple of S^2. A one-device table is stored in logical order.
 """
 
+from collections.abc import Callable
+import functools
 import math
 
 import jax
@@ -64,29 +66,33 @@ def unplace(stored_RxX: jax.Array, mesh: jax.sharding.Mesh, rows: int) -> np.nda
 
 def from_logical(logical_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
   """Device array in logical order (padded height, contiguous rows per device) -> stored array."""
-
-  def exchange(mine: jax.Array) -> jax.Array:
-    return _all_to_all(mine.reshape(-1, mesh.size, *mine.shape[1:]), 1, 0).reshape(mine.shape)
-
-  return _over_shards(exchange, logical_RxX, mesh)
+  return _over_shards(_deal_out, logical_RxX, mesh)
 
 
 def to_logical(stored_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
   """Stored array -> device array in logical order, contiguous rows per device: the inverse of `from_logical`."""
-
-  def exchange(mine: jax.Array) -> jax.Array:
-    return _all_to_all(mine.reshape(mesh.size, -1, *mine.shape[1:]), 0, 1).reshape(mine.shape)
-
-  return _over_shards(exchange, stored_RxX, mesh)
+  return _over_shards(_gather_in, stored_RxX, mesh)
 
 
-def _all_to_all(x: jax.Array, split_axis: int, concat_axis: int) -> jax.Array:
-  return lax.all_to_all(x, AXES, split_axis, concat_axis)
+def _deal_out(shards: int, mine: jax.Array) -> jax.Array:
+  return lax.all_to_all(mine.reshape(-1, shards, *mine.shape[1:]), AXES, 1, 0).reshape(mine.shape)
 
 
-def _over_shards(exchange, array_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
+def _gather_in(shards: int, mine: jax.Array) -> jax.Array:
+  return lax.all_to_all(mine.reshape(shards, -1, *mine.shape[1:]), AXES, 0, 1).reshape(mine.shape)
+
+
+def _over_shards(exchange: Callable[[int, jax.Array], jax.Array], array_RxX: jax.Array,
+                 mesh: jax.sharding.Mesh) -> jax.Array:
   if mesh.size == 1:
     return array_RxX
   if array_RxX.shape[0] % mesh.size**2:
     raise ValueError(f'{array_RxX.shape[0]} rows are no multiple of {mesh.size}^2; see padded_rows')
-  return jax.shard_map(exchange, mesh=mesh, in_specs=P(AXES), out_specs=P(AXES))(array_RxX)
+  return _compiled(exchange, mesh)(array_RxX)
+
+
+@functools.lru_cache
+def _compiled(exchange: Callable[[int, jax.Array], jax.Array], mesh: jax.sharding.Mesh) -> Callable:
+  """Kept, so that a second checkpoint does not compile again."""
+  local = functools.partial(exchange, mesh.size)
+  return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=P(AXES), out_specs=P(AXES)))

@@ -31,7 +31,8 @@ from rec_sparse.embedding import shard_update
 from rec_sparse.embedding.shard_lookup import Lookup
 from rec_sparse.embedding.shard_update import Updated
 
-Method = Literal['reduce_scatter', 'all_to_all', 'replicated']
+Exchange = Literal['reduce_scatter', 'all_to_all']  # of a table that is spread over the devices
+Method = Exchange | Literal['replicated']
 SLACK = 1.5  # all_to_all: capacity over the even share; see routing.bucket_capacity
 
 

@@ -87,15 +87,10 @@ def update(fields: Fields | None, optimizer: optimizers.TableOptimizer, table_Rx
 
 def take(fields: Fields, table_RxD: jax.Array, slots: optimizers.Slots | None, mesh: jax.sharding.Mesh) -> Stack:
   """The stack, out of a stored table and its slots (None: without an optimizer)."""
-
-  def from_mine(mine_LxX: jax.Array) -> jax.Array:
-    index_T = _mine(fields, mine_LxX.shape[0])
-    return lax.psum(mine_LxX.at[index_T].get(mode='fill', fill_value=0), placement.AXES)  # one term is not 0
-
-  copy = _over_shards(from_mine, mesh, (P(placement.AXES),), P())
+  copy = _over_shards(_from_mine, mesh, (P(placement.AXES),), P())
   if slots is None:
-    return Stack(*copy((table_RxD,)), None, None)
-  table_TxD, *moments = copy((table_RxD, *slots.moments))
+    return Stack(*copy(fields.rows_T, (table_RxD,)), None, None)
+  table_TxD, *moments = copy(fields.rows_T, (table_RxD, *slots.moments))
   scratch_T = duplicates.new_scratch(len(fields.rows_T), 'scratch' if slots.scratch_R.size else 'sort')
   return Stack(table_TxD, tuple(moments), jax.device_put(scratch_T, placement.sharding(mesh, replicated=True)))
 
@@ -103,26 +98,32 @@ def take(fields: Fields, table_RxD: jax.Array, slots: optimizers.Slots | None, m
 def put(fields: Fields, table_RxD: jax.Array, slots: optimizers.Slots, stack: Stack,
         mesh: jax.sharding.Mesh) -> tuple[jax.Array, optimizers.Slots]:
   """The stored table and its slots with the rows of the stack written over their stale copies."""
-
-  def into_mine(mine_LxX: jax.Array, rows_TxX: jax.Array) -> jax.Array:
-    return mine_LxX.at[_mine(fields, mine_LxX.shape[0])].set(rows_TxX, mode='drop')
-
-  write = _over_shards(into_mine, mesh, (P(placement.AXES), P()), P(placement.AXES))
-  table_RxD, *moments = write((table_RxD, *slots.moments), (stack.table_TxD, *stack.moments))
+  write = _over_shards(_into_mine, mesh, (P(placement.AXES), P()), P(placement.AXES))
+  table_RxD, *moments = write(fields.rows_T, (table_RxD, *slots.moments), (stack.table_TxD, *stack.moments))
   return table_RxD, slots._replace(moments=tuple(moments))
 
 
-def _mine(fields: Fields, local_rows: int) -> jax.Array:
+def _from_mine(rows_T: jax.Array, mine_LxX: jax.Array) -> jax.Array:
+  rows_TxX = mine_LxX.at[_mine(rows_T, mine_LxX.shape[0])].get(mode='fill', fill_value=0)
+  return lax.psum(rows_TxX, placement.AXES)  # one term is not 0
+
+
+def _into_mine(rows_T: jax.Array, mine_LxX: jax.Array, rows_TxX: jax.Array) -> jax.Array:
+  return mine_LxX.at[_mine(rows_T, mine_LxX.shape[0])].set(rows_TxX, mode='drop')
+
+
+def _mine(rows_T: jax.Array, local_rows: int) -> jax.Array:
   """Local row of each row of the stack; `local_rows`, which is none, where another device has it."""
-  local_T, mine_T = routing.my_rows(jnp.asarray(fields.rows_T), local_rows)
+  local_T, mine_T = routing.my_rows(rows_T, local_rows)
   return jnp.where(mine_T, local_T, local_rows)
 
 
-def _over_shards(of_array: Callable[..., jax.Array], mesh: jax.sharding.Mesh, in_specs: Any,
-                 out_specs: Any) -> Callable[..., tuple[jax.Array, ...]]:
-  """One program for the table and its moments."""
-  return jax.jit(jax.shard_map(functools.partial(jax.tree.map, of_array), mesh=mesh, in_specs=in_specs,
-                               out_specs=out_specs))
+@functools.lru_cache
+def _over_shards(of_array: Callable[..., jax.Array], mesh: jax.sharding.Mesh, in_specs: tuple[P, ...],
+                 out_specs: P) -> Callable[..., tuple[jax.Array, ...]]:
+  """(rows_T, arrays, ...) -> arrays: one program for the table and its moments, kept for the next checkpoint."""
+  of_arrays = lambda rows_T, *arrays: jax.tree.map(functools.partial(of_array, rows_T), *arrays)
+  return jax.jit(jax.shard_map(of_arrays, mesh=mesh, in_specs=(P(), *in_specs), out_specs=out_specs))
 
 
 def _ids(fields: Fields, ids_BxF: jax.Array) -> tuple[jax.Array, jax.Array]:

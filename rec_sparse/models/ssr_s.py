@@ -79,7 +79,8 @@ class SSRS(nn.Module):
         z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
       z_VxHxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(z_VxHxB)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
-    return layers.Head(cfg.head_hidden, self.tasks, name='head')(jnp.mean(z_VxHxB, 0))  # equations 8 and 9
+    mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
+    return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9
 
 
 def filters(cfg: config_lib.Config, inputs: int, seed: int) -> dict[str, static_filter.StaticFilter]:

@@ -65,11 +65,12 @@ def _keep_forward(filter_: StaticFilter, x_NxB: jax.Array) -> tuple[jax.Array, S
 
 
 def _keep_backward(filter_: StaticFilter, bar_VxKxB: jax.Array) -> tuple[None, jax.Array]:
-  """Each input dimension gathers its occurrences; a scatter would be slower and, on a GPU, not reproducible."""
+  """Each input dimension sums its occurrences in float32: gathers, as a scatter is slower and, on a GPU, in no order."""
   flat_LxB = bar_VxKxB.reshape(-1, bar_VxKxB.shape[-1])
   padded_LxB = jnp.concatenate([flat_LxB, jnp.zeros_like(flat_LxB[:1])])
   inverse_NxM = filter_.inverse_NxM
-  return None, sum(padded_LxB[inverse_NxM[:, m]] for m in range(inverse_NxM.shape[1]))
+  summed_NxB = sum(padded_LxB[inverse_NxM[:, m]].astype(jnp.float32) for m in range(inverse_NxM.shape[1]))
+  return None, summed_NxB.astype(bar_VxKxB.dtype)
 
 
 keep.defvjp(_keep_forward, _keep_backward)

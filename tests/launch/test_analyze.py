@@ -78,7 +78,7 @@ def test_all_of_ssr_d_trained_on_a_mesh(runs, tmp_path, capsys):
   assert np.shape(views['layers']['filter_1']['cosine']['matrix']) == (3, 3)
   assert views['layers_at_init']['filter_1']['cosine']['mean_absolute'] < 0.2
   fields = read(tmp_path, 'embeddings')['fields']
-  assert list(fields) == [f'field_{i}' for i in range(6)] and {f['rows'] for f in fields.values()} == {50}
+  assert list(fields) == [f'field_{i}' for i in range(6)] and {f['rows'] for f in fields.values()} == {50, 300}
 
 
 def test_all_skips_what_a_model_does_not_have_and_a_name_refuses_it(runs, tmp_path, capsys):

@@ -68,3 +68,12 @@ def test_the_backward_pass_has_no_scatter():
 def test_more_than_the_input_has_names_the_width():
   with pytest.raises(ValueError, match='width: a view cannot keep 9 of 8'):
     static_filter.draw(0, 0, inputs=8, views=1, kept=9)
+
+
+def test_the_derivative_in_bfloat16_is_rounded_once():
+  filter_ = jax.tree.map(jnp.asarray, static_filter.draw(0, 0, inputs=8, views=40, kept=6))
+  bar_VxKxB = jax.random.normal(jax.random.key(0), (40, 6, 16)).astype(jnp.bfloat16)
+  back = lambda dtype: jax.vjp(lambda x: static_filter.keep(filter_, x), jnp.zeros((8, 16), dtype))[1]
+  exact, = back(jnp.float32)(bar_VxKxB.astype(jnp.float32))
+  found, = back(jnp.bfloat16)(bar_VxKxB)
+  np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
