@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
   dim: int
   batch: int  # examples a step
   width: int  # of both hidden layers
-  table: int  # rows of step_over_dense
+  table: int  # rows of step_over_dense, and of step_20m_over_1m
   small_table: int  # rows of step_20m_over_20k
   large_table: int
   data: int  # resident examples
@@ -58,7 +58,7 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   for case in sizes.cases:
     yield from _over_dense(sizes, limits, *case)
   for case in sizes.cases:
-    yield _over_height(sizes, *case)
+    yield from _over_height(sizes, *case)
   yield from _ssr_s(sizes, limits)
 
 
@@ -108,13 +108,15 @@ def _over_dense(sizes: Sizes, limits: machine.Limits, optimizer: str, how: rows.
   yield Figure('step_temp_mb', whole.step.temp_bytes / 1e6, 'MB', 'temporary memory of the step')
 
 
-def _over_height(sizes: Sizes, optimizer: str, how: rows.Draw) -> Figure:
-  config = _mlp(sizes, optimizer)
+def _over_height(sizes: Sizes, optimizer: str, how: rows.Draw) -> Iterator[Figure]:
+  """Against a table lower than a batch, which a CPU updates from top to bottom, and one that is higher."""
+  config, tables = _mlp(sizes, optimizer), {'20m': sizes.large_table, '20k': sizes.small_table, '1m': sizes.table}
   calls = {name: training(config, sizes.fields, table, sizes.data, how, sizes.steps).call
-           for name, table in (('large', sizes.large_table), ('small', sizes.small_table))}
+           for name, table in tables.items()}
   seconds = timing.interleave(calls, sizes.rounds)
-  return ratio(f'step_20m_over_20k{_suffix(sizes, optimizer, how)}', seconds['large'], seconds['small'],
-               f'step, {sizes.large_table:,} rows / {sizes.small_table:,} rows; {optimizer}, {how} ids')
+  for name in ('20k', '1m'):
+    yield ratio(f'step_20m_over_{name}{_suffix(sizes, optimizer, how)}', seconds['20m'], seconds[name],
+                f'step, {tables["20m"]:,} rows / {tables[name]:,} rows; {optimizer}, {how} ids')
 
 
 def _ssr_s(sizes: Sizes, limits: machine.Limits) -> Iterator[Figure]:

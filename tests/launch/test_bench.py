@@ -18,8 +18,8 @@ from launch.benches import timing
 from rec_sparse import schema as schema_lib
 
 CONTRACT = {
-    'step': {'step_over_dense', 'step_20m_over_20k', 'step_examples_per_s', 'step_compile_s', 'step_temp_mb',
-             'copy_gb_per_s', 'product_gflop_per_s', 'ssr_s_examples_per_s'},
+    'step': {'step_over_dense', 'step_20m_over_20k', 'step_20m_over_1m', 'step_examples_per_s', 'step_compile_s',
+             'step_temp_mb', 'copy_gb_per_s', 'product_gflop_per_s', 'ssr_s_examples_per_s'},
     'lookup': {'lookup_share_of_copy', 'duplicates_scratch_speedup', 'lookup_all_to_all_over_reduce_scatter'},
     'filter': {'filter_speedup', 'filter_over_product', 'filter_speedup_with_fuse'},
     'ics': {'ics_speedup', 'ics_plain_temp_mb'},
