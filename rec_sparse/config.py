@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import typing
 from typing import Any, Literal
 
@@ -107,6 +108,7 @@ class Config:
 
 
 MULTI_VIEW = ('ssr_s', 'ssr_d')  # in every other model `views` is 1, whatever a sweep turns it to
+MAX_SEED = 2**31 - 1  # a seed is an int32 of the state
 
 
 def make(model: str, overrides: dict[str, Any] | None = None) -> Config:
@@ -114,15 +116,18 @@ def make(model: str, overrides: dict[str, Any] | None = None) -> Config:
 
   A form is resolved here: the config holds each option that it stands for.
 
-  Raises ValueError naming the field: unknown names list the nearest ones, values out of range say the range.
+  Raises ValueError naming the field: unknown names list the nearest ones, values of another type or out of range say
+  what is expected.
   """
-  if model not in MODEL_OPTIONS:
+  if not isinstance(model, str) or model not in MODEL_OPTIONS:
     raise ValueError(f'model {model!r} is unknown; choose one of {", ".join(MODEL_OPTIONS)}')
   overrides = overrides or {}
   kinds = settable(model)
-  for name in overrides:
+  for name, value in overrides.items():
     if name not in kinds:
       raise ValueError(_unknown(name, model, kinds))
+    if not _is_of(value, kinds[name]):
+      raise ValueError(f'{name}={value!r}: expected {_in_words(kinds[name])}')
   overrides = FORMS.get((model, overrides.get('form')), {}) | overrides
   own = {f.name for f in dataclasses.fields(MODEL_OPTIONS[model])}
   options = MODEL_OPTIONS[model](**{k: v for k, v in overrides.items() if k in own})
@@ -163,30 +168,60 @@ def run_id(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-  """Inverse of `to_json`; raises ValueError when a field is unknown or missing."""
-  raw = json.loads(text)
-  model, options = raw.pop('model'), raw.pop('options')
-  kinds = settable(model)
-  missing = set(kinds) - set(raw) - set(options)
+  """Inverse of `to_json`; raises ValueError naming the field that is unknown, missing, or of a wrong value."""
+  return from_raw(json.loads(text))
+
+
+def from_raw(raw: Any) -> Config:
+  """The config of a JSON value, otherwise as `from_json`."""
+  if not isinstance(raw, dict) or not isinstance(raw.get('model'), str) or not isinstance(raw.get('options'), dict):
+    raise ValueError('not a config: expected an object with model and options')
+  given = flat(raw)
+  model = given.pop('model')
+  missing = set(settable(model)) - set(given) if model in MODEL_OPTIONS else ()  # `make` names an unknown model
   if missing:
     raise ValueError(f'config lacks {", ".join(sorted(missing))}')
-  return make(model, {k: tuple(v) if isinstance(v, list) else v for k, v in (raw | options).items()})
+  return make(model, {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+def flat(raw: dict[str, Any]) -> dict[str, Any]:
+  """A config as JSON has it, the model's own options beside its other fields."""
+  return {k: v for k, v in raw.items() if k != 'options'} | raw.get('options', {})
+
+
+def differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+  """Names of the fields in which two configs, both `flat`, differ."""
+  return sorted(k for k in ours | theirs if (k in ours, ours.get(k)) != (k in theirs, theirs.get(k)))
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+  """Whether a value has the type of its field; an integer will do for a float."""
+  if typing.get_origin(kind) is Literal:
+    return isinstance(value, str) and value in typing.get_args(kind)
+  if typing.get_origin(kind) is tuple:
+    return isinstance(value, tuple) and all(_is_of(part, int) for part in value)
+  if isinstance(value, bool):
+    return kind is bool
+  return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _in_words(kind: Any) -> str:
+  if typing.get_origin(kind) is Literal:
+    return f'one of {", ".join(typing.get_args(kind))}'
+  return 'integers separated by commas' if typing.get_origin(kind) is tuple else kind.__name__
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:
-  if typing.get_origin(kind) is Literal:
-    if text not in typing.get_args(kind):
-      raise ValueError(f'--set {name}={text}: expected one of {", ".join(typing.get_args(kind))}')
-    return text
   try:
+    if typing.get_origin(kind) is Literal:
+      return {choice: choice for choice in typing.get_args(kind)}[text]
     if typing.get_origin(kind) is tuple:
       return tuple(int(part) for part in text.split(',') if part)
     if kind is bool:
       return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
     return kind(text)
   except (ValueError, KeyError):
-    wanted = getattr(kind, '__name__', str(kind)).replace('typing.', '')
-    raise ValueError(f'--set {name}={text}: expected {wanted}') from None
+    raise ValueError(f'--set {name}={text}: expected {_in_words(kind)}') from None
 
 
 def _unknown(name: str, model: str, kinds: dict[str, Any]) -> str:
@@ -197,10 +232,9 @@ def _unknown(name: str, model: str, kinds: dict[str, Any]) -> str:
 
 def _check(config: Config) -> None:
   values = dataclasses.asdict(config) | dataclasses.asdict(config.options)
-  for name, kind in settable(config.model).items():
-    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-    if choices and values[name] not in choices:
-      raise ValueError(f'{name}={values[name]!r}: expected one of {", ".join(choices)}')
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise ValueError(f'{name}={value}: expected a finite number')
   positive = ('width', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
               'projection_ratio', 'table_learning_rate_ratio', 'iterations', 'gate_temperature', 'gate_mass',
               'cross_layers', 'filter_warmup')
@@ -212,13 +246,15 @@ def _check(config: Config) -> None:
   for name in not_negative:
     if name in values and not values[name] >= 0:
       raise ValueError(f'{name}={values[name]}: expected a number not below 0')
-  for name in ('dropout', 'embedding_dropout'):
-    if not 0 <= values[name] < 1:
+  if config.seed > MAX_SEED:
+    raise ValueError(f'seed={config.seed}: expected at most {MAX_SEED}')
+  for name in ('dropout', 'embedding_dropout', 'gate_dropout'):
+    if name in values and not 0 <= values[name] < 1:
       raise ValueError(f'{name}={values[name]}: expected a share in [0, 1)')
   if config.depth < (config.model in MULTI_VIEW):
     raise ValueError(f'depth={config.depth}: expected at least {int(config.model in MULTI_VIEW)}')
-  if not 0 <= values.get('gate_dropout', 0) < 1 or not 0 < values.get('gate_kept', 1) <= 1:
-    raise ValueError(f'gate_dropout={values["gate_dropout"]}, gate_kept={values["gate_kept"]}: expected shares')
+  if not 0 < values.get('gate_kept', 1) <= 1:
+    raise ValueError(f'gate_kept={values["gate_kept"]}: expected a share in (0, 1]')
   if values.get('alpha_sign') == 'positive' and not values['alpha'] > 0:
     raise ValueError(f'alpha={values["alpha"]}: expected a number above 0 with alpha_sign=positive')
   if min((1, *config.head_hidden)) < 1:

@@ -57,7 +57,8 @@ def test_settings_are_typed_by_their_field():
     ('dropout=much', 'dropout=much: expected float'),
     ('iterations=3', 'iterations: ssr_s has no such field'),
     ('shuffle=perhaps', 'shuffle=perhaps: expected bool'),
-    ('table_optimizer=lion', 'table_optimizer=lion: expected'),
+    ('table_optimizer=lion', 'table_optimizer=lion: expected one of adam, adagrad, sgd'),
+    ('view_widths=4,x', 'view_widths=4,x: expected integers separated by commas'),
 ])
 def test_wrong_settings_name_the_field(setting, message):
   with pytest.raises(ValueError, match=message):
@@ -65,6 +66,11 @@ def test_wrong_settings_name_the_field(setting, message):
 
 
 @pytest.mark.parametrize('overrides, message', [
+    ({'width': 'x'}, "width='x': expected int"), ({'dropout': True}, 'dropout=True: expected float'),
+    ({'view_widths': (4, 'x')}, 'expected integers separated by commas'), ({'shuffle': 1}, 'shuffle=1: expected bool'),
+    ({'form': {}}, 'form={}: expected one of paper, code'), ({'seed': 2**31}, 'seed=2147483648: expected at most 2147483647'),
+    ({'learning_rate': float('inf')}, 'learning_rate=inf: expected a finite number'),
+    ({'weight_decay': float('inf')}, 'weight_decay=inf: expected a finite number'),
     ({'width': 0}, 'width=0'), ({'depth': 0}, 'depth=0: expected at least 1'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
     ({'view_widths': (1, 2, 3)}, 'view_widths=1,2,3: expected 2'), ({'input_norm': 'group'}, "input_norm='group'"),
     ({'keep_every': -1}, 'keep_every=-1'), ({'learning_rate': float('nan')}, 'learning_rate=nan'), ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
@@ -72,6 +78,27 @@ def test_wrong_settings_name_the_field(setting, message):
 def test_values_out_of_range_name_the_field(overrides, message):
   with pytest.raises(ValueError, match=message):
     config_lib.make('ssr_s', overrides)
+
+
+@pytest.mark.parametrize('overrides, message', [
+    ({'gate_kept': 2.0}, r'gate_kept=2.0: expected a share in \(0, 1\]'),
+    ({'gate_dropout': 1.0}, r'gate_dropout=1.0: expected a share in \[0, 1\)'),
+])
+def test_a_share_out_of_range_names_itself_alone(overrides, message):
+  with pytest.raises(ValueError, match='^' + message):
+    config_lib.make('ssr_d', overrides)
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda raw: [], 'not a config'), (lambda raw: {}, 'not a config'), (lambda raw: raw | {'options': 3}, 'not a config'),
+    (lambda raw: raw | {'model': 'mlp'}, "model 'mlp' is unknown"), (lambda raw: raw | {'width': 'x'}, "width='x'"),
+    (lambda raw: {k: v for k, v in raw.items() if k != 'seed'}, 'config lacks seed'),
+    (lambda raw: raw | {'rungs': 3}, 'rungs: ssr_s has no such field'),
+    (lambda raw: raw | {'options': raw['options'] | {'view_widths': [8, 'x']}}, 'view_widths=.8, .x..: expected integers'),
+])
+def test_wrong_json_names_the_field(change, message):
+  with pytest.raises(ValueError, match=message):
+    config_lib.from_raw(change(json.loads(config_lib.to_json(config_lib.make('ssr_s')))))
 
 
 def test_unknown_model_lists_the_known_ones():
