@@ -2,10 +2,11 @@
 
 import dataclasses
 import difflib
-import json
 import pathlib
 import re
 from typing import Any
+
+from rec_sparse import schema as schema_lib
 
 LABELS = ('label', 'click', 'clicked', 'target', 'y')  # column names taken for the label
 MODES = ('bucket', 'value')  # of a numeric column
@@ -30,13 +31,9 @@ def read(path: str | None, mode: str) -> Spec:
   if path is None:
     return Spec()
   try:
-    raw = json.loads(pathlib.Path(path).read_text())
+    raw = schema_lib.read_json(pathlib.Path(path))
   except FileNotFoundError:
     raise ValueError(f'--spec={path}: no such file') from None
-  except json.JSONDecodeError as e:
-    raise ValueError(f'{path}: line {e.lineno}: not JSON ({e.msg})') from None
-  if not isinstance(raw, dict):
-    raise ValueError(f'{path}: expected a JSON object')
   known = [f.name for f in dataclasses.fields(Spec)]
   for key in raw:
     if key not in known:

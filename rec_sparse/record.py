@@ -1,7 +1,8 @@
 """The trial record: one JSON object per trial, the same from a single run and from a sweep (design, section 4)."""
 
-import importlib.metadata
+import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -47,12 +48,7 @@ def _version(package: str) -> str:
     return 'not installed'
 
 
-def read_json(path: pathlib.Path) -> Any:
-  """Reads JSON; raises ValueError naming the file and line when it is damaged."""
-  try:
-    return json.loads(path.read_text())
-  except json.JSONDecodeError as e:
-    raise ValueError(f'{path}: line {e.lineno}: not JSON ({e.msg})') from None
+read_json = schema_lib.read_json  # the inverse of write_json
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -61,7 +57,12 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes to a temporary name, then renames: a reader never sees half a file."""
+  """Writes to a temporary name, then renames: a reader never sees half a file, and none stays behind."""
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(text)
-  temporary.replace(path)
+  try:
+    temporary.write_text(text)
+    temporary.replace(path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise

@@ -4,7 +4,9 @@ import dataclasses
 import itertools
 import json
 import pathlib
-from typing import Literal
+import types
+import typing
+from typing import Any, Literal
 
 FORMAT_VERSION = 1
 SPLITS = ('train', 'valid', 'test')
@@ -85,34 +87,96 @@ def save_schema(schema: FeatureSchema, directory: pathlib.Path) -> None:
 def load_schema(directory: pathlib.Path | str) -> FeatureSchema:
   """Reads `schema.json`.
 
-  Raises ValueError, naming the file, when it is missing, not JSON, of another format version, or inconsistent.
+  Raises ValueError, naming the file and the entry, when it is missing, not JSON, of another format version, or
+  inconsistent.
   """
   path = pathlib.Path(directory) / 'schema.json'
   try:
-    raw = json.loads(path.read_text())
+    raw = read_json(path)
   except FileNotFoundError:
     raise ValueError(f'{path}: not found; is this a dataset directory made by launch.prepare?') from None
-  except json.JSONDecodeError as e:
-    raise ValueError(f'{path}: line {e.lineno}: not JSON ({e.msg})') from None
   if raw.get('format_version') != FORMAT_VERSION:
     raise ValueError(f'{path}: format_version is {raw.get("format_version")!r}, this program reads {FORMAT_VERSION}')
   try:
     offsets = [f.pop('offset') for f in raw['fields']]
-    schema = FeatureSchema(**raw | {
-        'fields': tuple(Field(**f) for f in raw['fields']),
-        'tasks': tuple(raw['tasks']),
-        'splits': {name: _split(split) for name, split in raw['splits'].items()},
-        'teacher': raw['teacher'] and Teacher(**raw['teacher']),
-    })
-  except (KeyError, TypeError, AttributeError) as e:
-    raise ValueError(f'{path}: not a schema that launch.prepare wrote ({e})') from None
+    schema = _typed(FeatureSchema, raw, '')
+    _check(schema)
+  except (KeyError, TypeError, AttributeError):
+    raise ValueError(f'{path}: not a schema that launch.prepare wrote (no fields with offsets)') from None
+  except ValueError as e:
+    raise ValueError(f'{path}: {e}') from None
   if tuple(offsets) != schema.offsets:
     raise ValueError(f'{path}: field offsets do not follow from the vocabulary sizes')
-  if schema.table_rows >= 2**31:
-    raise ValueError(f'{path}: {schema.table_rows} table rows do not fit int32 ids')
   return schema
 
 
-def _split(raw: dict) -> Split:
-  blocks = tuple(Block(**b) for b in raw['blocks'])
-  return Split(rows=raw['rows'], positives=tuple(raw['positives']), blocks=blocks)
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a JSON object; raises ValueError naming the file, and the line, when it holds anything else."""
+  try:
+    raw = json.loads(path.read_text(encoding='utf-8'))
+  except json.JSONDecodeError as e:
+    raise ValueError(f'{path}: line {e.lineno}: not JSON ({e.msg})') from None
+  except UnicodeDecodeError:
+    raise ValueError(f'{path}: not JSON (not UTF-8 text)') from None
+  if not isinstance(raw, dict):
+    raise ValueError(f'{path}: not a JSON object')
+  return raw
+
+
+def _typed(kind: Any, value: Any, where: str) -> Any:
+  """A JSON value as `kind`, a dataclass or the type of an entry of one; raises ValueError naming `where` it is not."""
+  origin, inner = typing.get_origin(kind), typing.get_args(kind)
+  if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    return _object(kind, value, where)
+  if origin is tuple and isinstance(value, list):
+    return tuple(_typed(inner[0], part, f'{where}[{i}]') for i, part in enumerate(value))
+  if origin is dict and isinstance(value, dict):
+    return {key: _typed(inner[1], part, f'{where}.{key}') for key, part in value.items()}
+  if origin is types.UnionType:  # X | None
+    return None if value is None else _typed(inner[0], value, where)
+  if origin is Literal and value in inner:
+    return value
+  if origin is None and isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool):
+    return value
+  raise ValueError(f'{where} is {value!r:.60}, expected {_in_words(kind)}')
+
+
+def _object(kind: type, raw: dict[str, Any], where: str) -> Any:
+  fields = {f.name: f for f in dataclasses.fields(kind)}
+  for name in (*(n for n, f in fields.items() if f.default is dataclasses.MISSING), *raw):
+    if name not in raw or name not in fields:
+      raise ValueError(f'{where or "schema"} has {"no" if name in fields else "an unknown"} entry {name!r}')
+  return kind(**{n: _typed(fields[n].type, value, f'{where}.{n}'.lstrip('.')) for n, value in raw.items()})
+
+
+def _in_words(kind: Any) -> str:
+  if typing.get_origin(kind) is Literal:
+    return f'one of {", ".join(typing.get_args(kind))}'
+  named = {tuple: 'a list', dict: 'an object', str: 'text', int: 'an integer', float: 'a number'}
+  return named.get(typing.get_origin(kind) or kind, 'an object')
+
+
+def _check(schema: FeatureSchema) -> None:
+  """Raises ValueError naming what contradicts itself."""
+  names, kinds = [f.name for f in schema.fields], [f.kind for f in schema.fields]
+  for what, given in (('fields', names), ('tasks', schema.tasks)):
+    if not given:
+      raise ValueError(f'{what} is empty')
+    twice = [name for name, following in itertools.pairwise(sorted(given)) if name == following]
+    if twice:
+      raise ValueError(f'{what}: {twice[0]!r} is there twice')
+  if kinds != sorted(kinds):
+    raise ValueError('fields: categorical ones come first, then numeric ones')
+  for field in schema.fields:
+    if field.vocab_size < 1 or field.kind == 'numeric' and field.vocab_size != 1:
+      raise ValueError(f'fields: {field.name!r} is {field.kind} and has vocab_size {field.vocab_size}')
+  for name in SPLITS:
+    if name not in schema.splits:
+      raise ValueError(f'splits has no entry {name!r}')
+  for name, split in schema.splits.items():
+    if split.rows < 1:
+      raise ValueError(f'splits.{name}.rows is {split.rows}, expected at least 1')
+    if len(split.positives) != len(schema.tasks):
+      raise ValueError(f'splits.{name}.positives has {len(split.positives)} entries for {len(schema.tasks)} tasks')
+  if schema.table_rows >= 2**31:
+    raise ValueError(f'{schema.table_rows} table rows do not fit int32 ids')

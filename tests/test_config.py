@@ -68,7 +68,8 @@ def test_wrong_settings_name_the_field(setting, message):
 @pytest.mark.parametrize('overrides, message', [
     ({'width': 'x'}, "width='x': expected int"), ({'dropout': True}, 'dropout=True: expected float'),
     ({'view_widths': (4, 'x')}, 'expected integers separated by commas'), ({'shuffle': 1}, 'shuffle=1: expected bool'),
-    ({'form': {}}, 'form={}: expected one of paper, code'), ({'seed': 2**31}, 'seed=2147483648: expected at most 2147483647'),
+    ({'form': {}}, 'form={}: expected one of paper, code'),
+    ({'seed': 2**31}, 'seed=2147483648: expected at most 2147483647'),
     ({'learning_rate': float('inf')}, 'learning_rate=inf: expected a finite number'),
     ({'weight_decay': float('inf')}, 'weight_decay=inf: expected a finite number'),
     ({'width': 0}, 'width=0'), ({'depth': 0}, 'depth=0: expected at least 1'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
@@ -90,11 +91,12 @@ def test_a_share_out_of_range_names_itself_alone(overrides, message):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda raw: [], 'not a config'), (lambda raw: {}, 'not a config'), (lambda raw: raw | {'options': 3}, 'not a config'),
+    (lambda raw: [], 'not a config'), (lambda raw: {}, 'not a config'),
+    (lambda raw: raw | {'options': 3}, 'not a config'),
     (lambda raw: raw | {'model': 'mlp'}, "model 'mlp' is unknown"), (lambda raw: raw | {'width': 'x'}, "width='x'"),
     (lambda raw: {k: v for k, v in raw.items() if k != 'seed'}, 'config lacks seed'),
     (lambda raw: raw | {'rungs': 3}, 'rungs: ssr_s has no such field'),
-    (lambda raw: raw | {'options': raw['options'] | {'view_widths': [8, 'x']}}, 'view_widths=.8, .x..: expected integers'),
+    (lambda raw: raw | {'options': raw['options'] | {'view_widths': [8, 'x']}}, 'view_widths=.*: expected integers'),
 ])
 def test_wrong_json_names_the_field(change, message):
   with pytest.raises(ValueError, match=message):

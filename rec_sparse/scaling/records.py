@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from rec_sparse.schema import Teacher
+from rec_sparse import schema as schema_lib
 
 FORMAT_VERSION = 1
 STATUSES = ('finished', 'diverged', 'failed')
@@ -50,7 +50,7 @@ class Study:
   learning_rates: tuple[float, ...]  # the grid every rung of every arm was given
   seeds: tuple[int, ...]  # the seeds every rung of every arm was given
   epochs: int  # passes over the training split
-  teacher: Teacher | None  # irreducible log loss and AUC; synthetic data only
+  teacher: schema_lib.Teacher | None  # irreducible log loss and AUC; synthetic data only
   test_base_rate: float | None  # share of positive labels in the test split
   expected: tuple[str, ...]  # run ids of the whole grid
   trials: tuple[Trial, ...]  # recorded trials of the grid, in its order
@@ -91,7 +91,7 @@ def read_study(directory: pathlib.Path | str) -> Study:
   path = directory / 'study.json'
   if not path.is_file():
     raise ValueError(f'{path}: not found; is --study a study directory made by launch.sweep?')
-  raw = _read_json(path)
+  raw = schema_lib.read_json(path)
   missing = [key for key in STUDY_KEYS if key not in raw]
   if missing:
     raise ValueError(f'{path}: not a study that launch.sweep wrote (no {missing[0]!r})')
@@ -103,7 +103,7 @@ def read_study(directory: pathlib.Path | str) -> Study:
         directory=directory, data=str(raw['data']), data_fingerprint=str(raw['data_fingerprint']),
         arms=tuple(map(str, raw['arms'])), learning_rates=tuple(map(float, raw['learning_rates'])),
         seeds=tuple(map(int, raw['seeds'])), epochs=int(raw['epochs']),
-        teacher=raw['teacher'] and Teacher(float(raw['teacher']['logloss']), float(raw['teacher']['auc'])),
+        teacher=raw['teacher'] and schema_lib.Teacher(float(raw['teacher']['logloss']), float(raw['teacher']['auc'])),
         test_base_rate=None if raw['test_base_rate'] is None else float(raw['test_base_rate']),
         expected=tuple(raw['trials']), trials=tuple(trials[k] for k in raw['trials'] if k in trials),
         strangers=tuple(sorted(set(trials) - set(raw['trials']))), settings=raw)
@@ -172,21 +172,9 @@ def edge(learning_rates: Sequence[float], trials: Sequence[Trial], rate: float) 
   return 'lowest' if rate == min(outcomes) else 'highest' if rate == max(outcomes) else ''
 
 
-def _read_json(path: pathlib.Path) -> dict:
-  try:
-    raw = json.loads(path.read_text(encoding='utf-8'))
-  except json.JSONDecodeError as e:
-    raise ValueError(f'{path}: line {e.lineno}: not JSON ({e.msg})') from None
-  except UnicodeDecodeError:
-    raise ValueError(f'{path}: not JSON (not UTF-8 text)') from None
-  if not isinstance(raw, dict):
-    raise ValueError(f'{path}: not a JSON object')
-  return raw
-
-
 def read_trial(path: pathlib.Path) -> Trial:
   """Reads one trial record; raises ValueError naming the file when it is damaged."""
-  raw = _read_json(path)
+  raw = schema_lib.read_json(path)
   try:
     if raw['status'] not in STATUSES:
       raise ValueError(f'status is {raw["status"]!r}, not one of {", ".join(STATUSES)}')

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from data_pipelines import blocks
-from rec_sparse import schema as schema_lib
 
 
 def _replace_block(schema, **changes):
@@ -28,7 +27,7 @@ def _rewrite(dataset, records):
 
 def test_round_trip(dataset, columns):
   directory, schema = dataset
-  split = blocks.open_split(directory, schema_lib.load_schema(directory), 'train')
+  split = blocks.open_split(directory, schema, 'train')
   everything = blocks.read_all(split)
   assert everything.keys() == columns.keys()
   for name, column in columns.items():

@@ -42,7 +42,7 @@ def test_read(tmp_path):
 
 @pytest.mark.parametrize('content,message', [
     ('{"label":\n nope}', 'spec.json: line 2: not JSON'),
-    ('[]', 'spec.json: expected a JSON object'),
+    ('[]', 'spec.json: not a JSON object'),
     ({'lable': 'a'}, "spec.json: unknown key 'lable'; did you mean label"),
     ({'categorical': 'a'}, 'spec.json: categorical: expected a list'),
     ({'columns': ['a', 'a']}, 'spec.json: columns: expected a list of different'),

@@ -1,0 +1,58 @@
+"""schema.json: a round trip, and one sentence with file and entry for whatever is wrong."""
+
+import json
+
+import pytest
+
+from rec_sparse import schema as schema_lib
+
+SPLIT = schema_lib.Split(10, (3,), (schema_lib.Block('x.npy', 10, 1),))
+SCHEMA = schema_lib.FeatureSchema(
+    (schema_lib.Field('a', 'categorical', 5), schema_lib.Field('b', 'numeric', 1)), ('label',), None,
+    dict.fromkeys(schema_lib.SPLITS, SPLIT), 'x', {'kind': 'none'}, schema_lib.Teacher(0.4, 1))
+
+
+def test_round_trip(tmp_path):
+  schema_lib.save_schema(SCHEMA, tmp_path)
+  assert schema_lib.load_schema(tmp_path) == SCHEMA
+
+
+@pytest.mark.parametrize('content, message', [
+    (b'{"fields":\n', 'line 2: not JSON'), (b'\xff\xfe{', 'not JSON .not UTF-8 text'), (b'[]', 'not a JSON object'),
+    (b'{"format_version": 9}', 'format_version is 9, this program reads 1'),
+    (b'{"format_version": 1}', 'not a schema that launch.prepare wrote'),
+])
+def test_a_file_that_is_no_schema_is_named(tmp_path, content, message):
+  (tmp_path / 'schema.json').write_bytes(content)
+  with pytest.raises(ValueError, match=f'{tmp_path}/schema.json: {message}'):
+    schema_lib.load_schema(tmp_path)
+
+
+@pytest.mark.parametrize('entry, value, message', [
+    (('fields', 0, 'vocab_size'), 'a', r"fields.0..vocab_size is 'a', expected an integer"),
+    (('fields', 0, 'vocab_size'), True, r'fields.0..vocab_size is True, expected an integer'),
+    (('fields', 0, 'vocab_size'), 0, "fields: 'a' is categorical and has vocab_size 0"),
+    (('fields', 1, 'kind'), 'foo', r"fields.1..kind is 'foo', expected one of categorical, numeric"),
+    (('fields', 0, 'kind'), 'numeric', "fields: 'a' is numeric and has vocab_size 5"),
+    (('fields', 1, 'name'), 'a', "fields: 'a' is there twice"),
+    (('fields', 1, 'offset'), 4, 'field offsets do not follow'),
+    (('splits', 'test', 'blocks', 0, 'file'), 3, r'splits.test.blocks.0..file is 3, expected text'),
+    (('splits', 'test', 'positives'), [], 'splits.test.positives has 0 entries for 1 tasks'),
+    (('splits', 'test', 'size'), 3, "splits.test has an unknown entry 'size'"),
+    (('splits',), {}, "splits has no entry 'train'"),
+    (('tasks',), [], 'tasks is empty'),
+    (('group',), 3, 'group is 3, expected text'),
+    (('teacher',), {'auc': 0.5}, "teacher has no entry 'logloss'"),
+    (('fingerprint',), None, 'fingerprint is None, expected text'),
+])
+def test_a_wrong_entry_is_named(tmp_path, entry, value, message):
+  schema_lib.save_schema(SCHEMA, tmp_path)
+  raw = json.loads((tmp_path / 'schema.json').read_text())
+  *path, last = entry
+  place = raw
+  for part in path:
+    place = place[part]
+  place[last] = value
+  (tmp_path / 'schema.json').write_text(json.dumps(raw))
+  with pytest.raises(ValueError, match=f'schema.json: {message}'):
+    schema_lib.load_schema(tmp_path)
