@@ -1,6 +1,8 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
+import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import time
@@ -14,9 +16,9 @@ from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
+from rec_sparse import train
 from rec_sparse.scaling import grid as grid_lib
-
-FORMAT_VERSION = 1
+from rec_sparse.scaling import records
 
 
 def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
@@ -24,10 +26,13 @@ def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib
   """Trains what `out` does not hold yet -> number of trials recorded as failed.
 
   A trial that failed is recorded with its error and not tried again: delete its file for that.
-  Raises ValueError when `out` is a study of other data, or not a study.
+  Raises ValueError when `out` is a study of other data or other recipes, or not a study, and when a config does not
+  fit the data.
   """
   for config in configs:
     order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+  for group in grid_lib.groups(configs):
+    _check_filters(group[0], schema)
   _claim(out, _describe(data, schema, grid, configs, command))
   run_missing(data, schema, out, configs)
   return sum('"status": "failed"' in trial_path(out, c).read_text() for c in configs)
@@ -69,9 +74,14 @@ def _finished(out: pathlib.Path, config: config_lib.Config) -> bool:
 def _write_logits(path: pathlib.Path, logits_NxT: np.ndarray) -> None:
   path.parent.mkdir(exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  with temporary.open('wb') as file:
-    np.save(file, logits_NxT)
-  temporary.replace(path)
+  try:
+    with temporary.open('wb') as file:
+      np.save(file, logits_NxT)
+    temporary.replace(path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise
 
 
 def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm) -> list[trials.Finished]:
@@ -85,17 +95,27 @@ def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tq
     return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0))) for c in group]
 
 
+def _check_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:
+  """Raises ValueError when a view would keep more than there is: the schema alone tells, no trial has to fail for it."""
+  try:
+    train.draw_filters(config, schema, [config.seed])
+  except ValueError as e:
+    raise ValueError(f'{config.model}, {config.width} wide: {e}') from None
+
+
 def _claim(out: pathlib.Path, study: dict[str, Any]) -> None:
-  """Writes study.json, or adds to it the axes and trials that are new."""
+  """Writes study.json, or adds to it the axes, recipes and trials that are new."""
   path = out / 'study.json'
   if not path.exists() and out.exists() and any(out.iterdir()):
     raise ValueError(f'{out}: is not empty and holds no study.json, so it is not a study directory')
   if path.exists():
-    theirs = record.read_json(path)
-    if theirs.get('data_fingerprint') != study['data_fingerprint']:
+    found = records.read_study(out)
+    theirs = found.settings
+    if theirs['data_fingerprint'] != study['data_fingerprint']:
       raise ValueError(f'{out}: is a study of another data set; choose another --out')
     if theirs['epochs'] != study['epochs']:
       raise ValueError(f'{out}: is a study of {theirs["epochs"]} epochs; choose another --out')
+    study['recipes'] = _joined(out, theirs.get('recipes') or records.recipes(found), study['recipes'])
     for axis in ('arms', 'trials', 'commands'):
       study[axis] = list(dict.fromkeys(theirs[axis] + study[axis]))
     for axis in ('widths', 'depths', 'views', 'learning_rates', 'seeds'):
@@ -104,13 +124,23 @@ def _claim(out: pathlib.Path, study: dict[str, Any]) -> None:
   record.write_json(path, study)
 
 
+def _joined(out: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+  """The recipes of all arms; raises ValueError when an arm has another one already."""
+  for arm in theirs.keys() & ours.keys():
+    differ = config_lib.differing(theirs[arm], ours[arm])
+    if differ:
+      raise ValueError(f'{out}: its trials of {arm} differ in {", ".join(differ)}; choose another --out')
+  return theirs | ours
+
+
 def _describe(data: pathlib.Path, schema: schema_lib.FeatureSchema, grid: grid_lib.Grid,
               configs: list[config_lib.Config], command: str) -> dict[str, Any]:
   test = schema.splits['test']
   return {
-      'format_version': FORMAT_VERSION, 'data': str(data), 'data_fingerprint': schema.fingerprint,
+      'format_version': records.FORMAT_VERSION, 'data': str(data), 'data_fingerprint': schema.fingerprint,
       **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()},
       'widths': sorted({width for widths in grid.widths.values() for width in widths}), 'epochs': configs[0].epochs,
       'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
       'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs],
-      'commands': [command]}
+      'commands': [command],
+      'recipes': {c.model: records.recipe(json.loads(config_lib.to_json(c))) for c in configs}}

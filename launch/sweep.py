@@ -34,6 +34,8 @@ BATCH = _integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.')
 DIM = _integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.')
 PATIENCE = _integer('patience', _DEFAULTS.patience, 'Validations without a better one; 0: never stop early.')
 SETTINGS = _multi_string('set', [], 'name=value of any other config field, for the arms that have it.')
+OWN_FLAG = {'width': WIDTHS, 'depth': DEPTHS, 'views': VIEWS, 'learning_rate': RATES, 'seed': SEEDS, 'epochs': EPOCHS,
+            'batch_size': BATCH, 'embedding_dim': DIM, 'patience': PATIENCE, 'data_fingerprint': DATA}
 EXECUTOR = _enum('executor', 'local', ['local'], 'Where trials run: this process, on its devices.')
 
 
@@ -41,15 +43,15 @@ def main() -> int:
   """Runs the missing trials; a failed one is a result too, so the exit status stays 0."""
   from launch import study  # here, so that --help and wrong flags answer before jax is loaded
 
-  arms, seeds = tuple(ARMS.value), _numbers(SEEDS, int)
+  arms = tuple(dict.fromkeys(ARMS.value))
   grid = grid_lib.Grid(
       arms, grid_lib.parse_widths(arms, WIDTHS.value), _numbers(DEPTHS, int), _numbers(VIEWS, int),
-      _numbers(RATES, float), tuple(range(max(seeds[0], 1))) if len(seeds) == 1 else seeds)
+      _numbers(RATES, float), _seeds())
   data = pathlib.Path(DATA.value)
   schema = schema_lib.load_schema(data)
   common = {'epochs': EPOCHS.value, 'batch_size': BATCH.value, 'embedding_dim': DIM.value, 'patience': PATIENCE.value,
             'data_fingerprint': schema.fingerprint}
-  configs = grid_lib.trials(grid, common, SETTINGS.value)
+  configs = grid_lib.trials(grid, common, _settings())
   failed = study.run_study(data, schema, pathlib.Path(OUT.value), grid, configs, _command())
   print(f'{len(configs) - failed} of {len(configs)} trials done in {OUT.value}, {failed} failed')
   return 0
@@ -61,9 +63,33 @@ def _command() -> str:
   return shlex.join(['python', '-m', 'launch.sweep', *given])
 
 
+def _settings() -> list[str]:
+  """--set; raises ValueError naming a setting that the sweep would override."""
+  for setting in SETTINGS.value:
+    name = setting.partition('=')[0]
+    if name in OWN_FLAG:
+      raise ValueError(f'--set {setting}: use --{OWN_FLAG[name].name}')
+    if name == 'feed' and setting != 'feed=resident':
+      raise ValueError(f'--set {setting}: the trials of a sweep are resident')
+  return SETTINGS.value
+
+
+def _seeds() -> tuple[int, ...]:
+  """The seeds that --seeds lists or counts; raises ValueError when there would be none, or a negative one."""
+  given, text = _numbers(SEEDS, int), ','.join(SEEDS.value)
+  if any(seed < 0 for seed in given):
+    raise ValueError(f'--seeds={text}: expected seeds not below 0, or a count')
+  if len(SEEDS.value) > 1 or not given:
+    return given
+  if not given[0]:
+    raise ValueError(f'--seeds={text}: one number is a count of seeds, at least 1')
+  return tuple(range(given[0]))
+
+
 def _numbers(flag: flags.FlagHolder, kind: type) -> tuple:
+  """The numbers of a flag, each once."""
   try:
-    return tuple(kind(text) for text in flag.value)
+    return tuple(dict.fromkeys(kind(text) for text in flag.value))
   except ValueError:
     raise ValueError(f'--{flag.name}={",".join(flag.value)}: expected numbers separated by commas') from None
 

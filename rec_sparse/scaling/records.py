@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import math
 import pathlib
+from typing import Any
 
 import numpy as np
 
+from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 
 FORMAT_VERSION = 1
@@ -16,6 +17,9 @@ METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
 COUNTS = ('dense_params', 'dense_params_nonzero', 'embedding_params', 'flops_per_example')
 STUDY_KEYS = ('format_version', 'data', 'data_fingerprint', 'arms', 'widths', 'depths', 'views', 'learning_rates',
               'seeds', 'epochs', 'teacher', 'test_base_rate', 'trials', 'commands')
+LISTS = {'arms': str, 'trials': str, 'commands': str, 'widths': int, 'depths': int, 'views': int, 'seeds': int,
+         'learning_rates': int | float}  # entries of STUDY_KEYS that are lists -> what of
+AXES = ('model', 'width', 'depth', 'views', 'seed', 'learning_rate')  # config fields that a sweep may turn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +102,13 @@ def read_study(directory: pathlib.Path | str) -> Study:
   if raw['format_version'] != FORMAT_VERSION:
     raise ValueError(f'{path}: format_version is {raw["format_version"]!r}, this program reads {FORMAT_VERSION}')
   trials = {p.stem: read_trial(p) for p in sorted((directory / 'trials').glob('*.json'))}
+  _check_entries(path, raw)
   try:
     return Study(
         directory=directory, data=str(raw['data']), data_fingerprint=str(raw['data_fingerprint']),
         arms=tuple(map(str, raw['arms'])), learning_rates=tuple(map(float, raw['learning_rates'])),
         seeds=tuple(map(int, raw['seeds'])), epochs=int(raw['epochs']),
-        teacher=raw['teacher'] and schema_lib.Teacher(float(raw['teacher']['logloss']), float(raw['teacher']['auc'])),
+        teacher=raw['teacher'] and schema_lib.Teacher(*(float(raw['teacher'][key]) for key in ('logloss', 'auc'))),
         test_base_rate=None if raw['test_base_rate'] is None else float(raw['test_base_rate']),
         expected=tuple(raw['trials']), trials=tuple(trials[k] for k in raw['trials'] if k in trials),
         strangers=tuple(sorted(set(trials) - set(raw['trials']))), settings=raw)
@@ -111,14 +116,46 @@ def read_study(directory: pathlib.Path | str) -> Study:
     raise ValueError(f'{path}: not a study that launch.sweep wrote ({e})') from None
 
 
+def _check_entries(path: pathlib.Path, raw: dict[str, Any]) -> None:
+  """Raises ValueError naming the first list, or the recipes, of `study.json` that are something else."""
+  wrong = [key for key, kind in LISTS.items()
+           if not isinstance(raw[key], list) or not all(isinstance(value, kind) for value in raw[key])]
+  recipes_ = raw.get('recipes', {})  # studies of older versions have none
+  if not isinstance(recipes_, dict) or not all(isinstance(own, dict) for own in recipes_.values()):
+    wrong.append('recipes')
+  if wrong:
+    raise ValueError(f'{path}: not a study that launch.sweep wrote ({wrong[0]} is {raw[wrong[0]]!r:.60})')
+
+
 def rungs_by_arm(study: Study) -> dict[str, tuple[Rung, ...]]:
-  """The rungs of each arm of the study, by ascending forward FLOPs; rungs where nothing finished are absent."""
+  """The rungs of each arm of the study, by ascending forward FLOPs; rungs where nothing finished are absent.
+
+  Raises ValueError, naming the study and the fields, when the trials of an arm differ in more than its axes.
+  """
+  recipes(study)
   shapes = {}
-  for trial in study.trials:  # trials that differ in more than seed and rate are no seeds of one rung
-    shapes.setdefault((trial.arm, trial.width, trial.depth, trial.views, _recipe(trial)), []).append(trial)
+  for trial in study.trials:
+    shapes.setdefault((trial.arm, trial.width, trial.depth, trial.views), []).append(trial)
   rungs = [_rung(study, trials) for trials in shapes.values() if any(t.status == 'finished' for t in trials)]
   rungs.sort(key=lambda r: (r.flops, r.nonzero, r.depth, r.width, r.views))
   return {arm: tuple(r for r in rungs if r.arm == arm) for arm in study.arms}
+
+
+def recipes(study: Study) -> dict[str, dict[str, Any]]:
+  """The recipe of each arm that has a recorded trial; raises ValueError when the trials of an arm have several."""
+  found = {}
+  for trial in study.trials:
+    own = recipe(trial.config)
+    differ = config_lib.differing(own, found.setdefault(trial.arm, own))
+    if differ:
+      raise ValueError(f'{study.directory}: trials of {trial.arm} differ in {", ".join(differ)}, so they are no rungs of '
+                       'one curve; a study of its own for each of them keeps them apart')
+  return found
+
+
+def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+  """What no axis turns: the fields of a config, as JSON has it, that all trials of an arm share."""
+  return {name: value for name, value in config_lib.flat(dict(config)).items() if name not in AXES}
 
 
 def paired(rungs: Sequence[Rung], metric: str) -> tuple[tuple[int, ...], np.ndarray]:
@@ -156,11 +193,6 @@ def _rung(study: Study, trials: Sequence[Trial]) -> Rung:
       seeds=tuple(t.seed for t in chosen), metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS})
 
 
-def _recipe(trial: Trial) -> str:
-  own = ('seed', 'learning_rate')
-  return json.dumps({k: v for k, v in trial.config.items() if k not in own}, sort_keys=True)
-
-
 def edge(learning_rates: Sequence[float], trials: Sequence[Trial], rate: float) -> str:
   """Whether `rate` lies at an edge of the grid: 'lowest', 'highest', 'only', or ''.
 
@@ -181,13 +213,16 @@ def read_trial(path: pathlib.Path) -> Trial:
     if raw['run_id'] != path.stem:
       raise ValueError(f'run_id is {raw["run_id"]!r}, not the name of the file')
     finished = raw['status'] == 'finished'
+    config = dict(raw.get('config') or {})
+    if not isinstance(config.get('options', {}), dict):
+      raise ValueError('config.options is no object')
     return Trial(
         run_id=raw['run_id'], arm=str(raw['arm']), width=int(raw['width']), depth=int(raw['depth']),
         views=int(raw['views'] or 1), seed=int(raw['seed']), learning_rate=float(raw['learning_rate']),
         status=raw['status'], error='' if finished else str(raw.get('error') or ''),
         counts={key: _number(raw, key, key != 'embedding_params') for key in COUNTS} if finished else {},
         metrics={key: _number(raw, key) for key in METRICS} if finished else {},
-        config=dict(raw.get('config') or {}), device=str(raw.get('device') or ''),
+        config=config, device=str(raw.get('device') or ''),
         versions=dict(raw.get('versions') or {}), wall_seconds=raw.get('wall_seconds'))
   except KeyError as e:
     raise ValueError(f'{path}: damaged trial record (no {e})') from None

@@ -2,9 +2,9 @@
 
 import shlex
 
-from rec_sparse.scaling.records import Study
+from rec_sparse.scaling.records import AXES, Study
 
-KNOBS = {'model', 'options', 'width', 'depth', 'views', 'seed', 'learning_rate'}  # config fields that a sweep may turn
+KNOBS = {*AXES, 'options'}
 
 
 def commands(study: Study, delta: float) -> str:

@@ -174,10 +174,12 @@ def test_a_failed_write_keeps_the_last_report(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('prepare, message', [
     (lambda d: d / 'nowhere', 'study.json: not found'),
+    (lambda d: (fake_study.edit_trials(d, lambda r: r | {'config': r['config'] | {'batch_size': r['width']}}), d)[1],
+     'trials of dense_mlp differ in batch_size'),
     (lambda d: (next((d / 'trials').iterdir()).write_text('{"run_id": '), d)[1], r'trials/\w+.json: line 1: not JSON'),
 ])
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, capsys, prepare, message):
-  directory = prepare(fake_study.write_study(tmp_path / 's', ARMS, widths=(16,), seeds=1))
+  directory = prepare(fake_study.write_study(tmp_path / 's', ARMS, widths=(16, 32), seeds=1))
   assert run(directory) == 1
   error = capsys.readouterr().err
   assert error.startswith('error: ') and re.search(message, error) and error.count('\n') == 1

@@ -96,18 +96,25 @@ def test_low_precision_changes_the_auc_by_little(toy, tmp_path):
 
 def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy, tmp_path, capsys, monkeypatch):
   out = tmp_path / 'study'
-  assert run(toy, out, '--arms=ssr_s', '--widths=6,99') == 0  # 99 of 24 dimensions cannot be kept
+  real = trials.run_group
+
+  def without_memory_for_9(study, configs, bar):
+    if configs[0].width == 9:
+      raise RuntimeError('out of memory')
+    return real(study, configs, bar)
+
+  monkeypatch.setattr(trials, 'run_group', without_memory_for_9)
+  assert run(toy, out, '--arms=ssr_s', '--widths=6,9') == 0
   assert '4 failed' in capsys.readouterr().out
   found = records(out)
   failed = [r for r in found.values() if r['status'] == 'failed']
   assert len(found) == 8 and len(failed) == 4
-  assert all('cannot keep 99 of 24' in r['error'] and r['test_auc'] is None for r in failed)
+  assert all(r['error'] == 'RuntimeError: out of memory' and r['test_auc'] is None for r in failed)
   victim = next(r['run_id'] for r in found.values() if r['status'] == 'finished')
   (out / 'trials' / f'{victim}.json').unlink()
   ran = []
-  real = trials.run_group
   monkeypatch.setattr(trials, 'run_group', lambda study, configs, bar: ran.extend(configs) or real(study, configs, bar))
-  assert run(toy, out, '--arms=ssr_s', '--widths=6,99') == 0
+  assert run(toy, out, '--arms=ssr_s', '--widths=6,9') == 0
   assert len(ran) == 1
   again = records(out)
   assert again[victim]['test_logloss'] == pytest.approx(found[victim]['test_logloss'], abs=1e-6)
@@ -123,6 +130,31 @@ def test_a_study_grows_and_remembers_its_axes(toy, tmp_path):
   assert [('--arms=ssr_s' in command, '--widths=4' in command) for command in study['commands']] == [
       (False, False), (True, True)]
   assert study['teacher'] == {'logloss': 0.4, 'auc': 0.8}
+
+
+def test_another_recipe_of_an_arm_is_refused_by_studies_old_and_new(toy, tmp_path, capsys):
+  out, other = tmp_path / 'study', ('--set=dropout=0.5', '--set=filter_draw=shared')
+  assert run(toy, out, '--arms=ssr_s', '--learning_rates=1e-2', '--seeds=1') == 0
+  path = out / 'study.json'
+  study = json.loads(path.read_text())
+  assert study['recipes']['ssr_s']['batch_size'] == 100 and 'width' not in study['recipes']['ssr_s']
+  for change in ({}, {'recipes': {}}):  # studies of older versions: the recipe is that of the trials
+    path.write_text(json.dumps(study | change))
+    before = path.read_text()
+    assert run(toy, out, '--arms=ssr_s', '--widths=4', *other) == 1
+    assert f'{out}: its trials of ssr_s differ in dropout, filter_draw; choose another' in capsys.readouterr().err
+    assert path.read_text() == before
+  assert run(toy, out, '--arms=ssr_s', '--learning_rates=1e-2', '--seeds=1') == 0
+  assert json.loads(path.read_text())['recipes'] == study['recipes']
+
+
+@pytest.mark.parametrize('content, message', [
+    ('[]', 'not a JSON object'), ('{}', "not a study that launch.sweep wrote (no 'format_version')")])
+def test_a_file_that_is_no_study_is_refused(toy, tmp_path, capsys, content, message):
+  (tmp_path / 'study.json').write_text(content)
+  assert run(toy, tmp_path) == 1
+  assert f'{tmp_path / "study.json"}: {message}' in capsys.readouterr().err
+  assert [path.name for path in tmp_path.iterdir()] == ['study.json']
 
 
 def test_a_diverged_trial_does_not_touch_its_neighbours(toy, tmp_path):
@@ -170,6 +202,17 @@ def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
     (['--set=dropuot=1'], 'dropuot'),
     (['--arms=mlp'], "model 'mlp' is unknown"),
     (['--batch_size=4000'], 'batch_size=4000'),
+    (['--set=width=32'], '--set width=32: use --widths'),
+    (['--set=learning_rate=0.5'], '--set learning_rate=0.5: use --learning_rates'),
+    (['--set=epochs=2'], '--set epochs=2: use --epochs'),
+    (['--set=data_fingerprint=x'], '--set data_fingerprint=x: use --data'),
+    (['--set=feed=stream'], '--set feed=stream: the trials of a sweep are resident'),
+    (['--seeds=0'], '--seeds=0: one number is a count of seeds, at least 1'),
+    (['--seeds=-1'], '--seeds=-1: expected seeds not below 0'),
+    (['--seeds=0,-1'], '--seeds=0,-1: expected seeds not below 0'),
+    (['--seeds=0,3000000000'], 'seed=3000000000: expected at most'),
+    (['--learning_rates=1e-3,inf'], 'learning_rate=inf: expected a finite number'),
+    (['--arms=ssr_s', '--widths=100000'], 'ssr_s, 100000 wide: width: a view cannot keep 100000 of 24'),
 ])
 def test_wrong_flags_name_themselves_and_leave_nothing(toy, tmp_path, capsys, arguments, message):
   assert run(toy, tmp_path / 'study', *arguments) == 1

@@ -43,7 +43,7 @@ def test_reading_of_every_other_verdict(slope, call, expected):
     (lambda r: r | {'valid_logloss': 0.1} if r['learning_rate'] == 0.01 else r, '(highest, 0.01)'),
     (lambda r: fake_study.fail(r) if r['width'] == 32 and r['seed'] == 0 else r, 'seeds are missing at w32 d2'),
     (lambda r: fake_study.fail(r) if r['arm'] == 'ssr_s' else r, 'ssr_s: no trial finished'),
-    (lambda r: r | {'config': r['config'] | {'batch_size': r['seed']}}, 'differ in more than the grid: batch_size'),
+    (lambda r: r | {'config': r['config'] | {'batch_size': len(r['arm'])}}, 'differ in more than the grid: batch_size'),
 ])
 def test_caveats_of_what_went_wrong(tmp_path, change, expected):
   directory = fake_study.write_study(tmp_path / 's', TRUTHS)
