@@ -1,6 +1,7 @@
 """A dataset directory from the synthetic teacher: any row count, in chunks, the same rows for the same seed."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator
 
@@ -41,8 +42,11 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
   mark = staging.fingerprint({}, options | {'format_version': schema_lib.FORMAT_VERSION})
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
-  teacher = teacher_lib.make(job.recipe)
-  logloss, auc = teacher_lib.irreducible(teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]))
+  with np.errstate(all='ignore'):  # logits beyond floats: refused below
+    teacher = teacher_lib.make(job.recipe)
+    logloss, auc = teacher_lib.irreducible(teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]))
+  if not math.isfinite(logloss):
+    raise ValueError(f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain')
   with staging.directory(out) as directory:
     splits, realised, counts_FxV = _write(job, teacher, directory)
     fields = tuple(schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)

@@ -7,6 +7,7 @@ logit = intercept + readout of the units + noise. With K = F x d the teacher is 
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -107,6 +108,9 @@ def irreducible(teacher: Teacher, rng: np.random.Generator, rows: int = 1 << 19)
 def _check(recipe: Recipe) -> None:
   if recipe.skew not in SKEWS:
     raise ValueError(f'teacher: skew={recipe.skew!r}: expected one of {", ".join(SKEWS)}')
+  for name in ('signal', 'noise', 'ctr'):
+    if not math.isfinite(getattr(recipe, name)):
+      raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected a finite number')
   for name, least in (('fields', 1), ('vocab', 2), ('hidden', 1), ('dims', 1), ('noise', 0), ('seed', 0)):
     if getattr(recipe, name) < least:
       raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected at least {least}')

@@ -82,7 +82,12 @@ def test_made_only_once(made):
     synthetic.prepare(dataclasses.replace(JOB, rows=1000), made[0])
 
 
-def test_too_few_rows(tmp_path):
-  with pytest.raises(ValueError, match='rows=99'):
-    synthetic.prepare(dataclasses.replace(JOB, rows=99), tmp_path / 'out')
+@pytest.mark.parametrize('rows, recipe, message', [
+    (99, {}, 'rows=99'), (100, {'signal': float('inf')}, 'signal=inf: expected a finite number'),
+    (100, {'noise': float('nan')}, 'noise=nan: expected a finite number'), (100, {'signal': 1e3}, 'signal=1000.0, .*too large'),
+    (100, {'signal': 1e300}, 'signal=1e.300, .*too large'),
+])
+def test_out_of_range(tmp_path, rows, recipe, message):
+  with pytest.raises(ValueError, match=message):
+    synthetic.prepare(synthetic.Job(dataclasses.replace(JOB.recipe, **recipe), rows), tmp_path / 'out')
   assert not list(tmp_path.iterdir())
