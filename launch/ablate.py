@@ -27,6 +27,8 @@ def main() -> int:
   from rec_sparse import schema as schema_lib
   from rec_sparse.scaling import ablation
 
+  if not STUDY.value:
+    raise ValueError('--study=: expected at least one study')
   studies = [ablation.read_ablation(_file(name)) for name in STUDY.value]
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
   schema = schema_lib.load_schema(data)

@@ -23,7 +23,7 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
                  configs: dict[str, tuple[config_lib.Config, ...]]) -> list[pathlib.Path]:
   """Trains what `out` lacks of the study and prints its table -> the files written.
 
-  Raises ValueError when `out` holds something else than trials on this data.
+  Raises ValueError when `out` holds something else than trials on this data, or damaged ones.
   """
   every = list(dict.fromkeys(config for own in configs.values() for config in own))
   for config in every:
@@ -32,7 +32,7 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
   study_lib.run_missing(data, schema, out, every, keep_logits=True)
   trials = {name: [records.read_trial(study_lib.trial_path(out, c)) for c in own] for name, own in configs.items()}
   label_NxT, _ = evaluation.labels(blocks.open_split(data, schema, 'test'))
-  logits = lambda run_id: np.load(out / 'logits' / f'{run_id}.npy')[:, 0]
+  logits = lambda run_id: _read_logits(out / 'logits' / f'{run_id}.npy', len(label_NxT))[:, 0]
   found = outcome.outcomes(study, trials, logits, label_NxT[:, 0])
   about = {'data': str(data), 'data_fingerprint': schema.fingerprint, 'test_rows': len(label_NxT),
            'device': trials[study.arms[0].name][0].device, 'versions': record.versions()}
@@ -42,6 +42,17 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
   report.replace_files(out, {f'{study.name}.md': table.encode(), f'{study.name}.png': picture})
   print(table)
   return [out / f'{study.name}.{kind}' for kind in ('json', 'md', 'png')]
+
+
+def _read_logits(path: pathlib.Path, rows: int) -> np.ndarray:
+  """logits_NxT of a trial; raises ValueError naming the file when it is damaged."""
+  try:
+    logits_NxT = np.load(path, allow_pickle=False)
+    if logits_NxT.ndim != 2 or len(logits_NxT) != rows:
+      raise ValueError(f'an array of shape {logits_NxT.shape} for {rows} rows')
+  except (ValueError, EOFError, OSError) as e:
+    raise ValueError(f'{path}: damaged logits ({e}); delete the file, and its trial runs again') from None
+  return logits_NxT
 
 
 def _claim(out: pathlib.Path, schema: schema_lib.FeatureSchema) -> None:

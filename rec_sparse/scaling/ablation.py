@@ -32,7 +32,7 @@ from rec_sparse import train
 
 EQUAL = ('dense_params_nonzero', 'flops_per_example')
 LARGEST = 2**14  # no arm is made wider
-GRID = ('seed', 'learning_rate', 'data_fingerprint')  # config fields that the study sets itself
+GRID = ('seed', 'learning_rate', 'data_fingerprint', 'feed')  # config fields that the study sets itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +79,11 @@ def read_ablation(path: pathlib.Path) -> Ablation:
     for key in common:
       if key in GRID or not any(key in config_lib.settable(arm.model) for arm in arms):
         raise ValueError(f'common: {key!r} is no field that an arm can set')
+    seeds = tuple(range(_positive(raw['seeds'], int)))
+    if not raw['learning_rates']:
+      raise ValueError('learning_rates: expected at least one')
     return Ablation(
-        path.stem, raw.get('title', path.stem), raw.get('source', ''), tuple(range(_positive(raw['seeds'], int))),
+        path.stem, raw.get('title', path.stem), raw.get('source', ''), seeds,
         tuple(_positive(rate, float) for rate in raw['learning_rates']), arms)
   except KeyError as e:
     raise ValueError(
@@ -131,6 +134,8 @@ def _arm(name: str, own: dict[str, Any], common: dict[str, Any], arms: dict[str,
       raise ValueError(f'against={against!r}: there is no such arm')
     if 'equal' in about and (about['equal'] not in EQUAL or 'equal' in arms[against]):
       raise ValueError(f'equal={about["equal"]!r}: expected one of {", ".join(EQUAL)}, against an arm of given width')
+    if not isinstance(about.get('published', 0.0), int | float):
+      raise ValueError(f'published={about["published"]!r}: expected a number')
     if set(own) & set(GRID):
       raise ValueError(f'{", ".join(sorted(set(own) & set(GRID)))}: set by the study for all arms alike')
     known = config_lib.settable(model)

@@ -1,6 +1,7 @@
 """launch.ablate: table, picture and JSON of a small study; shared trials; what it refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -64,6 +65,13 @@ def test_a_study_end_to_end(toy, tmp_path, study, capsys, monkeypatch):
   assert len(after) == len(records) + 4 and records.items() <= after.items()
   assert json.loads((out / 'small.json').read_text())['arms'] == found['arms']
 
+  logits = list((out / 'logits').iterdir())
+  for damaged in (b'', b'not an array', logits[0].read_bytes()[:-4]):
+    for path in logits:
+      path.write_bytes(damaged)
+    assert run(toy, out, study) == 1
+    assert re.match(rf'error: {out}/logits/\w+.npy: damaged logits \(', capsys.readouterr().err.splitlines()[-1])
+
 
 def _check_against_the_trials(toy, out, reference, relu):
   """The difference is that of the logits on disk at the rates that validation chose."""
@@ -92,6 +100,8 @@ def _check_against_the_trials(toy, out, reference, relu):
 
 
 def test_what_it_refuses(toy, tmp_path, study, capsys):
+  assert run(toy, tmp_path / 'out') == 1
+  assert '--study=: expected at least one study' in capsys.readouterr().err
   assert run(toy, tmp_path / 'out', 'tabel4') == 1
   known = ', '.join(sorted(path.stem for path in ablate.STUDIES.glob('*.toml')))
   assert f'--study=tabel4: no such file, and none of the studies {known}\n' in capsys.readouterr().err
