@@ -11,6 +11,7 @@ import os
 import pathlib
 import shlex
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -38,9 +39,9 @@ def main() -> int:
 
   out, failed = pathlib.Path(OUT.value), {}
   chosen = _chosen(WHAT.value)
-  out.parent.mkdir(parents=True, exist_ok=True)
   report = {'device': jax.devices()[0].device_kind, 'versions': record.versions(), 'cores': os.cpu_count(),
             'command': _command(), 'scale': SCALE.value, 'figures': {}, 'quartiles': {}, 'failed': failed}
+  _write_first(out, report)
   print(f'{report["device"]}, {report["cores"]} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}')
   for what in chosen:
     print(f'\n{what}', flush=True)
@@ -58,6 +59,19 @@ def main() -> int:
       print(f'error: --what={what}: {failed[what]}', file=sys.stderr, flush=True)
     record.write_json(out, report)
   return 1 if failed else 0
+
+
+def _write_first(out: pathlib.Path, report: dict[str, Any]) -> None:
+  """Writes the report without figures; raises ValueError when it cannot be, before minutes are spent on them."""
+  from rec_sparse import record
+
+  if not out.name or out.is_dir():
+    raise ValueError(f'--out={OUT.value}: expected the name of a file')
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    record.write_json(out, report)
+  except OSError as e:
+    raise ValueError(f'--out={out}: cannot be written ({e.strerror})') from None
 
 
 def _figures(what: str) -> Iterator:

@@ -59,6 +59,18 @@ def test_an_unknown_bench_is_named_before_anything_runs(tmp_path, capsys):
   assert not (tmp_path / 'bench.json').exists()
 
 
+@pytest.mark.parametrize('name, message', [
+    ('', 'expected the name of a file'), ('directory', 'expected the name of a file'),
+    ('file/bench.json', 'cannot be written (')])
+def test_a_place_that_cannot_be_written_is_named_before_anything_runs(tmp_path, capsys, monkeypatch, name, message):
+  (tmp_path / 'directory').mkdir()
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setattr(bench, '_figures', lambda what: pytest.fail('was measured'))
+  assert run(name and tmp_path / name, '--what=ics') == 1
+  assert f'--out={name and tmp_path / name}: {message}' in capsys.readouterr().err
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['directory', 'file']
+
+
 def test_what_may_be_repeated_and_separated_by_commas():
   assert bench._chosen(['ics,step', 'feed']) == ['step', 'ics', 'feed']
   assert bench._chosen(['feed', 'all']) == list(bench.WHATS)
