@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import functools
+import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -35,14 +36,19 @@ class Restored(NamedTuple):
 def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = None) -> Iterator[Restored]:
   """Opens `directory` at the checkpoint `which`: 'best', 'last' or a step.
 
-  Raises ValueError naming the directory when it is no run, or the flag when there is no such checkpoint.
+  Raises ValueError naming the directory when it is no run, the flag when there is no such checkpoint, or the fields
+  that were edited since.
   """
   config, own = run_directory.read(directory)
   data = data or own
   with checkpoint.manager(directory, read_only=True) as manager:
     step = checkpoint.choose(manager, which)
-    sizes = checkpoint.read_metadata(manager, step)['vocab_sizes']
-    yield Restored(config, step, tuple(sorted(manager.all_steps())), sizes, data, manager)
+    metadata = checkpoint.read_metadata(manager, step)
+    ours = json.loads(config_lib.to_json(config))
+    differ = config_lib.differing(config_lib.flat(ours), config_lib.flat(metadata['config']))
+    if differ:
+      raise ValueError(f'{directory / "config.json"}: {", ".join(differ)} differ from the config that was trained')
+    yield Restored(config, step, tuple(sorted(manager.all_steps())), metadata['vocab_sizes'], data, manager)
 
 
 def item(run: Restored, name: str, step: int | None = None) -> dict[str, Any]:

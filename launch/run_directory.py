@@ -1,14 +1,26 @@
 """Reads what launch.train wrote first into a run directory."""
 
-import json
 import pathlib
 
 from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
 
 
 def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
-  """(config, the data set that it was trained on); raises ValueError naming --run when there is no run."""
+  """(config, the data set that it was trained on).
+
+  Raises ValueError naming --run when there is no run, or the file and the field when one of its files is damaged.
+  """
   path = directory / 'config.json'
   if not path.is_file():
     raise ValueError(f'--run={directory}: holds no config.json; is this a run directory made by launch.train?')
-  return config_lib.from_json(path.read_text()), pathlib.Path(json.loads((directory / 'data.json').read_text())['data'])
+  raw = schema_lib.read_json(path)
+  try:
+    config = config_lib.from_raw(raw)
+  except ValueError as e:
+    raise ValueError(f'{path}: {e}') from None
+  data = directory / 'data.json'
+  place = schema_lib.read_json(data).get('data')
+  if not isinstance(place, str):
+    raise ValueError(f'{data}: data is {place!r}, expected the path of a dataset directory')
+  return config, pathlib.Path(place)

@@ -132,6 +132,21 @@ def test_static_filters_and_a_bfloat16_table(runs, tmp_path, capsys):
   assert embeddings['fields']['field_3']['abundance_share'] > 0.6
 
 
+@pytest.mark.parametrize('name, content, message', [
+    ('config.json', '[]', 'not a JSON object'), ('config.json', '{}', 'not a config'),
+    ('config.json', '{"model":', 'line 1: not JSON'), ('config.json', {'model': 'mlp'}, "model 'mlp' is unknown"),
+    ('config.json', {'width': 'x'}, "width='x': expected int"),
+    ('config.json', {'width': 16, 'dropout': 0.5}, 'dropout, width differ from the config that was trained'),
+    ('data.json', '{', 'line 1: not JSON'), ('data.json', '{}', 'data is None, expected the path')])
+def test_a_damaged_file_of_a_run_is_named_before_anything_is_written(runs, tmp_path, capsys, name, content, message):
+  run = shutil.copytree(runs / 'ssr_s', tmp_path / 'run')
+  if isinstance(content, dict):
+    content = json.dumps(json.loads((run / name).read_text()) | content)
+  (run / name).write_text(content)
+  assert f'error: {run / name}: {message}' in fails(capsys, f'--run={run}')
+  assert not (run / 'analysis').exists()
+
+
 def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
   run = f'--run={runs / "ssr_d"}'
   assert 'holds no config.json; is this a run directory' in fails(capsys, f'--run={tmp_path / "none"}')
