@@ -46,7 +46,8 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     teacher = teacher_lib.make(job.recipe)
     logloss, auc = teacher_lib.irreducible(teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]))
   if not math.isfinite(logloss):
-    raise ValueError(f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain')
+    raise ValueError(
+        f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain')
   with staging.directory(out) as directory:
     splits, realised, counts_FxV = _write(job, teacher, directory)
     fields = tuple(schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)

@@ -96,7 +96,7 @@ def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tq
 
 
 def _check_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:
-  """Raises ValueError when a view would keep more than there is: the schema alone tells, no trial has to fail for it."""
+  """Raises ValueError when a view would keep more than there is: the schema tells, no trial has to fail for it."""
   try:
     train.draw_filters(config, schema, [config.seed])
   except ValueError as e:

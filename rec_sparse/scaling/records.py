@@ -148,8 +148,8 @@ def recipes(study: Study) -> dict[str, dict[str, Any]]:
     own = recipe(trial.config)
     differ = config_lib.differing(own, found.setdefault(trial.arm, own))
     if differ:
-      raise ValueError(f'{study.directory}: trials of {trial.arm} differ in {", ".join(differ)}, so they are no rungs of '
-                       'one curve; a study of its own for each of them keeps them apart')
+      raise ValueError(f'{study.directory}: trials of {trial.arm} differ in {", ".join(differ)}, so they are no rungs '
+                       'of one curve; each recipe needs a study of its own')
   return found
 
 

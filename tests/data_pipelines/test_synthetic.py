@@ -84,8 +84,8 @@ def test_made_only_once(made):
 
 @pytest.mark.parametrize('rows, recipe, message', [
     (99, {}, 'rows=99'), (100, {'signal': float('inf')}, 'signal=inf: expected a finite number'),
-    (100, {'noise': float('nan')}, 'noise=nan: expected a finite number'), (100, {'signal': 1e3}, 'signal=1000.0, .*too large'),
-    (100, {'signal': 1e300}, 'signal=1e.300, .*too large'),
+    (100, {'noise': float('nan')}, 'noise=nan: expected a finite number'),
+    (100, {'signal': 1e3}, 'signal=1000.0, .*too large'), (100, {'signal': 1e300}, 'signal=1e.300, .*too large'),
 ])
 def test_out_of_range(tmp_path, rows, recipe, message):
   with pytest.raises(ValueError, match=message):

@@ -238,6 +238,7 @@ def test_no_rows_for_a_split(capsys, out, tmp_path):
     (['--source=synthetic', '--min_count=1'], '--min_count: does not apply'),
     (['--source=synthetic', '--teacher_inputs=1000'], 'teacher: inputs=1000: expected 1 to 40'),
     (['--source=synthetic', '--rows=5'], 'rows=5'),
+    (['--source=synthetic', '--signal=inf'], 'teacher: signal=inf: expected a finite number'),
 ])
 def test_bad_flags(capsys, out, arguments, message):
   assert message in _refused(capsys, out, *arguments)
