@@ -1,7 +1,6 @@
 """What a state scores on a split: exact metrics from the logits, the compiled step's binned AUC beside them."""
 
 from collections.abc import Callable
-import json
 import pathlib
 from typing import Any
 
@@ -85,5 +84,5 @@ def record_test(directory: pathlib.Path, found: dict[str, Any]) -> None:
   """Fills the test metrics of the run's trial record, if the run has ended."""
   path = directory / 'summary.json'
   if path.is_file():
-    record.write_json(path, json.loads(path.read_text()) | {
+    record.write_json(path, record.read_json(path) | {
         'test_logloss': found['logloss'], 'test_auc': found['auc']})

@@ -48,10 +48,13 @@ KNOBS = [
 
 
 def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
-  """The resolved config; raises ValueError naming a wrong --set or value."""
-  overrides: dict[str, Any] = {knob.name: knob.value for knob in KNOBS}
-  overrides |= config_lib.parse_settings(MODEL.value, SETTINGS.value) | {'data_fingerprint': schema.fingerprint}
-  return config_lib.make(MODEL.value, overrides)
+  """The resolved config; raises ValueError naming a wrong or doubled --set, or a wrong value."""
+  knobs: dict[str, Any] = {knob.name: knob.value for knob in KNOBS}
+  settings = config_lib.parse_settings(MODEL.value, SETTINGS.value)
+  for name in settings:
+    if name in knobs and FLAGS[name].present:
+      raise ValueError(f'--set {name}={settings[name]}: --{name}={knobs[name]} is given too')
+  return config_lib.make(MODEL.value, knobs | settings | {'data_fingerprint': schema.fingerprint})
 
 
 def mesh_from_flags() -> Any:

@@ -226,6 +226,7 @@ def test_wrong_input_is_one_sentence_that_names_the_field(toy, tmp_path, capsys)
   out = tmp_path / 'run'
   assert 'dropuot: dense_mlp has no such field; did you mean' in fails(
       [*base, f'--out={out}', '--set=dropuot=1'], capsys)
+  assert '--set width=9: --width=8 is given too' in fails([*base, f'--out={out}', '--set=width=9'], capsys)
   assert 'width=0' in fails([*base, f'--out={out}', '--width=0'], capsys)
   assert 'batch_size=5000: expected at least 1 and at most the 3000 rows' in fails(
       [*base, f'--out={out}', '--batch_size=5000'], capsys)
