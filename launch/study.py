@@ -1,9 +1,7 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import time
 from typing import Any
@@ -73,26 +71,27 @@ def _finished(out: pathlib.Path, config: config_lib.Config) -> bool:
 
 def _write_logits(path: pathlib.Path, logits_NxT: np.ndarray) -> None:
   path.parent.mkdir(exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    with temporary.open('wb') as file:
-      np.save(file, logits_NxT)
-    temporary.replace(path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      temporary.unlink()
-    raise
+  with record.replacing(path) as temporary, temporary.open('wb') as file:
+    np.save(file, logits_NxT)
 
 
 def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm) -> list[trials.Finished]:
-  """The group's records; an exception becomes the `failed` record of each of its trials and the study goes on."""
-  began = time.perf_counter()
+  """The group's records; an exception becomes the `failed` record of each of its trials and the study goes on.
+
+  Trials that do not fit the memory together run by halves.
+  """
+  began, shape = time.perf_counter(), f'{group[0].model} {group[0].width}x{group[0].depth}'
   try:
     return trials.run_group(opened, group, bar.update)
   except Exception as e:  # whatever it is, the other shapes must run
-    seconds, error = (time.perf_counter() - began) / len(group), f'{type(e).__name__}: {e}'
-    tqdm.tqdm.write(f'{group[0].model} {group[0].width}x{group[0].depth} failed: {error}')
-    return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0))) for c in group]
+    error = f'{type(e).__name__}: {e}'
+  half = len(group) // 2  # beyond the handler: what the exception held is free again
+  if half and 'RESOURCE_EXHAUSTED' in error:
+    tqdm.tqdm.write(f'{shape}: the memory does not hold {len(group)} trials, so half of them run first')
+    return _run_or_record(opened, group[:half], bar) + _run_or_record(opened, group[half:], bar)
+  tqdm.tqdm.write(f'{shape} failed: {error}')
+  seconds = (time.perf_counter() - began) / len(group)
+  return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0))) for c in group]
 
 
 def _check_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:

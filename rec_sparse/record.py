@@ -1,5 +1,6 @@
 """The trial record: one JSON object per trial, the same from a single run and from a sweep (design, section 4)."""
 
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import importlib.metadata
@@ -57,10 +58,17 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes to a temporary name, then renames: a reader never sees half a file, and none stays behind."""
+  """Writes atomically."""
+  with replacing(path) as temporary:
+    temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A temporary name to write to, renamed at the end: a reader never sees half a file, and none stays behind."""
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
-    temporary.write_text(text)
+    yield temporary
     temporary.replace(path)
   except BaseException:
     with contextlib.suppress(OSError):

@@ -120,6 +120,23 @@ def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy
   assert again[victim]['test_logloss'] == pytest.approx(found[victim]['test_logloss'], abs=1e-6)
 
 
+def test_trials_that_do_not_fit_the_memory_together_run_by_halves(toy, tmp_path, monkeypatch):
+  real, sizes = trials.run_group, []
+
+  def run_group(study, configs, progress):
+    sizes.append(len(configs))
+    if len(configs) > 1:
+      raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory')
+    return real(study, configs, progress)
+
+  assert run(toy, tmp_path / 'whole', '--arms=dense_mlp') == 0
+  monkeypatch.setattr(trials, 'run_group', run_group)
+  assert run(toy, tmp_path / 'halves', '--arms=dense_mlp') == 0
+  assert sizes == [4, 2, 1, 1, 2, 1, 1]
+  whole, halves = records(tmp_path / 'whole'), records(tmp_path / 'halves')
+  assert {name: r['test_auc'] for name, r in halves.items()} == {name: r['test_auc'] for name, r in whole.items()}
+
+
 def test_a_study_grows_and_remembers_its_axes(toy, tmp_path):
   out = tmp_path / 'study'
   assert run(toy, out, '--arms=dense_mlp') == 0
