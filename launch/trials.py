@@ -99,7 +99,7 @@ Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSu
 
 
 def _advance(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Advance:
-  mapped = jax.jit(_on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0)
+  mapped = jax.jit(on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0)
   return lambda states, steps: mapped(states, study.splits['train'], np.int32(steps))
 
 
@@ -107,7 +107,7 @@ Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], 
 
 
 def _evaluate(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Evaluate:
-  mapped = jax.jit(_on_each_device(mesh, functools.partial(feeds.evaluate_resident, run)))
+  mapped = jax.jit(on_each_device(mesh, functools.partial(feeds.evaluate_resident, run)))
 
   def call(states, split):
     sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), study.splits[split]))
@@ -125,7 +125,7 @@ def _mesh(devices: Sequence[jax.Device], trials: int) -> jax.sharding.Mesh:
   return jax.make_mesh((used,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:used])
 
 
-def _on_each_device(mesh: jax.sharding.Mesh, fn: Callable) -> Callable:
+def on_each_device(mesh: jax.sharding.Mesh, fn: Callable) -> Callable:
   """(states, *shared) -> fn(state, *shared) of every trial, each device its own ones; they exchange nothing."""
 
   def mapped(states: train.TrainState, *shared: Any) -> Any:
