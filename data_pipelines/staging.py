@@ -24,13 +24,16 @@ def fingerprint(files: dict[str, list[str]], options: dict) -> str:
 def is_made(out: pathlib.Path, mark: str) -> bool:
   """Whether `out` already holds the data set with this fingerprint.
 
-  Raises ValueError when it holds anything else; an empty or missing directory is free.
+  Raises ValueError when it holds anything else, or lacks one of its blocks; an empty or missing directory is free.
   """
   if not out.exists() or (out.is_dir() and not any(out.iterdir())):
     return False
-  if (out / 'schema.json').is_file() and schema_lib.load_schema(out).fingerprint == mark:
-    return True
-  raise ValueError(f'--out={out}: not empty, and not this data set; remove it or choose another directory')
+  if not (out / 'schema.json').is_file() or (schema := schema_lib.load_schema(out)).fingerprint != mark:
+    raise ValueError(f'--out={out}: not empty, and not this data set; remove it or choose another directory')
+  for block in (block for split in schema.splits.values() for block in split.blocks):
+    if not (out / block.file).is_file():
+      raise ValueError(f'--out={out}: {block.file} is missing; remove the directory, and the data set is made anew')
+  return True
 
 
 @contextlib.contextmanager

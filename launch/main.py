@@ -41,7 +41,8 @@ def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
     return main() or 0
   except (ValueError, OSError, flags.Error) as e:
     logging.info('where it was raised (shown with --verbosity=0)', exc_info=True)
-    print(f'error: {e}', file=sys.stderr)
+    said = f'{e.filename}: {e.strerror}' if isinstance(e, OSError) and e.filename else e
+    print(f'error: {said}', file=sys.stderr)
     return 1
   except RuntimeError as e:
     if 'RESOURCE_EXHAUSTED' not in str(e):  # as XLA says it

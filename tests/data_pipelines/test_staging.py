@@ -3,6 +3,7 @@
 import pytest
 
 from data_pipelines import staging
+from rec_sparse import schema as schema_lib
 
 
 def test_whole_directory_appears(tmp_path):
@@ -39,3 +40,15 @@ def test_only_free_directories_are_used(tmp_path):
   for taken in (tmp_path, tmp_path / 'file'):
     with pytest.raises(ValueError, match=f'--out={taken}: not empty, and not this data set'):
       staging.is_made(taken, 'x')
+
+
+def test_a_data_set_that_lacks_a_block_is_not_made(tmp_path):
+  splits = {name: schema_lib.Split(1, (0,), (schema_lib.Block(f'{name}.npy', 1, 0),)) for name in schema_lib.SPLITS}
+  field = schema_lib.Field('field', 'categorical', 2)
+  schema_lib.save_schema(schema_lib.FeatureSchema((field,), ('label',), None, splits, 'x', {}), tmp_path)
+  for name in ('train', 'valid'):
+    (tmp_path / f'{name}.npy').touch()
+  with pytest.raises(ValueError, match='test.npy is missing; remove the directory'):
+    staging.is_made(tmp_path, 'x')
+  (tmp_path / 'test.npy').touch()
+  assert staging.is_made(tmp_path, 'x')

@@ -231,6 +231,9 @@ def test_wrong_input_is_one_sentence_that_names_the_field(toy, tmp_path, capsys)
   assert 'batch_size=5000: expected at least 1 and at most the 3000 rows' in fails(
       [*base, f'--out={out}', '--batch_size=5000'], capsys)
   assert 'schema.json: not found' in fails([f'--data={tmp_path}', f'--out={out}'], capsys)
+  file = tmp_path / 'file'
+  file.touch()
+  assert fails([*base, f'--out={file}'], capsys) == f'error: {file}: Not a directory'
   assert 'width: a view cannot keep 99 of 24' in fails([*base, f'--out={out}', '--model=ssr_s', '--width=99'], capsys)
   assert not out.exists(), 'nothing half-written is left'
   with pytest.raises(Exception, match='model'):
