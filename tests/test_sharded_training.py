@@ -140,6 +140,10 @@ def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_pa
   assert_split(state.params['layer_1']['kernel'], SPLIT[model]['layer_1'], 2)
 
 
+def test_stochastic_rounding_has_the_seed_of_the_run():
+  assert int(build('dense_mlp', (1, 1), seed=3)[1].slots.seed) == 3
+
+
 def test_a_second_checkpoint_compiles_nothing(caplog):
   program, state = build('dense_mlp', (4, 2))
   assert program.tiny

@@ -240,6 +240,27 @@ def test_wrong_input_is_one_sentence_that_names_the_field(toy, tmp_path, capsys)
     main_lib.call(train.main, train.FLAGS, [*base, f'--out={out}', '--model=mlp'])
 
 
+def test_a_mesh_must_hold_the_devices_of_every_process(toy, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(train, 'join_processes', lambda: None)
+  several = ['--coordinator=localhost:1', '--processes=2', '--mesh=4']
+  assert 'several processes need a mesh of all 8 devices' in fails(
+      [f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL, *several], capsys)
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('error, message', [
+    (RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore'), 'has not enough memory'),
+    (ValueError('RESOURCE_EXHAUSTED: writing failed\nmore'), 'cannot be written, is the disk full?')])
+def test_a_full_memory_or_disk_is_one_sentence(toy, tmp_path, capsys, monkeypatch, error, message):
+  def full(*arguments, **named):
+    raise error
+
+  where = (train_lib, 'init') if isinstance(error, RuntimeError) else (checkpoint.ocp.CheckpointManager, 'save')
+  monkeypatch.setattr(*where, full)
+  said = fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL], capsys)
+  assert said.startswith('error: ') and message in said and 'more' not in said
+
+
 def test_a_run_directory_of_another_config_is_refused_and_left_alone(toy, tmp_path, capsys):
   out = tmp_path / 'run'
   assert run(toy, out, '--epochs=0') == 0
