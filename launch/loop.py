@@ -106,7 +106,7 @@ def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
   path = out / 'config.json'
   if path.exists():
     theirs, ours = record.read_json(path), json.loads(config_lib.to_json(config))
-    differ = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
+    differ = config_lib.differing(theirs, ours)
     if differ:
       raise ValueError(f'{out}: made with another config ({", ".join(differ)} differ); choose another --out')
   elif out.exists() and any(out.iterdir()):

@@ -190,7 +190,7 @@ def flat(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-  """Names of the fields in which two configs, both `flat`, differ."""
+  """Names of the fields in which two configs as JSON has them, both `flat` or neither, differ."""
   return sorted(k for k in ours | theirs if (k in ours, ours.get(k)) != (k in theirs, theirs.get(k)))
 
 
