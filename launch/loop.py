@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import json
 import math
 import pathlib
 import signal
@@ -105,7 +104,7 @@ def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
   """Raises ValueError unless `out` is free or this config's run directory."""
   path = out / 'config.json'
   if path.exists():
-    theirs, ours = record.read_json(path), json.loads(config_lib.to_json(config))
+    theirs, ours = record.read_json(path), config_lib.to_raw(config)
     differ = config_lib.differing(theirs, ours)
     if differ:
       raise ValueError(f'{out}: made with another config ({", ".join(differ)} differ); choose another --out')
@@ -140,7 +139,7 @@ def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict
 def _save(run: train.Program, schema: schema_lib.FeatureSchema, manager: ocp.CheckpointManager,
           state: train.TrainState, feed: feeds.TrainFeed, progress: Progress, found: dict[str, Any] | None) -> None:
   config = run.config
-  metadata = {'config': json.loads(config_lib.to_json(config)), 'run_id': config_lib.run_id(config),
+  metadata = {'config': config_lib.to_raw(config), 'run_id': config_lib.run_id(config),
               'vocab_sizes': evaluation.vocab_sizes(schema), 'versions': record.versions(),
               'progress': dataclasses.asdict(progress)}
   checkpoint.save(manager, run, state, feed.position(), metadata, evaluation.rank(config, found) if found else None)

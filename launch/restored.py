@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import contextlib
 import functools
-import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -44,7 +43,7 @@ def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = No
   with checkpoint.manager(directory, read_only=True) as manager:
     step = checkpoint.choose(manager, which)
     metadata = checkpoint.read_metadata(manager, step)
-    ours = json.loads(config_lib.to_json(config))
+    ours = config_lib.to_raw(config)
     differ = config_lib.differing(config_lib.flat(ours), config_lib.flat(metadata['config']))
     if differ:
       raise ValueError(f'{directory / "config.json"}: {", ".join(differ)} differ from the config that was trained')

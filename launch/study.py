@@ -1,7 +1,6 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
 import dataclasses
-import json
 import pathlib
 import time
 from typing import Any
@@ -142,4 +141,4 @@ def _describe(data: pathlib.Path, schema: schema_lib.FeatureSchema, grid: grid_l
       'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
       'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs],
       'commands': [command],
-      'recipes': {c.model: records.recipe(json.loads(config_lib.to_json(c))) for c in configs}}
+      'recipes': {c.model: records.recipe(config_lib.to_raw(c)) for c in configs}}

@@ -172,6 +172,11 @@ def from_json(text: str) -> Config:
   return from_raw(json.loads(text))
 
 
+def to_raw(config: Config) -> dict[str, Any]:
+  """The config as JSON has it: the inverse of `from_raw`."""
+  return json.loads(to_json(config))
+
+
 def from_raw(raw: Any) -> Config:
   """The config of a JSON value, otherwise as `from_json`."""
   if not isinstance(raw, dict) or not isinstance(raw.get('model'), str) or not isinstance(raw.get('options'), dict):
