@@ -29,7 +29,7 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
   for config in every:
     order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
   _claim(out, schema)  # after what wrong input can stop
-  study_lib.run_missing(data, schema, out, every, keep_logits=True)
+  study_lib.run_missing(data, schema, out, every)
   trials = {name: [records.read_trial(study_lib.trial_path(out, c)) for c in own] for name, own in configs.items()}
   label_NxT, _ = evaluation.labels(blocks.open_split(data, schema, 'test'))
   logits = lambda run_id: _read_logits(out / 'logits' / f'{run_id}.npy', len(label_NxT))[:, 0]

@@ -12,7 +12,7 @@ import string
 from absl import flags
 
 from launch import main as main_lib
-from rec_sparse.scaling import chart, compare, page, records, tables, verdict, wording
+from rec_sparse.scaling import chart, compare, page, records, row_error, tables, verdict, wording
 
 FLAGS = flags.FlagValues()
 STUDY = flags.DEFINE_string('study', None, 'Study directory, made by launch.sweep; finished or not.', required=True,
@@ -27,25 +27,38 @@ def main() -> None:
     raise ValueError(f'--delta={DELTA.value}: expected a number above 0')
   study = records.read_study(STUDY.value)
   rungs = records.rungs_by_arm(study)
-  verdicts = {arm: verdict.judge(own, DELTA.value) for arm, own in rungs.items()}
-  replace_files(study.directory, make_report(study, rungs, verdicts, DELTA.value))
+  rows = row_error.read_row_error(study, [rung for own in rungs.values() for rung in own])
+  missing = len(study.expected) - len(study.trials)
+  verdicts = {arm: verdict.judge(own, DELTA.value, rows=rows, missing=missing) for arm, own in rungs.items()}
+  replace_files(study.directory, make_report(study, rungs, verdicts, rows, DELTA.value))
   print(wording.progress(study))
   print(verdict_table(verdicts))
   print(study.directory / 'report.html')
 
 
 def make_report(study: records.Study, rungs: Mapping[str, tuple[records.Rung, ...]],
-                verdicts: Mapping[str, verdict.Verdict], delta: float) -> dict[str, bytes]:
+                verdicts: Mapping[str, verdict.Verdict], rows: row_error.RowError | None,
+                delta: float) -> dict[str, bytes]:
   """The files of the report by name; report.html is the last."""
-  figure = chart.draw_chart(rungs, verdicts, study.teacher)
+  figure = chart.draw_chart(rungs, verdicts, bounds(study))
   svg = chart.figure_svg(figure)
   template = string.Template(pathlib.Path(__file__).with_name('report.html').read_text(encoding='utf-8'))
-  fragments = page.fragments(study, rungs, verdicts, compare.compare_arms(rungs), svg, delta)
+  fragments = page.fragments(study, rungs, verdicts, compare.compare_arms(rungs, rows), svg, delta)
   return {
       'saturation.svg': svg.encode(), 'saturation.png': chart.figure_png(figure),
       'curves.csv': tables.curves_csv(study, rungs).encode(), 'verdicts.json': tables.verdicts_json(verdicts).encode(),
       'report.html': template.substitute(fragments).encode(),
   }
+
+
+def bounds(study: records.Study) -> dict[str, chart.Bound]:
+  """What no model passes, by metric: of the teacher, on the very test rows where that is known."""
+  if study.teacher is None:
+    return {}
+  logloss = chart.Bound('irreducible log loss, expected', study.teacher.logloss)
+  if study.realised is not None:
+    logloss = chart.Bound("the teacher's log loss on these rows", study.realised)
+  return {'test_logloss': logloss, 'test_auc': chart.Bound('AUC of the teacher', study.teacher.auc)}
 
 
 def replace_files(directory: pathlib.Path, files: Mapping[str, bytes]) -> None:
@@ -68,11 +81,12 @@ def replace_files(directory: pathlib.Path, files: Mapping[str, bytes]) -> None:
 
 def verdict_table(verdicts: Mapping[str, verdict.Verdict]) -> str:
   """One line per arm for the terminal."""
-  rows = [('arm', 'verdict', 'slope (nats per e-fold)', '95 % interval', 'seeds needed')]
+  rows = [('arm', 'verdict', 'slope (nats per e-fold)', '95 % interval', 'to settle it')]
   for arm, v in verdicts.items():
     slope = '-' if v.slope.value is None else f'{v.slope.value:+.5f}'
     interval = '-' if v.slope.interval is None else '[{:+.5f}, {:+.5f}]'.format(*v.slope.interval)
-    rows.append((arm, v.call, slope, interval, '-' if v.seeds_needed is None else str(v.seeds_needed)))
+    call = f'{v.call}, provisional' if v.provisional else v.call
+    rows.append((arm, call, slope, interval, wording.needed_text(v) or '-'))
   widths = [max(map(len, column)) for column in zip(*rows)]
   return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 

@@ -36,21 +36,22 @@ def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib
 
 
 def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path,
-                configs: list[config_lib.Config], keep_logits: bool = False) -> None:
-  """Trains the trials that have no record in `out`; `keep_logits`: or no logits of the test split beside it."""
+                configs: list[config_lib.Config]) -> None:
+  """Trains the trials that have no record in `out`, or that finished but have no logits of the test split there."""
   missing = [c for c in configs if not trial_path(out, c).exists()
-             or keep_logits and _finished(out, c) and not logits_path(out, c).exists()]
+             or _finished(out, c) and not logits_path(out, c).exists()]
   if not missing:
     return
   (out / 'trials').mkdir(parents=True, exist_ok=True)
   opened = trials.open_study(data, schema)
+  _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
   steps = lambda config: config.epochs * (schema.splits['train'].rows // config.batch_size)
   with tqdm.tqdm(total=sum(map(steps, missing)), unit='step', mininterval=1.0) as bar:
     for group in grid_lib.groups(missing):
       bar.set_description(f'{group[0].model} {group[0].width}x{group[0].depth}, {len(group)} trials')
       for config, found in zip(group, _run_or_record(opened, group, bar), strict=True):
-        if keep_logits and found.record['status'] == 'finished':
-          _write_logits(logits_path(out, config), found.test_logits_NxT)
+        if found.record['status'] == 'finished':
+          _write_array(logits_path(out, config), found.test_logits_NxT)
         record.write_json(trial_path(out, config), found.record)
 
 
@@ -68,10 +69,10 @@ def _finished(out: pathlib.Path, config: config_lib.Config) -> bool:
   return '"status": "finished"' in trial_path(out, config).read_text()
 
 
-def _write_logits(path: pathlib.Path, logits_NxT: np.ndarray) -> None:
+def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
   path.parent.mkdir(exist_ok=True)
   with record.replacing(path) as temporary, temporary.open('wb') as file:
-    np.save(file, logits_NxT)
+    np.save(file, array)
 
 
 def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm) -> list[trials.Finished]:
@@ -139,6 +140,7 @@ def _describe(data: pathlib.Path, schema: schema_lib.FeatureSchema, grid: grid_l
       **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()},
       'widths': sorted({width for widths in grid.widths.values() for width in widths}), 'epochs': configs[0].epochs,
       'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
+      'realised_logloss': schema.source.get('realised_logloss', {}).get('test'),
       'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs],
       'commands': [command],
       'recipes': {c.model: records.recipe(config_lib.to_raw(c)) for c in configs}}

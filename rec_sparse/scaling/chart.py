@@ -15,11 +15,11 @@ import numpy as np
 from rec_sparse.scaling import fit
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.verdict import Verdict
-from rec_sparse.schema import Teacher
 
 INK, PAPER, FAINT = '#1b1f24', '#ffffff', '#8c959f'  # report.html swaps the first two for its own colours
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7a5195', '#8c6d31')  # Okabe-Ito first
 LEAST_SPAN = 5e-4  # nats or AUC that the y axis spans at least, so that noise is not blown up
+FAINT_SHAPE = 0.3  # opacity of a rung that is not in its arm's curve
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 STYLE = {
     'svg.hashsalt': 'rec_sparse', 'svg.fonttype': 'path', 'font.family': 'DejaVu Sans', 'font.size': 10.5,
@@ -36,21 +36,29 @@ class Panel(NamedTuple):
   metric: str  # metric on the y axis
   x_label: str
   y_label: str
-  bound: str  # attribute of Teacher that no model passes
+
+
+class Bound(NamedTuple):
+  """What no model passes in expectation."""
+
+  name: str  # in words
+  value: float
 
 
 PANELS = tuple(
-    Panel(axis, metric, x_label, y_label, bound)
-    for metric, y_label, bound in (('test_logloss', 'test log loss, nats per example (lower is better)', 'logloss'),
-                                   ('test_auc', 'test AUC (higher is better)', 'auc'))
+    Panel(axis, metric, x_label, y_label)
+    for metric, y_label in (('test_logloss', 'test log loss, nats per example (lower is better)'),
+                            ('test_auc', 'test AUC (higher is better)'))
     for axis, x_label in (('flops', 'forward FLOPs per example'), ('nonzero', 'non-zero dense parameters')))
 
 
-def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict], teacher: Teacher | None) -> Figure:
-  """Two by two panels; light points are seeds, marks their mean, bars one standard deviation, dashes the fitted law.
+def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
+               bounds: Mapping[str, Bound]) -> Figure:
+  """Two by two panels; light points are seeds, marks their mean, lines the curve of an arm, dashes the fitted law.
 
-  Marks of one depth and number of views are joined. The verdict of each arm stands in the legend. The figure has its
-  own Agg canvas; nothing of pyplot is touched.
+  Rungs that are not in the arm's curve are faint. The law is drawn where the data identify it. The verdict of each arm
+  stands in the legend. `bounds`: metric -> what no model passes. The figure has its own Agg canvas; nothing of pyplot is
+  touched.
   """
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(12.5, 10.2), layout='constrained')
@@ -60,7 +68,7 @@ def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdi
     figure.legend(handles=arms, loc='outside upper left', ncols=max(1, min(3, len(arms))), frameon=False, fontsize=12.5)
     figure.legend(handles=keys, loc='outside lower left', ncols=3, frameon=False)
     for panel, axes in zip(PANELS, figure.subplots(2, 2).flat):
-      _draw_panel(axes, panel, rungs, teacher)
+      _draw_panel(axes, panel, rungs, verdicts, bounds.get(panel.metric))
     figure.draw_without_rendering()  # lays it out once, for both formats
     figure.set_layout_engine('none')
   return figure
@@ -83,10 +91,11 @@ def figure_png(figure: Figure) -> bytes:
 
 
 def curve_law(rungs: Sequence[Rung], axis: str, metric: str) -> fit.Law | None:
-  """The law that AICc chooses for a metric against a size; of 1 - AUC for an AUC."""
+  """The law that AICc chooses for a metric against a size, of 1 - AUC for an AUC; None where it is not identified."""
   values = [1 - r.metrics[metric] if metric.endswith('auc') else r.metrics[metric] for r in rungs]
   points = fit.gather_points([getattr(r, axis) for r in rungs], values) if rungs else None
-  return fit.choose_law(fit.fit_laws(points), points) if points else None
+  law = fit.choose_law(fit.fit_laws(points), points) if points else None
+  return law if law is not None and law.identified else None
 
 
 def show_limits(low: float, high: float, bound: float | None) -> tuple[float, float, bool]:
@@ -101,7 +110,8 @@ def show_limits(low: float, high: float, bound: float | None) -> tuple[float, fl
   return min(ends) - pad, max(ends) + pad, near
 
 
-def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], teacher: Teacher | None) -> None:
+def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
+                bound: Bound | None) -> None:
   axes.set_xlabel(panel.x_label)
   axes.set_ylabel(panel.y_label)
   axes.grid(color=FAINT, alpha=0.22, linewidth=0.8)
@@ -110,48 +120,42 @@ def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], t
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, 'no finished trial', transform=axes.transAxes, ha='center', va='center', fontsize=14)
     return
-  values = np.concatenate([_draw_arm(axes, panel, own, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
-                           for i, own in enumerate(rungs.values())])
+  values = np.concatenate([
+      _draw_arm(axes, panel, own, verdicts[arm].ladder, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+      for i, (arm, own) in enumerate(rungs.items())])
   _scale_x(axes, [getattr(r, panel.axis) for r in every])
-  bound = getattr(teacher, panel.bound) if teacher else None
-  low, high, near = show_limits(values.min(), values.max(), bound)
+  low, high, near = show_limits(values.min(), values.max(), bound.value if bound else None)
   axes.set_ylim(low, high)
   axes.ticklabel_format(axis='y', useOffset=False)
   if bound is not None:
-    _draw_bound(axes, panel, bound, near, bound > high)
+    _draw_bound(axes, bound, near, bound.value > high, below=panel.metric == 'test_logloss')
 
 
-def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], colour: str, marker: str) -> np.ndarray:
+def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], ladder: Sequence[str], colour: str,
+              marker: str) -> np.ndarray:
   """Draws the seeds, means and law of one arm; returns every height that it reached."""
+  heights = [np.empty(0)]
   for rung in rungs:
+    size = getattr(rung, panel.axis)
     values = rung.metrics[panel.metric]
-    axes.plot([getattr(rung, panel.axis)] * len(values), values, marker, color=colour, alpha=0.4, markersize=4.5,
+    strength = 1.0 if rung.name in ladder else FAINT_SHAPE
+    axes.plot([size] * len(values), values, marker, color=colour, alpha=0.4 * strength, markersize=4.5,
               markeredgewidth=0, zorder=3)
-  for family in sorted({(r.depth, r.views) for r in rungs}):
-    own = sorted((r for r in rungs if (r.depth, r.views) == family), key=lambda r: getattr(r, panel.axis))
-    values = [r.metrics[panel.metric] for r in own]
-    x, y = [getattr(r, panel.axis) for r in own], [v.mean() for v in values]
-    axes.plot(x, y, color=colour, linewidth=2.6, alpha=0.35, zorder=2)
-    axes.errorbar(x, y, [deviation(v) for v in values], color=colour, marker=marker, markersize=7, linestyle='none',
-                  markeredgecolor=PAPER, markeredgewidth=0.8, elinewidth=1.2, capsize=2.5, zorder=5)
-  heights = [_extent(r.metrics[panel.metric]) for r in rungs]
-  law = curve_law(rungs, panel.axis, panel.metric)
+    axes.plot(size, values.mean(), marker, color=colour, alpha=strength, markersize=7, markeredgecolor=PAPER,
+              markeredgewidth=0.8, zorder=5)
+    heights.append(values)
+
+  curve = sorted((r for r in rungs if r.name in ladder), key=lambda r: getattr(r, panel.axis))
+  sizes = [getattr(r, panel.axis) for r in curve]
+  axes.plot(sizes, [r.metrics[panel.metric].mean() for r in curve], color=colour, linewidth=2.6, alpha=0.35, zorder=2)
+
+  law = curve_law(curve, panel.axis, panel.metric)
   if law is not None:
-    x = np.geomspace(min(getattr(r, panel.axis) for r in rungs), max(getattr(r, panel.axis) for r in rungs), 200)
+    x = np.geomspace(min(sizes), max(sizes), 200)
     y = 1 - law(x) if panel.metric.endswith('auc') else law(x)
     axes.plot(x, y, color=colour, linestyle=(0, (4, 2)), linewidth=1.4, zorder=4)
     heights.append(y)
-  return np.concatenate([np.empty(0), *heights])
-
-
-def deviation(values: np.ndarray) -> float:
-  """Standard deviation over seeds; 0 with one seed."""
-  return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _extent(values: np.ndarray) -> np.ndarray:
-  """What is drawn of one rung: its seeds and the ends of its bar."""
-  return np.append(values, values.mean() + deviation(values) * np.array([-1, 1]))
+  return np.concatenate(heights)
 
 
 def _scale_x(axes: Axes, sizes: Sequence[float]) -> None:
@@ -165,13 +169,14 @@ def _scale_x(axes: Axes, sizes: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(10, 10)))
 
 
-def _draw_bound(axes: Axes, panel: Panel, bound: float, near: bool, above: bool) -> None:
-  name = f'{"irreducible log loss" if panel.bound == "logloss" else "AUC of the teacher"} {bound:.4f}'
+def _draw_bound(axes: Axes, bound: Bound, near: bool, above: bool, below: bool) -> None:
+  """`near`: it lies in the picture; `above`: over it; `below`: no model can be below it, rather than above."""
+  name = f'{bound.name} {bound.value:.4f}'
   if near:  # the name stands on the side where no model can be
-    side = -1 if panel.bound == 'logloss' else 1
-    axes.axhline(bound, color=INK, linewidth=1.2, linestyle=(0, (1, 1.6)), zorder=1)
-    axes.annotate(name, (0.01, bound), xycoords=('axes fraction', 'data'), xytext=(0, 3 * side),
-                  textcoords='offset points', va='top' if side < 0 else 'bottom', fontsize=9.5, zorder=6)
+    side = -1 if below else 1
+    axes.axhline(bound.value, color=INK, linewidth=1.2, linestyle=(0, (1, 1.6)), zorder=1)
+    axes.annotate(name, (0.01, bound.value), xycoords=('axes fraction', 'data'), xytext=(0, 3 * side),
+                  textcoords='offset points', va='top' if below else 'bottom', fontsize=9.5, zorder=6)
     return
   arrow, where, y = ('\N{UPWARDS ARROW}', 'above', 0.98) if above else ('\N{DOWNWARDS ARROW}', 'below', 0.02)
   axes.annotate(f'{arrow} {name}, {where} this picture', (0.01, y), xycoords='axes fraction',
@@ -181,9 +186,13 @@ def _draw_bound(axes: Axes, panel: Panel, bound: float, near: bool, above: bool)
 def _legend_entries(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
                     ) -> tuple[list[Line2D], list[Line2D]]:
   arms = [Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=8.5,
-                 markeredgecolor=PAPER, linewidth=0, label=f'{arm}: {verdicts[arm].call}')
+                 markeredgecolor=PAPER, linewidth=0, label=_legend_label(arm, verdicts[arm]))
           for i, arm in enumerate(rungs)]
   keys = [Line2D([], [], color=FAINT, marker='o', markersize=4.5, alpha=0.5, linewidth=0, label='one seed'),
-          Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6, label='mean over seeds, bar: ±1 sd'),
-          Line2D([], [], color=FAINT, linestyle=(0, (4, 2)), linewidth=1.4, label='fitted law')]
+          Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6, label='mean over seeds'),
+          Line2D([], [], color=FAINT, linestyle=(0, (4, 2)), linewidth=1.4, label='fitted law, where identified')]
   return arms, keys
+
+
+def _legend_label(arm: str, v: Verdict) -> str:
+  return f'{arm}: {v.call}, provisional' if v.provisional else f'{arm}: {v.call}'

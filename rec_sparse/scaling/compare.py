@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from rec_sparse.scaling.records import Rung, paired
-from rec_sparse.scaling.student import mean_of_seeds
-from rec_sparse.scaling.verdict import Interval, contrast_interval
+from rec_sparse.scaling.row_error import RowError
+from rec_sparse.scaling.student import half_width, spread_of_mean
+from rec_sparse.scaling.verdict import Interval
 
 Axis = Literal['flops', 'nonzero']
 AXES: tuple[Axis, ...] = ('flops', 'nonzero')
@@ -22,7 +23,7 @@ class Gap:
   low: float  # size, or where the range begins
   high: float  # the same size, or where the range ends
   value: float  # nats per example; negative: the second arm is better
-  interval: Interval  # 95 % over paired seeds; None below two
+  interval: Interval  # 95 % over paired seeds and test rows; None below two seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,41 +38,51 @@ class Comparison:
   points: tuple[Gap, ...]  # at every rung of either arm inside the shared range
 
 
-def compare_arms(rungs: dict[str, Sequence[Rung]]) -> tuple[Comparison, ...]:
+def compare_arms(rungs: dict[str, Sequence[Rung]], rows: RowError | None = None) -> tuple[Comparison, ...]:
   """Every pair of arms that have rungs, on both axes."""
   pairs = itertools.combinations([arm for arm in rungs if rungs[arm]], 2)
-  return tuple(compare(rungs[a], rungs[b], axis) for a, b in pairs for axis in AXES)
+  return tuple(compare(rungs[a], rungs[b], axis, rows) for a, b in pairs for axis in AXES)
 
 
-def compare(first: Sequence[Rung], second: Sequence[Rung], axis: Axis) -> Comparison:
+def compare(first: Sequence[Rung], second: Sequence[Rung], axis: Axis, rows: RowError | None = None) -> Comparison:
   """Paired differences of two arms at equal size, linear in ln x between the rungs of each.
 
   Rungs of one arm at one and the same size are averaged. The seed fixes the data order in both arms, so differences are
   taken seed by seed, and their Student interval (seeds - 1 degrees of freedom) holds for any correlation between rungs.
+  `rows` adds the error over test rows.
   """
-  seeds, _ = paired([*first, *second], 'test_logloss')
+  every = [*first, *second]
+  seeds, y_RxS = paired(every, 'test_logloss')
   result = Comparison(first[0].arm, second[0].arm, axis, len(seeds), None, ())
-  curves = [_curve(rungs, axis, seeds) for rungs in (first, second)]
-  low, high = max(u[0] for u, _ in curves), min(u[-1] for u, _ in curves)
+  sizes = [np.log([getattr(r, axis) for r in rungs]) for rungs in (first, second)]
+  low = max(u.min() for u in sizes)
+  high = min(u.max() for u in sizes)
   if low > high or not seeds:
     return result
-  u = np.unique(np.clip(np.concatenate([u for u, _ in curves]), low, high))
-  a_SxU, b_SxU = (np.array([np.interp(u, knots, y) for y in y_SxR]) for knots, y_SxR in curves)
-  gap_SxU = b_SxU - a_SxU
-  mean_S = np.trapezoid(gap_SxU, u, axis=1) / (high - low) if high > low else gap_SxU[:, 0]
-  points = tuple(_gap(np.exp(x), np.exp(x), gap_S) for x, gap_S in zip(u, gap_SxU.T))
-  return dataclasses.replace(result, overall=_gap(np.exp(low), np.exp(high), mean_S), points=points)
+
+  u_U = np.unique(np.clip(np.concatenate(sizes), low, high))
+  of_first_UxR, of_second_UxR = (_interpolation(u_R, u_U) for u_R in sizes)
+  weights_UxR = np.concatenate([-of_first_UxR, of_second_UxR], axis=1)
+  mean_R = np.trapezoid(weights_UxR, u_U, axis=0) / (high - low) if high > low else weights_UxR[0]
+
+  def gap(low: float, high: float, weights_R: np.ndarray) -> Gap:
+    error = rows.of_contrast(every, weights_R) if rows else 0.0
+    return _gap(np.exp(low), np.exp(high), weights_R @ y_RxS, error)
+
+  points = tuple(gap(u, u, weights_R) for u, weights_R in zip(u_U, weights_UxR))
+  return dataclasses.replace(result, overall=gap(low, high, mean_R), points=points)
 
 
-def _curve(rungs: Sequence[Rung], axis: Axis, seeds: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-  """Distinct ln sizes, ascending, and the test log loss y_SxR there of the given seeds."""
-  own, y_RxS = paired(rungs, 'test_logloss')
-  kept = y_RxS[:, [own.index(seed) for seed in seeds]]
-  sizes = np.log([getattr(r, axis) for r in rungs])
-  u, where = np.unique(sizes, return_inverse=True)
-  return u, np.array([kept[where == i].mean(0) for i in range(len(u))]).T
+def _interpolation(u_R: np.ndarray, at_U: np.ndarray) -> np.ndarray:
+  """weights_UxR with which the rungs at ln sizes u_R give the arm's curve at sizes inside their range."""
+  knots_K, where_R = np.unique(u_R, return_inverse=True)
+  mean_KxR = (where_R == np.arange(len(knots_K))[:, None]) / np.bincount(where_R)[:, None]
+  return np.array([np.interp(at_U, knots_K, mean_K) for mean_K in mean_KxR.T]).T
 
 
-def _gap(low: float, high: float, gap_S: np.ndarray) -> Gap:
-  mean = mean_of_seeds(gap_S)
-  return Gap(float(low), float(high), float(mean.value), contrast_interval(mean, len(gap_S)))
+def _gap(low: float, high: float, gap_S: np.ndarray, rows_error: float) -> Gap:
+  value = float(gap_S.mean())
+  if len(gap_S) < 2:
+    return Gap(float(low), float(high), value, None)
+  half = half_width(spread_of_mean(gap_S), len(gap_S), rows_error)
+  return Gap(float(low), float(high), value, (value - half, value + half))

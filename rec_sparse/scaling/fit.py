@@ -48,6 +48,10 @@ class Law(NamedTuple):
     """The law at sizes x (...), for a law of one fit."""
     return self.E + self.A * np.minimum(x, self.x_s) ** -self.alpha
 
+  def slope(self, x: float) -> float:
+    """dL/dln(x) at the size x, for a law of one fit; 0 on a plateau."""
+    return float(0.0 if x >= self.x_s else -self.alpha * self.A * x**-self.alpha)
+
   @property
   def asymptote(self) -> np.ndarray:
     """What y tends to as x grows: E, or the height of the plateau."""
@@ -148,6 +152,16 @@ def resample_means(rng: np.random.Generator, y_RxS: np.ndarray, replicates: int)
   shared = (draws[:, :1] @ shared_S) * wider
   rest = (draws[:, 1:] * rest_RxS).sum(-1) * wider_rest
   return mean_R + (shared + rest) / student_quantile(0.975, 10**9)
+
+
+def draw_normal(rng: np.random.Generator, covariance_RxR: np.ndarray, replicates: int) -> np.ndarray:
+  """Normal draws (replicates, R) of mean 0: what other test rows would add to the rung means.
+
+  An estimated covariance may have eigenvalues a little below 0; they count as 0.
+  """
+  values_R, vectors_RxR = np.linalg.eigh(covariance_RxR)
+  root_RxR = vectors_RxR * np.sqrt(np.maximum(values_R, 0.0))
+  return rng.standard_normal((replicates, len(values_R))) @ root_RxR.T
 
 
 # ---------------------------------------------------------------------------------------------- variable projection

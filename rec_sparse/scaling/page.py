@@ -34,9 +34,10 @@ def fragments(study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mappi
       'delta': f'{delta:g}',
       'verdicts': _verdict_table(verdicts),
       'laws': _law_table(study, verdicts),
+      'reconciled': ' '.join(html.escape(text) for text in wording.reconciled(rungs, verdicts)),
       'comparisons': _comparison_table(comparisons),
       'points': _gap_table(comparisons),
-      'rungs': _rung_table(rungs),
+      'rungs': _rung_table(rungs, verdicts),
       'unfinished': _unfinished_table(study),
       'commands': html.escape(commands(study, delta)),
       'config': _shared_config(study),
@@ -68,8 +69,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str
 def _facts(study: Study) -> str:
   facts = {'data': study.data, 'fingerprint': study.data_fingerprint[:12], 'passes': str(study.epochs),
            'seeds': str(len(study.seeds)), 'learning rates': ', '.join(f'{r:g}' for r in study.learning_rates)}
+  if study.realised is not None:
+    facts["the teacher's log loss on these test rows"] = f'{study.realised:.5f}'
   if study.teacher:
-    facts |= {'irreducible log loss': f'{study.teacher.logloss:.5f}', 'teacher AUC': f'{study.teacher.auc:.5f}'}
+    facts |= {'expected of the teacher': f'{study.teacher.logloss:.5f}', 'teacher AUC': f'{study.teacher.auc:.5f}'}
   p = study.test_base_rate
   if p and 0 < p < 1:
     facts['log loss of the base rate alone'] = f'{-p * math.log(p) - (1 - p) * math.log1p(-p):.5f}'
@@ -81,18 +84,39 @@ def _facts(study: Study) -> str:
 def _card(i: int, arm: str, v: Verdict) -> str:
   slope = 'no slope' if v.slope.value is None else f'{wording.signed(v.slope.value)} nats per e-fold'
   interval = wording.interval_text(v.slope.interval) if v.slope.value is not None else v.reason
-  needed = f'<p>about {v.seeds_needed} seeds would settle it</p>' if v.call == 'undetermined' and v.seeds_needed else ''
-  return (f'<div class="card {v.call}" style="--arm:{COLOURS[i % len(COLOURS)]}"><h3>{html.escape(arm)}</h3>'
-          f'<p class="call">{v.call}</p><p>{html.escape(slope)}</p>'
-          f'<p class="soft">{html.escape(interval)}</p>{needed}</div>')
+  dress = 'provisional' if v.provisional else v.call
+  needed = wording.needed_text(v)
+  lines = [
+      f'<h3>{html.escape(arm)}</h3>',
+      f'<p class="call">{v.call}</p>',
+      *(f'<p class="soft">provisional: {html.escape(because)}</p>' for because in v.provisional),
+      f'<p>{html.escape(slope)}</p>',
+      f'<p class="soft">{html.escape(interval)}</p>',
+      f'<p>{html.escape(needed)}</p>' if needed else '',
+  ]
+  return f'<div class="card {dress}" style="--arm:{COLOURS[i % len(COLOURS)]}">{"".join(lines)}</div>'
 
 
 def _verdict_table(verdicts: Mapping[str, Verdict]) -> str:
-  head = ['arm', 'verdict', 'because', 'slope', '95 % interval', 'seeds', 'seeds to settle', 'another delta', 'sizes']
-  return _table(head, [
-      [arm, v.call, v.reason, _or_dash(v.slope.value, wording.signed), _range(v.slope.interval, '+.5f'),
-       str(v.slope.seeds), _or_dash(v.seeds_needed, str) if v.call == 'undetermined' else 'settled',
-       _other_delta(v.slope.interval), ', '.join(v.slope.rungs) or DASH] for arm, v in verdicts.items()], 3)
+  head = ['arm', 'verdict', 'because', 'slope', '95 % interval', 'of the last segment alone', 'seeds',
+          'seeds to settle', 'test rows to settle', 'another delta', 'sizes']
+  rows = []
+  for arm, v in verdicts.items():
+    settled = v.call != 'undetermined'
+    rows.append([
+        arm,
+        f'{v.call}, provisional' if v.provisional else v.call,
+        '; '.join([v.reason, *v.provisional]),
+        _or_dash(v.slope.value, wording.signed),
+        _range(v.slope.interval, '+.5f'),
+        _range(v.last.interval, '+.5f'),
+        str(v.slope.seeds),
+        'settled' if settled else _or_dash(v.seeds_needed, str),
+        'settled' if settled else wording.rows_text(v) or DASH,
+        _other_delta(v.slope.interval),
+        ', '.join(v.slope.rungs) or DASH,
+    ])
+  return _table(head, rows, 3)
 
 
 def _other_delta(interval: Interval) -> str:
@@ -100,23 +124,25 @@ def _other_delta(interval: Interval) -> str:
   if interval is None:
     return DASH
   low, high = interval
-  return f'scaling below {-high:.5f}' if high < 0 else f'saturated above {max(-low, 0):.5f}'
+  saturated = f'saturated above {max(-low, 0):.5f}'
+  return f'scaling below {-high:.5f}, {saturated}' if high < 0 else saturated
 
 
 def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
   head = ['arm', 'law preferred by AICc', 'AICc ahead of the next', 'exponent', 'irreducible log loss',
-          'above the teacher', 'error of predicting the largest size']
+          'above the teacher on these rows', 'above its expectation', 'error of predicting the largest size']
   rows = []
   for arm, v in verdicts.items():
     ranks = sorted(v.aicc.values())
     ahead = f'{ranks[1] - ranks[0]:.1f}' if len(ranks) > 1 and math.isfinite(ranks[1]) else DASH
-    comparable = v.irreducible is not None and study.teacher
-    excess = wording.signed(v.irreducible - study.teacher.logloss) if comparable else DASH
+    expected = study.teacher.logloss if study.teacher else None
+    excesses = [DASH if v.irreducible is None or bound is None else wording.signed(v.irreducible - bound)
+                for bound in (study.realised, expected)]
     error = DASH if v.holdout is None else (
         f'{wording.signed(v.holdout.predicted - v.holdout.observed)} at {v.holdout.rung}')
     rows.append([arm, v.law.name if v.law else 'too few sizes', ahead,
                  _estimate(v.exponent, v.exponent_interval, '.3f'),
-                 _estimate(v.irreducible, v.irreducible_interval, '.5f'), excess, error])
+                 _estimate(v.irreducible, v.irreducible_interval, '.5f'), *excesses, error])
   return _table(head, rows, 2)
 
 
@@ -147,12 +173,14 @@ def _gap_table(comparisons: Sequence[Comparison]) -> str:
   return _table(['held equal', 'difference of', 'size', 'test log loss', '95 % interval'], rows, 2)
 
 
-def _rung_table(rungs: Mapping[str, Sequence[Rung]]) -> str:
+def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> str:
   head = ['arm', 'width', 'depth', 'views', 'FLOPs / example', 'non-zero dense', 'all dense', 'embedding',
-          'learning rate', 'seeds', 'valid log loss', 'valid AUC', 'test log loss', 'test AUC']
+          'learning rate', 'seeds', 'valid log loss (sd)', 'valid AUC (sd)', 'test log loss (sd)', 'test AUC (sd)',
+          'in the curve']
   rows = [[r.arm, str(r.width), str(r.depth), str(r.views), _count(r.flops), _count(r.nonzero), _count(r.dense_params),
            _count(r.embedding_params), f'{r.learning_rate:g}' + (f' ({r.edge})' if r.edge else ''), str(len(r.seeds)),
-           *(_moments(r.metrics[m]) for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc'))]
+           *(_moments(r.metrics[m]) for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')),
+           'yes' if r.name in verdicts[r.arm].ladder else '']
           for own in rungs.values() for r in own]
   return _table(head, rows, 1) if rows else '<p>No trial has finished.</p>'
 
@@ -176,7 +204,7 @@ def _shared_config(study: Study) -> str:
 def _moments(values: np.ndarray) -> str:
   if len(values) < 2:
     return f'{values.mean():.5f}'
-  return f'{values.mean():.5f} ± {values.std(ddof=1):.5f}'
+  return f'{values.mean():.5f} ({values.std(ddof=1):.5f})'
 
 
 def _count(value: float) -> str:

@@ -54,7 +54,8 @@ class Study:
   learning_rates: tuple[float, ...]  # the grid every rung of every arm was given
   seeds: tuple[int, ...]  # the seeds every rung of every arm was given
   epochs: int  # passes over the training split
-  teacher: schema_lib.Teacher | None  # irreducible log loss and AUC; synthetic data only
+  teacher: schema_lib.Teacher | None  # irreducible log loss and AUC, expected; synthetic data only
+  realised: float | None  # log loss of the teacher's own probabilities on the test rows; None where it is not known
   test_base_rate: float | None  # share of positive labels in the test split
   expected: tuple[str, ...]  # run ids of the whole grid
   trials: tuple[Trial, ...]  # recorded trials of the grid, in its order
@@ -78,6 +79,7 @@ class Rung:
   edge: str  # 'lowest' or 'highest' of the rates with an outcome, 'only' one rate in the grid, '' if bracketed
   full_grid: bool  # every learning rate and seed of the study has a record at this rung
   seeds: tuple[int, ...]  # seeds that finished at this learning rate, ascending
+  run_ids: tuple[str, ...]  # of their trials, in the order of `seeds`
   metrics: Mapping[str, np.ndarray]  # METRICS -> one value per seed, in the order of `seeds`
 
   @property
@@ -109,6 +111,7 @@ def read_study(directory: pathlib.Path | str) -> Study:
         arms=tuple(map(str, raw['arms'])), learning_rates=tuple(map(float, raw['learning_rates'])),
         seeds=tuple(map(int, raw['seeds'])), epochs=int(raw['epochs']),
         teacher=raw['teacher'] and schema_lib.Teacher(*(float(raw['teacher'][key]) for key in ('logloss', 'auc'))),
+        realised=None if raw.get('realised_logloss') is None else float(raw['realised_logloss']),
         test_base_rate=None if raw['test_base_rate'] is None else float(raw['test_base_rate']),
         expected=tuple(raw['trials']), trials=tuple(trials[k] for k in raw['trials'] if k in trials),
         strangers=tuple(sorted(set(trials) - set(raw['trials']))), settings=raw)
@@ -190,7 +193,8 @@ def _rung(study: Study, trials: Sequence[Trial]) -> Rung:
       embedding_params=first.counts['embedding_params'], learning_rate=rate,
       edge=edge(study.learning_rates, trials, rate),
       full_grid=len({(t.learning_rate, t.seed) for t in trials}) == len(study.learning_rates) * len(study.seeds),
-      seeds=tuple(t.seed for t in chosen), metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS})
+      seeds=tuple(t.seed for t in chosen), run_ids=tuple(t.run_id for t in chosen),
+      metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS})
 
 
 def edge(learning_rates: Sequence[float], trials: Sequence[Trial], rate: float) -> str:

@@ -1,82 +1,118 @@
-"""Intervals that stay honest at three to five seeds: Student's t, and contrasts of rungs with paired seeds.
+"""Intervals that stay honest at two to thirty seeds: Student's t for seeds, the normal for test rows.
 
-The percentile bootstrap of four seeds misses a true value far more often than it says (scaling method, section 4): its
-variance is (S - 1) / S of the real one, and it ignores that the spread is itself uncertain. Student's t repairs both.
+The percentile bootstrap of four seeds misses a true value far more often than it says (its variance is (S - 1) / S of the
+real one, and it ignores that the spread is itself uncertain). Student's t repairs both.
 """
 
 import functools
 import math
-import statistics
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
+
+LEVEL = 0.95  # of every interval of a report
+CONTRAST_LEVEL = 0.1  # chance to call even noise uneven for the sake of a contrast; more below five seeds
+RUNG_LEVEL = 0.2  # and for the sake of any of the judged rungs; more below five seeds
+FEW_RUNGS = 4  # judged over more of them, noise always counts as uneven
 
 
-class Contrast(NamedTuple):
-  """A linear contrast of rung means, and how sure the seeds make it; fields share the leading shape of the input."""
+class Spread(NamedTuple):
+  """How much a number would differ from seed to seed."""
 
-  value: np.ndarray  # sum of c_r times the mean of rung r
-  spread: np.ndarray  # standard deviation of the contrast for a single seed; nan with one seed
-  freedom: int  # degrees of freedom of the spread; 0 with one seed
+  deviation: float  # standard deviation of the number of a single seed
+  freedom: int  # degrees of freedom that it was estimated with
 
 
 @functools.cache
 def student_quantile(p: float, freedom: int) -> float:
-  """Quantile of Student's t for 0.5 <= p < 1, absolute error below 1e-6 (Abramowitz and Stegun 26.7.3, 26.7.4)."""
-  if freedom > 100:  # Cornish-Fisher expansion (26.7.5)
-    z = statistics.NormalDist().inv_cdf(p)
-    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return sum(term / freedom**i for i, term in enumerate(terms))
-  low, high = 0.0, math.pi / 2  # angle whose tangent is t / sqrt(freedom)
-  for _ in range(60):
-    middle = (low + high) / 2
-    low, high = (middle, high) if _two_sided(middle, freedom) < 2 * p - 1 else (low, middle)
-  return math.sqrt(freedom) * math.tan(low)
+  """Quantile of Student's t."""
+  return float(special.stdtrit(freedom, p))
 
 
-def _two_sided(angle: float, freedom: int) -> float:
-  """P(|t| < sqrt(freedom) tan(angle)), a finite sum for whole degrees of freedom."""
-  sine, cosine = math.sin(angle), math.cos(angle)
-  term, total = (cosine, 0.0) if freedom % 2 else (1.0, 0.0)
-  for i in range(1 + freedom % 2, freedom, 2):
-    total += term
-    term *= cosine**2 * i / (i + 1)
-  return 2 / math.pi * (angle + sine * total) if freedom % 2 else sine * total
+@functools.cache
+def fisher_quantile(p: float, upper: int, lower: int) -> float:
+  """Quantile of the F distribution, `upper` and `lower` degrees of freedom of the two variances."""
+  return float(special.fdtri(upper, lower, p))
+
+
+def half_width(spread: Spread, seeds: int, rows_error: float = 0.0, level: float = LEVEL) -> float:
+  """Half the interval of a mean over `seeds` seeds on test rows with the standard error `rows_error`.
+
+  The half widths over seeds and over rows add up in quadrature. Satterthwaite's approximation would trust a spread that
+  two seeds happen to make small; this does not.
+  """
+  tail = (1 + level) / 2
+  over_seeds = student_quantile(tail, spread.freedom) * spread.deviation / math.sqrt(seeds)
+  over_rows = float(special.ndtri(tail)) * rows_error
+  return math.hypot(over_seeds, over_rows)
 
 
 def slope_weights(x_R: np.ndarray) -> np.ndarray:
   """Weights c_R with sum c_r y_r = least-squares slope of y against x; they add up to 0."""
-  centred = x_R - x_R.mean()
-  return centred / (centred**2).sum()
+  centred_R = x_R - x_R.mean()
+  return centred_R / np.square(centred_R).sum()
 
 
-def paired_contrast(weights_R: np.ndarray, y_RxS: np.ndarray) -> Contrast:
-  """A contrast of rung means where the same seed means the same data order on every rung; y is (..., R, S).
+def spread_of_mean(y_S: np.ndarray) -> Spread:
+  """Of one number per seed, such as a paired difference of two arms; takes two seeds or more."""
+  return Spread(float(np.std(y_S, ddof=1)), len(y_S) - 1)
 
-  Two-way analysis of variance: y_rs = rung + seed + rest. What a seed does to every rung alike cancels in a contrast
-  whose weights add up to 0; the rest, pooled over rungs, has (R - 1)(S - 1) degrees of freedom. Pooling understates the
-  spread if the rungs that carry the weight are the noisy ones, so the spread of the per-seed contrasts takes its place
-  wherever that is larger.
+
+def spread_of_contrast(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
+  """Of sum c_r y_r over the rungs of a ladder, where the same seed means the same data order on every rung.
+
+  Two estimates: the pooled one, and the deviation of the S contrasts themselves, which holds whatever the noise is like
+  but has S - 1 degrees of freedom. Where the noise is uneven the wider one of the two counts, else the pooled one.
+
+  Takes two seeds and two rungs or more, and weights that add up to 0.
   """
-  rungs, seeds = y_RxS.shape[-2:]
+  rungs, seeds = y_RxS.shape
+  pooled = pooled_spread(weights_R, y_RxS)
+  own = spread_of_mean(weights_R @ y_RxS)
+  if rungs == 2 or not _uneven(weights_R, _squares(y_RxS), seeds, own.deviation, pooled.deviation):
+    return pooled
+  return max(pooled, own, key=lambda spread: half_width(spread, seeds))
+
+
+def pooled_spread(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
+  """As `spread_of_contrast`, were the noise of all rungs, judged or not, the same.
+
+  y_rs = rung + seed + rest: the rest has one standard deviation, known with (R - 1)(S - 1) degrees of freedom. What a
+  seed does to every rung alike cancels in weights that add up to 0.
+  """
+  rungs, seeds = y_RxS.shape
   freedom = (rungs - 1) * (seeds - 1)
-  if not freedom:
-    return Contrast(y_RxS.mean(-1) @ weights_R, np.full(y_RxS.shape[:-2], np.nan), 0)
-  rest = y_RxS - y_RxS.mean(-1, keepdims=True) - y_RxS.mean(-2, keepdims=True) + y_RxS.mean((-2, -1), keepdims=True)
-  pooled = np.sqrt((rest**2).sum((-2, -1)) / freedom * (weights_R**2).sum())
-  by_seed = (y_RxS.swapaxes(-2, -1) @ weights_R).std(-1, ddof=1)
-  return Contrast(y_RxS.mean(-1) @ weights_R, np.maximum(pooled, by_seed), freedom)
+  variance = _squares(y_RxS).sum() / freedom
+  return Spread(math.sqrt(variance * np.square(weights_R).sum()), freedom)
 
 
-def mean_of_seeds(y_S: np.ndarray) -> Contrast:
-  """The mean over seeds of one number per seed (..., S), such as a paired difference of two arms."""
-  seeds = y_S.shape[-1]
-  spread = y_S.std(-1, ddof=1) if seeds > 1 else np.full(y_S.shape[:-1], np.nan)
-  return Contrast(y_S.mean(-1), spread, seeds - 1)
+def _squares(y_RxS: np.ndarray) -> np.ndarray:
+  """squares_R, over seeds, of what neither rung nor seed explains."""
+  rest_RxS = y_RxS - y_RxS.mean(1, keepdims=True) - y_RxS.mean(0) + y_RxS.mean()
+  return np.square(rest_RxS).sum(1)
 
 
-def half_width(spread: np.ndarray, freedom: int, seeds: int, level: float = 0.95) -> np.ndarray:
-  """Half the Student interval of a contrast over `seeds` seeds; nan where the spread is not known."""
-  if freedom < 1:
-    return np.full(np.shape(spread), np.nan)
-  return student_quantile((1 + level) / 2, freedom) * spread / math.sqrt(seeds)
+def _uneven(weights_R: np.ndarray, squares_R: np.ndarray, seeds: int, own: float, pooled: float) -> bool:
+  """Whether a judged rung is noisier than the rest of the ladder, or the contrast than the pooled noise says.
+
+  Two F tests at lenient levels: what they miss makes intervals too narrow, what they see in vain only makes them wide.
+  The fewer the seeds, the less a test can see, so the more lenient it is. Over many rungs the noise of single trials
+  averages out, and a slope that a seed has of its own does not: there the answer is always yes.
+  """
+  rungs = len(weights_R)
+  judged_R = weights_R != 0
+  if np.count_nonzero(judged_R) > FEW_RUNGS:
+    return True
+
+  freedom = (rungs - 1) * (seeds - 1)
+  level = max(CONTRAST_LEVEL, min(0.7, 2.6 / seeds**2))
+  if own**2 > fisher_quantile(1 - level, seeds - 1, freedom) * pooled**2:
+    return True
+
+  of_one = freedom / rungs  # degrees of freedom that lie in one rung
+  others_R = (squares_R.sum() - squares_R) / (freedom - of_one)
+  level = max(RUNG_LEVEL, min(1.0, 4 / seeds**2)) / np.count_nonzero(judged_R)
+  limit = fisher_quantile(1 - level, seeds - 1, (rungs - 2) * (seeds - 1))
+  noisier_R = squares_R / of_one > limit * others_R
+  return bool(noisier_R[judged_R].any())

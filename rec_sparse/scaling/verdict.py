@@ -1,14 +1,16 @@
-"""Does an arm saturate or keep scaling? An equivalence test on the local slope, decided before the data (design, 5.4).
+"""Does an arm saturate or keep scaling? An equivalence test on the local slope, decided before the data.
 
-The slope is dL/dln(x), L the test log loss and x the forward FLOPs per example, over the top of the ladder. With a
+The slope is dL/dln(x), L the test log loss and x the forward FLOPs per example, at the top of the ladder. With a
 smallest gain that matters, delta, set in advance:
 
-  saturated     the 95 % interval of the slope includes 0 or lies above it, and its lower end is above -delta
-  scaling       the interval lies wholly below -delta
+  scaling       the whole 95 % interval of the slope lies below -delta, and the last segment agrees
+  saturated     the whole interval lies above -delta, and the last segment agrees
   undetermined  anything else: noise cannot pass as a plateau
+
+The interval holds both errors: over seeds and over test rows. More of either can only make a verdict clearer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import math
 import statistics
@@ -17,15 +19,17 @@ from typing import Literal
 import numpy as np
 
 from rec_sparse.scaling import fit
+from rec_sparse.scaling import ladder as ladder_lib
 from rec_sparse.scaling.records import Rung, paired
-from rec_sparse.scaling.student import Contrast, half_width, paired_contrast, slope_weights, student_quantile
+from rec_sparse.scaling.row_error import RowError
+from rec_sparse.scaling.student import Spread, half_width, pooled_spread, slope_weights, spread_of_contrast
 
 DELTA = 1e-4  # smallest gain that matters, nats per e-fold of FLOPs, registered before any study was run
-TOP_RUNGS = 3  # sizes that the local slope looks at, at least
-TOP_SPAN = 1.0  # e-folds of FLOPs that they span, at least
+ON_LINE = 0.99  # level of the interval in which one more rung must meet the line through those above it
 REPLICATES = 1000  # bootstrap refits of the law
-POWER = 0.8  # chance of a settled verdict that `seeds_needed` asks for
+POWER = 0.8  # chance of a settled verdict that `seeds_needed` and `rows_needed` ask for
 MOST_SEEDS = 1000  # beyond this, more seeds are no answer
+MOST_ROWS = 1000  # times the present test rows: beyond this, more rows are no answer
 
 Call = Literal['saturated', 'scaling', 'undetermined']
 Interval = tuple[float, float] | None
@@ -33,13 +37,17 @@ Interval = tuple[float, float] | None
 
 @dataclasses.dataclass(frozen=True)
 class Slope:
-  """The local slope at the top of one arm's ladder."""
+  """A slope over some rungs of one arm's ladder."""
 
   rungs: tuple[str, ...]  # names of the rungs it looks at, by ascending FLOPs
-  value: float | None  # nats per e-fold of FLOPs; None with fewer than 3 sizes
-  interval: Interval  # 95 %, over seeds; None with one seed
-  spread: float | None  # standard deviation of the slope of a single seed
+  value: float | None  # nats per e-fold of FLOPs; None with too few sizes
+  interval: Interval  # 95 %, over seeds and test rows; None with one seed
+  spread: Spread | None  # of the slope of a single seed; None with one seed
   seeds: int  # seeds that every one of these rungs finished
+  rows_error: float | None  # standard error over the test rows; None where no logits were kept
+
+
+NO_SLOPE = Slope((), None, None, None, 0, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,156 +66,291 @@ class Verdict:
 
   call: Call  # the verdict
   reason: str  # why, in words
+  provisional: tuple[str, ...]  # why it may still change by itself, in words; empty: it does not
   delta: float  # smallest gain that matters, nats per e-fold
   slope: Slope  # what the call rests on
-  seeds_needed: int | None  # seeds for an 80 % chance to settle it; the present number if settled; None if unknowable
+  last: Slope  # of the last segment, which must agree
+  ladder: tuple[str, ...]  # rungs that make the curve: slopes, laws and the holdout look at these alone
+  seeds_needed: int | None  # fewest seeds, on these rows, for an 80 % chance to settle it; None: no number does
+  rows_needed: int | None  # fewest test rows that do, with `rows_needed_seeds`; None: no number does, or no logits kept
+  rows_needed_seeds: int | None  # the present seeds, or where these never do, twice as many, four times, and so on
   law: fit.Law | None  # of test log loss against FLOPs, chosen by AICc; None with too few sizes
   aicc: dict[str, float]  # by law
   irreducible: float | None  # what the law tends to; None if it has no such term or is not identified
-  irreducible_interval: Interval  # 95 %, bootstrap over seeds
+  irreducible_interval: Interval  # 95 %, bootstrap over seeds and test rows
   exponent: float | None  # of the law; None if not identified
-  exponent_interval: Interval  # 95 %, bootstrap over seeds
+  exponent_interval: Interval  # 95 %, bootstrap over seeds and test rows
   holdout: Holdout | None  # None with too few sizes
   without_rung: dict[str, Call]  # the call from the slope's other rungs, if one of them were dropped
   rate_at_edge: tuple[str, ...]  # rungs whose learning rate is not bracketed: such a rung may be under-tuned
 
 
-def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0) -> Verdict:
+def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0, rows: RowError | None = None,
+          missing: int = 0) -> Verdict:
   """The verdict on one arm from its rungs, by ascending FLOPs; never raises for want of rungs or seeds.
 
-  Every shape (width, depth, views) is a point of its own at its own forward FLOPs. A lower envelope over shapes would
-  hide what is asked: it picks the luckiest shape at each size, it can only go down, so a rung that got worse with size
-  would vanish from it, and an arm swept over more shapes would look better for that alone. A shape that wastes its
-  FLOPs therefore counts against its arm; `without_rung` shows if the call hangs on it. `seed` feeds the bootstrap.
+  `seed` feeds the bootstrap, `rows` holds the error over test rows, `missing` is the number of trials of the study that
+  have no record yet.
   """
-  slope = local_slope(rungs)
-  call = classify(slope.interval, delta)
-  points = fit.gather_points([r.flops for r in rungs], [r.metrics['test_logloss'] for r in rungs]) if rungs else None
-  laws = fit.fit_laws(points) if points else {}
-  law = fit.choose_law(laws, points)
-  bent = law is not None and bool(law.identified)
-  level = law is not None and bool(fit.has_asymptote(law))
-  level_interval, alpha_interval = _bootstrap(np.random.default_rng(seed), rungs, law, points) if law else (None, None)
+  ladder = ladder_lib.frontier(rungs)
+  window = judged_window(ladder, rows)
+  slope = slope_over(window, ladder, rows) if window else NO_SLOPE
+  last = slope_over(ladder_lib.last_segment(ladder), ladder, rows) if window else NO_SLOPE
+  call, reason = settle(slope, last, delta)
+  settled = call != 'undetermined'
+  more_rows, with_seeds = rows_needed(slope, last, delta, rows) if rows and not settled else (None, None)
   return Verdict(
-      call=call, reason=_reason(slope, call, delta), delta=delta, slope=slope,
-      seeds_needed=slope.seeds if call != 'undetermined' else seeds_needed(slope, delta), law=law,
-      aicc={name: fit.aicc(candidate, points) for name, candidate in laws.items()},
-      irreducible=float(law.asymptote) if level else None, irreducible_interval=level_interval if level else None,
-      exponent=float(law.alpha) if bent else None, exponent_interval=alpha_interval if bent else None,
-      holdout=hold_out(rungs),
-      without_rung=_leave_one_out(top_of_ladder(rungs), delta),
-      rate_at_edge=tuple(r.name for r in rungs if r.edge))
+      call=call,
+      reason=reason,
+      provisional=_provisional(window, missing),
+      delta=delta,
+      slope=slope,
+      last=last,
+      ladder=tuple(r.name for r in ladder),
+      seeds_needed=slope.seeds if settled else seeds_needed(slope, last, delta),
+      rows_needed=rows.rows if rows and settled else more_rows,
+      rows_needed_seeds=slope.seeds if rows and settled else with_seeds,
+      without_rung=_leave_one_out(window, ladder, rows, delta),
+      rate_at_edge=tuple(r.name for r in rungs if r.edge),
+      holdout=hold_out(ladder),
+      **_law(ladder, np.random.default_rng(seed), rows))
 
 
-def top_of_ladder(rungs: Sequence[Rung]) -> Sequence[Rung]:
-  """The last rungs by FLOPs: at least 3 sizes and one e-fold; none if there are not 3 sizes.
+def judged_window(ladder: Sequence[Rung], rows: RowError | None = None) -> Sequence[Rung]:
+  """The last rungs that the slope is judged over; none where the ladder has fewer than three sizes.
 
-  With several depths two rungs may be all but equal in FLOPs, and a slope over next to no distance is noise.
+  At least three sizes and one e-fold: with several depths two rungs may be all but equal in FLOPs, and a slope over next
+  to no distance is noise. One rung more as long as it meets the line through those above it, by the noise of the whole
+  ladder: that test sees a bend at few seeds too, and where noise is uneven it errs towards fewer rungs.
   """
-  for start in range(len(rungs) - TOP_RUNGS, -1, -1):
-    x = np.log([r.flops for r in rungs[start:]])
-    if len(np.unique(x)) >= TOP_RUNGS and (x[-1] - x[0] >= TOP_SPAN or start == 0):
-      return rungs[start:]
-  return ()
+  window = ladder_lib.top(ladder)
+  if not window:
+    return ()
+  while len(window) < len(ladder):
+    longer = ladder[-len(window) - 1:]
+    if not _on_line(longer, ladder, rows):
+      break
+    window = longer
+  return window
 
 
-def local_slope(rungs: Sequence[Rung]) -> Slope:
-  """The slope over the top of the ladder; no value if there are not 3 sizes."""
-  top = top_of_ladder(rungs)
-  return slope_over(top) if top else Slope((), None, None, None, 0)
+def slope_over(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None = None) -> Slope:
+  """Least-squares slope of test log loss on ln FLOPs over rungs of two sizes or more, with its interval.
 
-
-def slope_over(rungs: Sequence[Rung]) -> Slope:
-  """Least-squares slope of test log loss on ln FLOPs over rungs of two sizes or more, with its Student interval.
-
-  Seeds are paired across rungs (same data order); only seeds that every rung finished count, if there are any.
+  Seeds are paired across rungs (same data order); only seeds that every rung finished count, if there are any. Other
+  rungs of the ladder tell of the noise.
   """
   names = tuple(r.name for r in rungs)
-  weights = slope_weights(np.log([r.flops for r in rungs]))
-  seeds, y_RxS = paired(rungs, 'test_logloss')
-  if not seeds:
-    means = np.array([r.metrics['test_logloss'].mean() for r in rungs])
-    return Slope(names, float(means @ weights), None, None, 0)
-  contrast = paired_contrast(weights, y_RxS)
-  interval = contrast_interval(contrast, len(seeds))
-  return Slope(names, float(contrast.value), interval, float(contrast.spread) if interval else None, len(seeds))
+  weights_R = slope_weights(np.log([r.flops for r in rungs]))
+  value, seeds, spread = _contrast(weights_R, rungs, ladder, spread_of_contrast)
+  rows_error = rows.of_contrast(rungs, weights_R) if rows else None
+  if spread is None:
+    return Slope(names, value, None, None, seeds, rows_error)
+  half = half_width(spread, seeds, rows_error or 0.0)
+  return Slope(names, value, (value - half, value + half), spread, seeds, rows_error)
 
 
-def contrast_interval(contrast: Contrast, seeds: int) -> Interval:
-  """The 95 % interval of one contrast; None where the seeds do not tell."""
-  half = float(half_width(contrast.spread, contrast.freedom, seeds))
-  return None if math.isnan(half) else (float(contrast.value) - half, float(contrast.value) + half)
+def settle(slope: Slope, last: Slope, delta: float) -> tuple[Call, str]:
+  """The verdict and its reason: the equivalence test, and whether the last segment agrees with it.
+
+  A line through rungs of which the last ones are flat has a slope too. So the last segment must itself improve for
+  sure, and not for sure by less than delta, before its arm is called scaling; and an arm whose last segment improves by
+  more than delta for sure is not called saturated.
+  """
+  if slope.value is None:
+    return 'undetermined', f'fewer than {ladder_lib.LEAST_SIZES} sizes have finished trials'
+  if slope.interval is None:
+    return 'undetermined', (
+        f'{slope.seeds} seed finished every one of the largest rungs, and a spread takes two')
+
+  call = classify(slope.interval, delta)
+  step = classify(last.interval, delta)
+  if call == 'scaling' and step == 'saturated':
+    return 'undetermined', 'the line falls, but its last segment gains less than delta'
+  if call == 'scaling' and (last.interval is None or last.interval[1] >= 0):
+    return 'undetermined', 'the line falls, but its last segment does not show a gain by itself'
+  if call == 'saturated' and step == 'scaling':
+    return 'undetermined', 'the line is flat, but its last segment gains more than delta'
+
+  if call == 'scaling':
+    return call, 'the whole interval of the slope is below \N{MINUS SIGN}delta'
+  if call == 'saturated' and slope.interval[0] > 0:
+    return call, 'the slope is above 0: larger is worse'
+  if call == 'saturated':
+    return call, 'the whole interval of the slope is above \N{MINUS SIGN}delta'
+  return call, 'the interval holds gains above and below delta: too wide to tell'
 
 
 def classify(interval: Interval, delta: float) -> Call:
-  """The equivalence test; zero is met up to rounding error."""
+  """The equivalence test on one interval."""
   if interval is None:
     return 'undetermined'
   low, high = interval
   if high < -delta:
     return 'scaling'
-  return 'saturated' if low > -delta and high >= -1e-6 * delta else 'undetermined'
+  return 'saturated' if low > -delta else 'undetermined'
 
 
-def seeds_needed(slope: Slope, delta: float) -> int | None:
-  """Fewest seeds, more than now, that settle the verdict with a chance of 80 %, were slope and spread the truth.
+def seeds_needed(slope: Slope, last: Slope, delta: float) -> int | None:
+  """Fewest seeds, more than now, that settle the verdict on the same test rows with a chance of 80 %.
 
-  None if that cannot be known (no spread), or if 1,000 seeds would not do: a slope between -delta and 0 is neither.
+  Slopes and spreads as found are taken for the truth. None if that cannot be known (no spread), or if no number of
+  seeds up to 1,000 would do.
   """
-  if slope.interval is None:
-    return None
-  normal = statistics.NormalDist()
-  for seeds in range(slope.seeds + 1, MOST_SEEDS + 1):
-    error = slope.spread / math.sqrt(seeds)
-    half = student_quantile(0.975, (len(slope.rungs) - 1) * (seeds - 1)) * error
-    if error == 0:
-      return None
-    scaling = normal.cdf((-delta - half - slope.value) / error)
-    saturated = 1 - normal.cdf((max(half - delta, -half) - slope.value) / error)
-    if scaling + saturated >= POWER:
-      return seeds
-  return None
+  return _fewest(range(slope.seeds + 1, MOST_SEEDS + 1), lambda seeds: _chance(slope, last, delta, seeds, 1.0))
 
 
-def hold_out(rungs: Sequence[Rung]) -> Holdout | None:
+def rows_needed(slope: Slope, last: Slope, delta: float, rows: RowError) -> tuple[int | None, int | None]:
+  """(fewest test rows, more than the present ones, that settle the verdict with a chance of 80 %; with how many seeds).
+
+  With the present seeds, or where no number of rows does with these, with twice as many, four times, and so on. Rows to
+  two figures; else as `seeds_needed`.
+  """
+  factors = np.geomspace(1.0, MOST_ROWS, 300)[1:]
+  numbers = sorted({two_figures(rows.rows * factor) for factor in factors})
+  seeds = slope.seeds
+  while 1 < seeds <= MOST_SEEDS:
+    found = _fewest(numbers, lambda number: _chance(slope, last, delta, seeds, number / rows.rows))
+    if found:
+      return found, seeds
+    seeds *= 2
+  return None, None
+
+
+def two_figures(number: float) -> int:
+  """Rounded up to two figures."""
+  unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+  return math.ceil(number / unit) * unit
+
+
+def hold_out(ladder: Sequence[Rung]) -> Holdout | None:
   """Fits the rungs below the largest and predicts it; None if they are too few for any law."""
-  smaller = [r for r in rungs if r.flops < rungs[-1].flops]  # empty for no rungs
+  smaller = [r for r in ladder if r.flops < ladder[-1].flops]  # empty for no rungs
   if len({r.flops for r in smaller}) < fit.enough_sizes(fit.LAWS[0]):
     return None
   points = fit.gather_points([r.flops for r in smaller], [r.metrics['test_logloss'] for r in smaller])
   law = fit.choose_law(fit.fit_laws(points), points)
-  last = rungs[-1]
+  last = ladder[-1]
   return Holdout(last.name, law.name, float(law(last.flops)), float(last.metrics['test_logloss'].mean()))
 
 
-def _bootstrap(rng: np.random.Generator, rungs: Sequence[Rung], law: fit.Law,
-               points: fit.Points) -> tuple[Interval, Interval]:
-  """Intervals of the asymptote and the exponent of the chosen law; None where the seeds do not identify them."""
+def _contrast(weights_R: np.ndarray, rungs: Sequence[Rung], ladder: Sequence[Rung],
+              spread_of: Callable[[np.ndarray, np.ndarray], Spread]) -> tuple[float, int, Spread | None]:
+  """(sum w_r times the mean of rung r, the seeds that it is over, the spread of a single seed).
+
+  `spread_of` sees these rungs and all others of the ladder that finished the same seeds.
+  """
   seeds, y_RxS = paired(rungs, 'test_logloss')
+  if not seeds:
+    means_R = np.array([r.metrics['test_logloss'].mean() for r in rungs])
+    return float(weights_R @ means_R), 0, None
+  value = float(weights_R @ y_RxS.mean(1))
   if len(seeds) < 2:
-    return None, None
-  refits = fit.fit_law(law.name, points.x_R, fit.resample_means(rng, y_RxS, REPLICATES), points.weight_R)
-  return tuple(tuple(map(float, np.quantile(values, (0.025, 0.975)))) if known.mean() >= 0.95 else None
-               for values, known in ((refits.asymptote, fit.has_asymptote(refits)), (refits.alpha, refits.identified)))
+    return value, len(seeds), None
+
+  judged = {r.name for r in rungs}
+  others = [r for r in ladder if r.name not in judged and set(seeds) <= set(r.seeds)]
+  columns = [[r.seeds.index(seed) for seed in seeds] for r in others]
+  y_OxS = np.array([r.metrics['test_logloss'][own] for r, own in zip(others, columns)]).reshape(-1, len(seeds))
+  weights = np.concatenate([np.zeros(len(others)), weights_R])
+  return value, len(seeds), spread_of(weights, np.concatenate([y_OxS, y_RxS]))
 
 
-def _leave_one_out(top: Sequence[Rung], delta: float) -> dict[str, Call]:
-  """The call without each rung in turn; the ladder is not extended downwards, which would ask another question."""
-  rests = {left.name: [r for r in top if r is not left] for left in top}
-  return {name: classify(slope_over(rest).interval, delta) for name, rest in rests.items()
+def _on_line(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None) -> bool:
+  """Whether the first rung's mean meets the line through the others; no where the seeds do not tell."""
+  x_R = np.log([r.flops for r in rungs])
+  others_R = x_R[1:]
+  of_line_R = 1 / len(others_R) + slope_weights(others_R) * (x_R[0] - others_R.mean())
+  weights_R = np.concatenate([[1.0], -of_line_R])
+
+  miss, seeds, spread = _contrast(weights_R, rungs, ladder, pooled_spread)
+  if spread is None:
+    return False
+  return abs(miss) <= half_width(spread, seeds, rows.of_contrast(rungs, weights_R) if rows else 0.0, ON_LINE)
+
+
+def _chance(slope: Slope, last: Slope, delta: float, seeds: int, more_rows: float) -> float:
+  """Chance that a repetition with so many seeds, and so many times the rows, gives a settled verdict."""
+  if slope.interval is None or last.interval is None:
+    return 0.0
+  error, half = _foreseen(slope, seeds, more_rows)
+  last_error, last_half = _foreseen(last, seeds, more_rows)
+  scaling = _below(-delta - half, slope.value, error) * _below(-last_half, last.value, last_error)
+  saturated = 1 - _below(-delta + half, slope.value, error)
+  return scaling + saturated
+
+
+def _foreseen(slope: Slope, seeds: int, more_rows: float) -> tuple[float, float]:
+  """(standard error, half of the interval) of a slope, had it so many seeds and so many times the rows."""
+  rows_error = (slope.rows_error or 0.0) / math.sqrt(more_rows)
+  freedom = slope.spread.freedom * (seeds - 1) // max(1, slope.seeds - 1)
+  half = half_width(Spread(slope.spread.deviation, freedom), seeds, rows_error)
+  return math.hypot(slope.spread.deviation / math.sqrt(seeds), rows_error), half
+
+
+def _below(limit: float, mean: float, error: float) -> float:
+  return statistics.NormalDist(mean, error).cdf(limit) if error else float(mean < limit)
+
+
+def _fewest(numbers: Sequence[int], chance: Callable[[int], float]) -> int | None:
+  """The first of `numbers`, rising, whose chance is enough."""
+  return next((number for number in numbers if chance(number) >= POWER), None)
+
+
+def _provisional(window: Sequence[Rung], missing: int) -> tuple[str, ...]:
+  found = []
+  if missing:
+    found.append(f'{missing} trials of the study are missing')
+  at_edge = [r.name for r in window if r.edge]
+  if at_edge:
+    found.append(f'the best learning rate is not bracketed at {", ".join(at_edge)}')
+  return tuple(found)
+
+
+def _leave_one_out(window: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None,
+                   delta: float) -> dict[str, Call]:
+  """The call without each rung in turn; the window is not extended downwards, which would ask another question."""
+  rests = {left.name: [r for r in window if r is not left] for left in window}
+  return {name: classify(slope_over(rest, ladder, rows).interval, delta) for name, rest in rests.items()
           if len({r.flops for r in rest}) > 1}
 
 
-def _reason(slope: Slope, call: Call, delta: float) -> str:
-  if slope.value is None:
-    return f'fewer than {TOP_RUNGS} sizes have finished trials'
-  if slope.interval is None:
-    return f'{slope.seeds} seed finished every one of the largest rungs, and a spread takes two'
-  low, high = slope.interval
-  if call == 'scaling':
-    return 'the whole interval of the slope is below \N{MINUS SIGN}delta'
-  if call == 'saturated':
-    return 'the slope is above 0: larger is worse' if low > 0 else 'the interval holds 0 and excludes a gain of delta'
-  if low > -delta:
-    return 'a gain that is not zero, yet smaller than delta: more seeds do not change that'
-  return 'the interval holds gains above and below delta: too wide to tell'
+def _law(ladder: Sequence[Rung], rng: np.random.Generator, rows: RowError | None) -> dict:
+  """The fields of a Verdict that the fitted law gives."""
+  x_R = [r.flops for r in ladder]
+  points = fit.gather_points(x_R, [r.metrics['test_logloss'] for r in ladder]) if ladder else None
+  laws = fit.fit_laws(points) if points else {}
+  law = fit.choose_law(laws, points)
+  levels, exponents = _bootstrap(rng, ladder, law, points, rows) if law else (None, None)
+  bent = law is not None and bool(law.identified)
+  level = law is not None and bool(fit.has_asymptote(law))
+  return {
+      'law': law,
+      'aicc': {name: fit.aicc(candidate, points) for name, candidate in laws.items()},
+      'irreducible': float(law.asymptote) if level else None,
+      'irreducible_interval': levels if level else None,
+      'exponent': float(law.alpha) if bent else None,
+      'exponent_interval': exponents if bent else None,
+  }
+
+
+def _bootstrap(rng: np.random.Generator, ladder: Sequence[Rung], law: fit.Law, points: fit.Points,
+               rows: RowError | None) -> tuple[Interval, Interval]:
+  """Intervals of the asymptote and the exponent of the chosen law; None where the seeds do not identify them."""
+  seeds, y_RxS = paired(ladder, 'test_logloss')
+  if len(seeds) < 2:
+    return None, None
+  means = fit.resample_means(rng, y_RxS, REPLICATES)
+  if rows:
+    means = means + fit.draw_normal(rng, rows.of_means(ladder), REPLICATES)
+  refits = fit.fit_law(law.name, points.x_R, means, points.weight_R)
+  levels = _quantiles(refits.asymptote, fit.has_asymptote(refits))
+  return levels, _quantiles(refits.alpha, refits.identified)
+
+
+def _quantiles(values: np.ndarray, known: np.ndarray) -> Interval:
+  """The middle 95 % of the replicates, where 95 % of them identify the number."""
+  if known.mean() < 0.95:
+    return None
+  low, high = np.quantile(values, (0.025, 0.975))
+  return float(low), float(high)

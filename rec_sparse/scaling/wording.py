@@ -44,6 +44,44 @@ def caveats(study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping
   return _missing(study) + by_arm + _design(study) + chosen
 
 
+def rows_text(v: Verdict) -> str:
+  """The test rows that would settle a verdict, and with how many seeds if not the present ones; '' if unknown."""
+  if not v.rows_needed:
+    return ''
+  more = f' with {v.rows_needed_seeds} seeds' if v.rows_needed_seeds != v.slope.seeds else ''
+  return f'{v.rows_needed:,}{more}'
+
+
+def needed_text(v: Verdict) -> str:
+  """What would settle an undetermined verdict, in a few words; '' if nothing is known to."""
+  if v.call != 'undetermined' or v.slope.interval is None:
+    return ''
+  seeds = f'about {v.seeds_needed} seeds would settle it' if v.seeds_needed else ''
+  if not v.rows_needed:
+    return seeds or ('no number of seeds would settle it' if v.slope.rows_error is None
+                     else 'no number of seeds or test rows would settle it')
+  rows = f'about {rows_text(v)} test rows' if v.rows_needed_seeds == v.slope.seeds else (
+      f'about {v.rows_needed:,} test rows with {v.rows_needed_seeds} seeds')
+  return f'{seeds}, or {rows}' if seeds else f'no number of seeds would settle it on these rows; {rows} would'
+
+
+def reconciled(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> list[str]:
+  """A sentence for each arm whose law and slope seem to say different things."""
+  found = []
+  for arm, v in verdicts.items():
+    if v.law is None or not v.slope.rungs:
+      continue
+    top = next(r.flops for r in rungs[arm] if r.name == v.slope.rungs[-1])
+    falls = signed(v.law.slope(top))
+    if v.call == 'scaling' and v.irreducible is not None:
+      found.append(f'{arm} keeps scaling on this ladder although its law has a floor: at the largest size the law still '
+                   f'falls by {falls} nats per e-fold, and will flatten beyond.')
+    if v.call == 'saturated' and v.law.name == 'power':
+      found.append(f'{arm} is saturated although its law has no floor: at the largest size that law falls by {falls} nats '
+                   f'per e-fold, against a delta of {v.delta:g}.')
+  return found
+
+
 def interval_text(interval: Interval) -> str:
   """An interval in brackets, or why there is none."""
   return 'no interval: too few seeds' if interval is None else f'[{signed(interval[0])}, {signed(interval[1])}]'
@@ -71,8 +109,8 @@ def _open_sentences(verdicts: Mapping[str, Verdict]) -> list[str]:
       by_reason.setdefault(v.reason, []).append(arm)
   found = []
   for reason, arms in by_reason.items():
-    needed = [f'{verdicts[arm].seeds_needed} for {arm}' for arm in arms if verdicts[arm].seeds_needed]
-    remedy = f' Seeds that would settle it: about {_listed(needed)}.' if needed else ''
+    needed = [(arm, needed_text(verdicts[arm])) for arm in arms]
+    remedy = ''.join(f' For {arm}, {text}.' for arm, text in needed if text)
     found.append(f'{_listed(arms)} {"is" if len(arms) == 1 else "are"} undetermined: {reason}.{remedy}')
   return found
 
@@ -129,6 +167,10 @@ def _design(study: Study) -> list[str]:
                  f'{FEW_SEEDS} or more are advised.')
   if not study.teacher:
     found.append('The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be checked.')
+  families = {(t.arm, t.depth, t.views) for t in study.trials}
+  if len(families) > len({arm for arm, _, _ in families}):
+    found.append('Several depths or numbers of views: slope and law of an arm follow its efficient frontier, at each half '
+                 'e-fold of FLOPs the shape with the lowest validation log loss; other shapes are drawn faintly.')
   return found
 
 
@@ -155,7 +197,10 @@ def _arm_caveats(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
   others = [f'{call} without {name}' for name, call in v.without_rung.items() if call not in (v.call, 'undetermined')]
   if others and v.call != 'undetermined':
     found.append(f'the verdict hangs on single rungs: it would be {", ".join(others)}.')
-  if study.teacher and v.irreducible_interval and v.irreducible_interval[1] < study.teacher.logloss:
-    found.append('the fitted irreducible log loss lies below that of the teacher, where no model can be: the law '
-                 'extrapolates badly, or the test split is a lucky sample.')
+  if study.realised is not None and v.irreducible_interval and v.irreducible_interval[1] < study.realised:
+    found.append('the fitted irreducible log loss lies below that of the teacher on the same test rows, where no model '
+                 'can be in expectation: the law extrapolates badly.')
+  if v.slope.interval and v.slope.rows_error is None:
+    found.append('no logits of the test rows were kept, so its intervals hold the error over seeds alone and are too '
+                 'narrow; the launch.sweep command, given again, trains these trials once more and keeps them.')
   return found

@@ -82,7 +82,7 @@ def test_page_is_whole_and_fetches_nothing(study):
 def test_page_says_what_an_engineer_asks(study):
   text = ' '.join(page_of(study).text)
   for needed in ('ssr_s keeps scaling', 'non-zero dense parameters', 'python -m launch.sweep', 'irreducible',
-                 'delta = 0.0001', 'Few seeds (3)', 'w512 d3', 'lower envelope', 'fingerprint'):
+                 'delta = 0.0001', 'Few seeds (3)', 'w512 d3', 'efficient frontier', 'fingerprint'):
     assert needed in text
 
 

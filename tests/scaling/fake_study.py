@@ -39,6 +39,7 @@ def write_study(directory: pathlib.Path, truths: Mapping[str, Truth], noise: flo
       'commands': ['python -m launch.sweep --out=made-up'], 'widths': list(widths),
       'depths': list(depths), 'views': [1], 'learning_rates': list(learning_rates),
       'seeds': list(range(seeds)), 'epochs': epochs, 'teacher': teacher, 'test_base_rate': 0.26,
+      'realised_logloss': teacher and teacher['logloss'],
       'trials': [record['run_id'] for record in records]}
   (directory / 'study.json').write_text(json.dumps(study))
   return directory

@@ -3,12 +3,12 @@
 import warnings
 import xml.etree.ElementTree as ET
 
-import numpy as np
 import pytest
 
 import fake_study
 from rec_sparse.scaling import chart, forest, records, verdict
 
+BOUNDS = {'test_logloss': chart.Bound('irreducible log loss', 0.4378), 'test_auc': chart.Bound('AUC', 0.802)}
 ARMS = {'dense_mlp': fake_study.plateau(), 'ssr_s': fake_study.power_law()}
 
 
@@ -21,7 +21,7 @@ def read(directory):
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
   study, rungs, verdicts = read(fake_study.write_study(tmp_path_factory.mktemp('c') / 's', ARMS, depths=(2, 3)))
-  return study, rungs, verdicts, chart.draw_chart(rungs, verdicts, study.teacher)
+  return study, rungs, verdicts, chart.draw_chart(rungs, verdicts, BOUNDS)
 
 
 def test_four_panels_with_units(drawn):
@@ -47,9 +47,9 @@ def test_no_point_lies_outside_its_panel(drawn):
 
 
 def test_svg_is_deterministic_and_well_formed(drawn):
-  study, rungs, verdicts, figure = drawn
+  _, rungs, verdicts, figure = drawn
   svg = chart.figure_svg(figure)
-  assert svg == chart.figure_svg(chart.draw_chart(rungs, verdicts, study.teacher))
+  assert svg == chart.figure_svg(chart.draw_chart(rungs, verdicts, BOUNDS))
   ET.fromstring(svg)
   assert '<dc:date>' not in svg
 
@@ -69,30 +69,36 @@ def test_limits_hold_the_data_and_a_near_bound(low, high, bound, near):
   assert near or top - bottom < 1.2 * (high - low) + 1.2 * chart.LEAST_SPAN
 
 
-@pytest.mark.parametrize('bound', [{'logloss': 0.2, 'auc': 0.95}, {'logloss': 0.4378, 'auc': 0.802}, None])
-def test_bound_is_always_told(tmp_path, bound):
-  study, rungs, verdicts = read(fake_study.write_study(tmp_path / 's', ARMS, teacher=bound, seeds=2))
-  figure = chart.draw_chart(rungs, verdicts, study.teacher)
+@pytest.mark.parametrize('logloss', [0.2, 0.4378, None])
+def test_bound_is_always_told(drawn, logloss):
+  bounds = {} if logloss is None else {'test_logloss': chart.Bound('the floor', logloss)}
+  figure = chart.draw_chart(drawn[1], drawn[2], bounds)
   texts = [t.get_text() for axes in figure.axes for t in axes.texts]
-  assert len(texts) == (4 if bound else 0)
-  if bound:
-    assert all(f'{bound["logloss"]:.4f}' in t for t in texts[:2])
-    assert ('this picture' in texts[0]) == (bound['logloss'] == 0.2)
+  assert len(texts) == (2 if bounds else 0)
+  if bounds:
+    assert all(f'the floor {logloss:.4f}' in t for t in texts)
+    assert ('this picture' in texts[0]) == (logloss == 0.2)
+
+
+def test_a_law_that_is_not_identified_is_not_drawn(tmp_path):
+  _, rungs, _ = read(fake_study.write_study(tmp_path / 's', {'a': lambda flops: 0.45, 'b': fake_study.power_law()}))
+  assert chart.curve_law(rungs['a'], 'flops', 'test_logloss') is None
+  assert chart.curve_law(rungs['b'], 'flops', 'test_logloss').identified
 
 
 @pytest.mark.parametrize('widths, seeds', [((16,), 1), ((16,), 3), ((16, 32), 1)])
 def test_small_studies_are_drawn_without_a_warning(tmp_path, widths, seeds):
-  study, rungs, verdicts = read(fake_study.write_study(tmp_path / 's', ARMS, widths=widths, seeds=seeds))
+  _, rungs, verdicts = read(fake_study.write_study(tmp_path / 's', ARMS, widths=widths, seeds=seeds))
   with warnings.catch_warnings():
     warnings.simplefilter('error')
-    chart.figure_png(chart.draw_chart(rungs, verdicts, study.teacher))
+    chart.figure_png(chart.draw_chart(rungs, verdicts, BOUNDS))
 
 
 def test_nothing_finished_is_said_in_the_picture(tmp_path):
   directory = fake_study.write_study(tmp_path / 's', ARMS, widths=(16,), seeds=1)
   fake_study.edit_trials(directory, fake_study.fail)
-  study, rungs, verdicts = read(directory)
-  figure = chart.draw_chart(rungs, verdicts, study.teacher)
+  _, rungs, verdicts = read(directory)
+  figure = chart.draw_chart(rungs, verdicts, BOUNDS)
   assert all(axes.texts[0].get_text() == 'no finished trial' for axes in figure.axes)
   chart.figure_svg(figure)
   assert forest.draw_forest(verdicts) == ''
@@ -101,7 +107,7 @@ def test_nothing_finished_is_said_in_the_picture(tmp_path):
 def test_more_arms_than_colours(tmp_path):
   truths = {f'arm{i}': fake_study.power_law(A=0.03 + i / 1000) for i in range(9)}
   _, rungs, verdicts = read(fake_study.write_study(tmp_path / 's', truths, widths=(16, 32), seeds=1))
-  assert len(chart.draw_chart(rungs, verdicts, None).legends[0].get_texts()) == 9
+  assert len(chart.draw_chart(rungs, verdicts, {}).legends[0].get_texts()) == 9
 
 
 def test_forest_holds_an_interval_per_arm_and_the_band(drawn):
@@ -109,7 +115,3 @@ def test_forest_holds_an_interval_per_arm_and_the_band(drawn):
   assert len(svg.findall('circle')) == 2 and len(svg.findall('rect')) == 1 and len(svg.findall('line')) == 3
   xs = [float(e.get(k)) for e in svg.iter() for k in ('x1', 'x2', 'cx') if e.get(k)]
   assert 0 <= min(xs) and max(xs) <= forest.WIDTH
-
-
-def test_deviation_of_one_seed_is_nothing():
-  assert chart.deviation(np.array([0.4])) == 0 and chart.deviation(np.array([1.0, 3.0])) == pytest.approx(2**0.5)

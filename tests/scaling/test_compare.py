@@ -11,7 +11,8 @@ def make_rung(arm, flops, losses, seeds=None, nonzero=None):
   metrics = dict.fromkeys(records.METRICS, np.asarray(losses, float))
   seeds = tuple(range(len(losses))) if seeds is None else seeds
   nonzero = flops / 2 if nonzero is None else nonzero
-  return records.Rung(arm, 1, 1, 1, flops, nonzero, nonzero, 10.0, 0.1, '', True, seeds, metrics)
+  return records.Rung(arm, 1, 1, 1, flops, nonzero, nonzero, 10.0, 0.1, '', True, seeds,
+                      tuple(map(str, seeds)), metrics)
 
 
 def test_interpolates_on_ln_x_seed_by_seed():

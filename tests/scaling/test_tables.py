@@ -10,7 +10,7 @@ import pytest
 import fake_study
 from rec_sparse.scaling import records, tables, verdict
 
-KEYS = ['verdict', 'slope', 'slope_interval', 'irreducible', 'exponent', 'seeds_needed']
+KEYS = ['verdict', 'provisional', 'slope', 'slope_interval', 'irreducible', 'exponent', 'seeds_needed', 'rows_needed']
 
 
 def strict(text):
@@ -31,7 +31,7 @@ def test_verdicts_are_strict_json_with_the_agreed_keys(tmp_path, widths, seeds):
   found = strict(tables.verdicts_json({arm: verdict.judge(own) for arm, own in rungs.items()}))
   assert list(found) == ['a', 'b']
   for entry in found.values():
-    assert list(entry)[:6] == KEYS
+    assert list(entry)[:8] == KEYS
     assert entry['verdict'] in ('saturated', 'scaling', 'undetermined') and len(entry['slope_interval']) == 2
     if seeds == 1:
       assert entry['slope_interval'] == [None, None] and entry['seeds_needed'] is None
@@ -40,9 +40,10 @@ def test_verdicts_are_strict_json_with_the_agreed_keys(tmp_path, widths, seeds):
 def test_delta_that_would_change_the_call_is_told(tmp_path):
   _, rungs = read(fake_study.write_study(tmp_path / 's', {'a': fake_study.power_law()}))
   entry = strict(tables.verdicts_json({'a': verdict.judge(rungs['a'])}))['a']
-  assert verdict.judge(rungs['a'], entry['scaling_if_delta_below'] * 0.999).call == 'scaling'
-  assert verdict.judge(rungs['a'], entry['scaling_if_delta_below'] * 1.001).call == 'undetermined'
-  assert entry['saturated_if_delta_above'] is None
+  interval = tuple(entry['slope_interval'])
+  assert verdict.classify(interval, entry['scaling_if_delta_below'] * 0.999) == 'scaling'
+  assert verdict.classify(interval, entry['scaling_if_delta_below'] * 1.001) == 'undetermined'
+  assert verdict.classify(interval, entry['saturated_if_delta_above'] * 1.001) == 'saturated'
 
 
 def test_curves_hold_every_rung_and_every_seed(tmp_path):

@@ -1,0 +1,103 @@
+"""What the test rows add to the error of a study: other rows would give every rung another log loss.
+
+Rungs are scored on the same rows, so what a row does to all of them alike cancels in a slope or a difference; what is
+left is a covariance of rung means over draws of the rows. Sweeps keep the logits of the test split for it.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import math
+import pathlib
+
+import numpy as np
+
+from rec_sparse.scaling.records import Rung, Study
+
+CHUNK = 1 << 16  # rows at a time
+Key = tuple[str, str]  # arm and name of a rung
+
+
+@dataclasses.dataclass(frozen=True)
+class RowError:
+  """Covariance of the mean log losses of rungs over draws of the test rows, the trained models given."""
+
+  rows: int  # test rows that it was measured on
+  place: dict[Key, int]  # rung -> its place in the covariance
+  covariance_KxK: np.ndarray  # nats^2, of means over these many rows; none of what differs from seed to seed is in it
+
+  def of_contrast(self, rungs: Sequence[Rung], weights_R: np.ndarray) -> float:
+    """Standard error over the test rows of sum w_r times the mean of rung r, over any number of seeds."""
+    places = [self.place[r.arm, r.name] for r in rungs]
+    covariance_RxR = self.covariance_KxK[np.ix_(places, places)]
+    return math.sqrt(max(0.0, weights_R @ covariance_RxR @ weights_R))
+
+  def of_means(self, rungs: Sequence[Rung]) -> np.ndarray:
+    """The covariance of these rungs' means."""
+    places = [self.place[r.arm, r.name] for r in rungs]
+    return self.covariance_KxK[np.ix_(places, places)]
+
+
+def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
+  """Measures it on the logits that the study keeps of these rungs' trials; None where it does not keep them all.
+
+  Raises ValueError naming the file that is damaged.
+  """
+  folder = study.directory / 'logits'
+  wanted = [folder / f'{run_id}.npy' for rung in rungs for run_id in rung.run_ids]
+  labels = folder / 'labels.npy'
+  if not rungs or not all(path.is_file() for path in [labels, *wanted]):
+    return None
+
+  label_N = _open(labels)[:, 0]
+  logits = [[_open(folder / f'{run_id}.npy', len(label_N))[:, 0] for run_id in rung.run_ids] for rung in rungs]
+
+  def losses(start: int, stop: int) -> list[np.ndarray]:
+    sign_C = np.where(label_N[start:stop] > 0, -1.0, 1.0)
+    return [np.logaddexp(0.0, sign_C * np.array([one_N[start:stop] for one_N in own], np.float64)) for own in logits]
+
+  return measure(rungs, len(label_N), losses)
+
+
+def measure(rungs: Sequence[Rung], rows: int, losses: Callable[[int, int], list[np.ndarray]]) -> RowError:
+  """From the log losses of every trial on every row.
+
+  `losses(start, stop)` gives, for each rung, loss_SxC of its seeds on the rows [start, stop). What a row and a seed do
+  together differs from seed to seed, so the spread over seeds holds it already: its share, estimated from seeds that
+  two rungs have in common, is taken out.
+  """
+  seeds_K = np.array([len(r.seeds) for r in rungs])
+  common_KxK = np.array([[len(set(a.seeds) & set(b.seeds)) for b in rungs] for a in rungs])
+  every = sorted({seed for r in rungs for seed in r.seeds})
+  sum_K = np.zeros(len(rungs))
+  squares_KxK = np.zeros((len(rungs), len(rungs)))
+  together_KxK = np.zeros((len(rungs), len(rungs)))
+
+  for start in range(0, rows, CHUNK):
+    stop = min(rows, start + CHUNK)
+    apart_KxSxC = np.zeros((len(rungs), len(every), stop - start))  # 0 for seeds that a rung lacks
+    mean_KxC = np.empty((len(rungs), stop - start))
+    for k, (rung, loss_SxC) in enumerate(zip(rungs, losses(start, stop), strict=True)):
+      centred_SxC = loss_SxC - rung.metrics['test_logloss'][:, None]
+      mean_KxC[k] = centred_SxC.mean(0)
+      apart_KxSxC[k, [every.index(seed) for seed in rung.seeds]] = centred_SxC - mean_KxC[k]
+    sum_K += mean_KxC.sum(1)
+    squares_KxK += mean_KxC @ mean_KxC.T
+    together_KxK += np.tensordot(apart_KxSxC, apart_KxSxC, ((1, 2), (1, 2)))
+
+  of_rows_KxK = (squares_KxK - np.outer(sum_K, sum_K) / rows) / (rows - 1)
+  of_seeds_KxK = together_KxK / rows / np.maximum(common_KxK - 1, 1)  # of one seed and row
+  share_KxK = common_KxK / np.outer(seeds_K, seeds_K)  # of the seeds' means: only common seeds vary together
+  place = {(r.arm, r.name): k for k, r in enumerate(rungs)}
+  return RowError(rows, place, (of_rows_KxK - of_seeds_KxK * share_KxK) / rows)
+
+
+def _open(path: pathlib.Path, rows: int | None = None) -> np.ndarray:
+  """A memory-mapped (N, T) array; raises ValueError naming the file when it is something else."""
+  try:
+    array_NxT = np.load(path, mmap_mode='r', allow_pickle=False)
+  except (ValueError, EOFError, OSError) as e:
+    raise ValueError(f'{path}: damaged ({e}); delete it, and the sweep makes it again') from None
+  if array_NxT.ndim != 2 or rows not in (None, len(array_NxT)):
+    raise ValueError(f'{path}: holds an array of shape {array_NxT.shape}, expected one row for each of {rows} test '
+                     'rows; delete it, and the sweep makes it again')
+  return array_NxT
