@@ -28,6 +28,7 @@ class Job:
   recipe: teacher_lib.Recipe
   rows: int = ROWS  # over all splits
   split_seed: int = 0
+  expected_error: float = teacher_lib.EXPECTED_ERROR  # nats: standard error of the irreducible log loss
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
@@ -44,8 +45,9 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     return schema_lib.load_schema(out), False
   with np.errstate(all='ignore'):  # logits beyond floats: refused below
     teacher = teacher_lib.make(job.recipe)
-    logloss, auc = teacher_lib.irreducible(teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]))
-  if not math.isfinite(logloss):
+    best = teacher_lib.irreducible(
+        teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]), job.expected_error)
+  if not math.isfinite(best.logloss):
     raise ValueError(
         f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain')
   with staging.directory(out) as directory:
@@ -56,7 +58,8 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
       vocabulary.save(_vocabulary(counts_V), directory, field.name)
     schema = schema_lib.FeatureSchema(
         fields=fields, tasks=('label',), group=None, splits=splits, fingerprint=mark,
-        source=options | {'realised_logloss': realised}, teacher=schema_lib.Teacher(logloss=logloss, auc=auc))
+        source=options | {'realised_logloss': realised, 'expected_logloss_error': best.error},
+        teacher=schema_lib.Teacher(logloss=best.logloss, auc=best.auc))
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 

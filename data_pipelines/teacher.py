@@ -15,6 +15,7 @@ import numpy as np
 SKEWS = {'uniform': 0.0, 'long': 0.9, 'medium': 1.1, 'short': 1.3}  # s of P(rank r) ~ 1 / r^s; long: the longest tail
 _SAMPLE = 1 << 18  # rows that calibrate scale and intercept
 _CHUNK = 1 << 16  # rows at a time
+EXPECTED_ERROR = 8e-5  # nats: standard error of the irreducible log loss, below the smallest gain that matters
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -95,14 +96,33 @@ def draw_labels(teacher: Teacher, logit_B: np.ndarray, rng: np.random.Generator)
   return (rng.random(len(logit_B), np.float32) * (1 + np.exp(-noisy_B)) < 1).astype(np.uint8)
 
 
-def irreducible(teacher: Teacher, rng: np.random.Generator, rows: int = 1 << 19) -> tuple[float, float]:
-  """(log loss in nats, AUC) of the true probability, over a sample of ids: no model can do better in expectation."""
-  p_B = np.concatenate([
-      probability(teacher, logits(teacher, draw_ids(teacher, _CHUNK, rng))) for _ in range(-(-rows // _CHUNK))])
-  entropy_B = -(p_B * np.log(p_B) + (1 - p_B) * np.log1p(-p_B))
-  p_B = np.sort(p_B)  # each row is p_B positives and 1 - p_B negatives
+class Irreducible(NamedTuple):
+  """What no model can do better than, in expectation."""
+
+  logloss: float  # nats per example
+  auc: float
+  error: float  # standard error of the log loss: it is a mean over a sample of ids
+
+
+def irreducible(teacher: Teacher, rng: np.random.Generator, error: float = EXPECTED_ERROR) -> Irreducible:
+  """Log loss and AUC of the true probability, over a sample of ids that is as large as `error` wants it."""
+  parts = []
+  entropies = []
+  found = math.inf
+  while not found <= error:
+    p_B = probability(teacher, logits(teacher, draw_ids(teacher, _CHUNK, rng)))
+    entropy_B = -(p_B * np.log(p_B) + (1 - p_B) * np.log1p(-p_B))
+    parts.append(p_B)
+    entropies.append((entropy_B.mean(), entropy_B.var()))
+    logloss, variance = np.mean(entropies, axis=0)
+    if not math.isfinite(logloss):
+      return Irreducible(float(logloss), math.nan, math.nan)
+    found = math.sqrt(variance / (len(parts) * _CHUNK))
+
+  p_B = np.sort(np.concatenate(parts))  # each row is p_B positives and 1 - p_B negatives
   below_B = np.cumsum(1 - p_B) - (1 - p_B) / 2
-  return float(entropy_B.mean()), float((p_B * below_B).sum() / (p_B.sum() * (1 - p_B).sum()))
+  auc = (p_B * below_B).sum() / (p_B.sum() * (1 - p_B).sum())
+  return Irreducible(float(logloss), float(auc), found)
 
 
 def _check(recipe: Recipe) -> None:

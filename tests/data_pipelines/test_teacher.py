@@ -51,7 +51,8 @@ def test_units_read_a_few_dimensions_of_a_few_fields(inputs):
 def test_irreducible_loss_and_auc_are_those_of_the_labels(recipe):
   """Monte Carlo: the true probability, scored on drawn labels, reaches the stored numbers within their error."""
   teacher, _, logit_B, label_B = _sample(recipe)
-  logloss, auc = teacher_lib.irreducible(teacher, np.random.default_rng(3))
+  logloss, auc, error = teacher_lib.irreducible(teacher, np.random.default_rng(3), 3e-4)
+  assert error <= 3e-4
   p_B = teacher_lib.probability(teacher, logit_B)
   loss_B = -np.log(np.where(label_B == 1, p_B, 1 - p_B))
   assert abs(loss_B.mean() - logloss) < 4 * loss_B.std() / np.sqrt(ROWS)
@@ -97,3 +98,10 @@ def test_same_seed_same_teacher():
 def test_options_out_of_range(wrong, message):
   with pytest.raises(ValueError, match='teacher: ' + message):
     teacher_lib.make(teacher_lib.Recipe(**wrong))
+
+
+def test_error_of_the_irreducible_loss_is_what_it_says():
+  teacher = teacher_lib.make(teacher_lib.Recipe(fields=3, vocab=10))
+  found = [teacher_lib.irreducible(teacher, np.random.default_rng(seed), 1e-3) for seed in range(30)]
+  spread = np.std([best.logloss for best in found])
+  assert 0.6 < spread / found[0].error < 1.5 and found[0].error <= 1e-3
