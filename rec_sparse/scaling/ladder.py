@@ -6,30 +6,37 @@ import numpy as np
 
 from rec_sparse.scaling.records import Rung
 
-BIN = 0.5  # e-folds of FLOPs within which two shapes have the same cost
 LEAST_SIZES = 3  # that a slope is judged over
 LEAST_SPAN = 1.0  # e-folds of FLOPs that they span
 LAST_SPAN = 0.5  # e-folds of FLOPs of the last segment
 
 
 def frontier(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-  """The rungs that make one curve, by ascending FLOPs: all those of one depth and number of views, or the best shapes.
+  """The rungs that make one curve, by ascending FLOPs: those of one depth and number of views, or the best shapes.
 
   Where an arm has several depths or numbers of views, a line through all of its rungs would zigzag between them. Then
-  each cost, half an e-fold of FLOPs wide, is represented by the shape with the lowest validation log loss there. No
-  rung is dropped for being worse than a cheaper one: an arm that gets worse with size must be seen to.
+  costs are cut, from the largest down, into steps as long as those within a shape, so that each shape has about one rung
+  in a step, and the one with the lowest validation log loss stands for the step. No step is left out for being worse
+  than a cheaper one: an arm that gets worse with size must be seen to.
   """
-  families = {(r.depth, r.views) for r in rungs}
-  if len(families) < 2:
+  shapes: dict[tuple[int, int], list[float]] = {}
+  for rung in sorted(rungs, key=lambda r: r.flops):
+    shapes.setdefault((rung.depth, rung.views), []).append(np.log(rung.flops))
+  steps = np.concatenate([[]] + [np.diff(sizes) for sizes in shapes.values()])
+  if len(shapes) < 2 or not steps.any():
     return tuple(rungs)
 
-  bins: list[list[Rung]] = []
-  for rung in sorted(rungs, key=lambda r: r.flops):
-    if bins and np.log(rung.flops / bins[-1][0].flops) < BIN:
-      bins[-1].append(rung)
-    else:
-      bins.append([rung])
-  return tuple(min(own, key=lambda r: r.metrics['valid_logloss'].mean()) for own in bins)
+  highest = max(sizes[-1] for sizes in shapes.values())
+  best: dict[int, Rung] = {}
+  for rung in rungs:
+    step = int((highest - np.log(rung.flops)) / np.median(steps) + 1e-9)
+    if step not in best or _valid(rung) < _valid(best[step]):
+      best[step] = rung
+  return tuple(best[step] for step in sorted(best, reverse=True))
+
+
+def _valid(rung: Rung) -> float:
+  return rung.metrics['valid_logloss'].mean()
 
 
 def top(rungs: Sequence[Rung], sizes: int = LEAST_SIZES, span: float = LEAST_SPAN) -> tuple[Rung, ...]:

@@ -73,7 +73,7 @@ class Verdict:
   ladder: tuple[str, ...]  # rungs that make the curve: slopes, laws and the holdout look at these alone
   seeds_needed: int | None  # fewest seeds, on these rows, for an 80 % chance to settle it; None: no number does
   rows_needed: int | None  # fewest test rows that do, with `rows_needed_seeds`; None: no number does, or no logits kept
-  rows_needed_seeds: int | None  # the present seeds, or where these never do, twice as many, four times, and so on
+  rows_needed_seeds: int | None  # the present ones, or where it takes both, twice as many, four times, and so on
   law: fit.Law | None  # of test log loss against FLOPs, chosen by AICc; None with too few sizes
   aicc: dict[str, float]  # by law
   irreducible: float | None  # what the law tends to; None if it has no such term or is not identified
@@ -203,8 +203,8 @@ def seeds_needed(slope: Slope, last: Slope, delta: float) -> int | None:
 def rows_needed(slope: Slope, last: Slope, delta: float, rows: RowError) -> tuple[int | None, int | None]:
   """(fewest test rows, more than the present ones, that settle the verdict with a chance of 80 %; with how many seeds).
 
-  With the present seeds, or where no number of rows does with these, with twice as many, four times, and so on. Rows to
-  two figures; else as `seeds_needed`.
+  With the present seeds; or, where neither more rows nor more seeds alone would do, with twice as many seeds, four times,
+  and so on. Rows to two figures; else as `seeds_needed`.
   """
   factors = np.geomspace(1.0, MOST_ROWS, 300)[1:]
   numbers = sorted({two_figures(rows.rows * factor) for factor in factors})
@@ -213,6 +213,8 @@ def rows_needed(slope: Slope, last: Slope, delta: float, rows: RowError) -> tupl
     found = _fewest(numbers, lambda number: _chance(slope, last, delta, seeds, number / rows.rows))
     if found:
       return found, seeds
+    if seeds == slope.seeds and seeds_needed(slope, last, delta):
+      return None, None
     seeds *= 2
   return None, None
 

@@ -60,8 +60,10 @@ def needed_text(v: Verdict) -> str:
   if not v.rows_needed:
     return seeds or ('no number of seeds would settle it' if v.slope.rows_error is None
                      else 'no number of seeds or test rows would settle it')
-  rows = f'about {rows_text(v)} test rows' if v.rows_needed_seeds == v.slope.seeds else (
-      f'about {v.rows_needed:,} test rows with {v.rows_needed_seeds} seeds')
+  if v.rows_needed_seeds != v.slope.seeds:
+    rows = f'about {v.rows_needed:,} test rows with {v.rows_needed_seeds} seeds'
+    return seeds or f'no number of seeds would settle it on these rows; {rows} would'
+  rows = f'about {v.rows_needed:,} test rows'
   return f'{seeds}, or {rows}' if seeds else f'no number of seeds would settle it on these rows; {rows} would'
 
 
@@ -169,8 +171,8 @@ def _design(study: Study) -> list[str]:
     found.append('The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be checked.')
   families = {(t.arm, t.depth, t.views) for t in study.trials}
   if len(families) > len({arm for arm, _, _ in families}):
-    found.append('Several depths or numbers of views: slope and law of an arm follow its efficient frontier, at each half '
-                 'e-fold of FLOPs the shape with the lowest validation log loss; other shapes are drawn faintly.')
+    found.append('Several depths or numbers of views: slope and law of an arm follow its efficient frontier, at each step '
+                 'of FLOPs the shape with the lowest validation log loss; other shapes are drawn faintly.')
   return found
 
 

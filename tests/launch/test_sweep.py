@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from launch import main as main_lib
+from launch import report
 from launch import sweep
 from launch import train
 from launch import trials
@@ -242,3 +243,24 @@ def test_another_data_set_or_folder_is_refused(toy, tmp_path, capsys):
   (tmp_path / 'full' / 'thesis.tex').write_text('mine')
   assert run(toy, tmp_path / 'full') == 1
   assert 'is not a study directory' in capsys.readouterr().err
+
+
+def test_a_sweep_keeps_the_logits_that_a_report_reads(toy, tmp_path):
+  """The error over test rows is in the slope; without the logits the trials run again and give the same numbers."""
+  out = tmp_path / 'study'
+  assert run(toy, out, '--arms=dense_mlp', '--widths=2,4,8', '--learning_rates=1e-2') == 0
+  names = {path.stem for path in (out / 'logits').iterdir()}
+  assert names == {*records(out), 'labels'}
+  assert main_lib.call(report.main, report.FLAGS, [f'--study={out}']) == 0
+  found = json.loads((out / 'verdicts.json').read_text())['dense_mlp']
+  assert found['slope_rows_error'] > 0 and found['provisional'] and len(found['ladder']) == 3
+
+  before = {name: record['test_logloss'] for name, record in records(out).items()}
+  for path in (out / 'logits').iterdir():
+    path.unlink()
+  assert main_lib.call(report.main, report.FLAGS, [f'--study={out}']) == 0
+  assert json.loads((out / 'verdicts.json').read_text())['dense_mlp']['slope_rows_error'] is None
+  assert 'no logits of the test rows were kept' in (out / 'report.html').read_text()
+  assert run(toy, out, '--arms=dense_mlp', '--widths=2,4,8', '--learning_rates=1e-2') == 0
+  assert {path.stem for path in (out / 'logits').iterdir()} == names
+  assert before == {name: record['test_logloss'] for name, record in records(out).items()}

@@ -136,6 +136,18 @@ def test_several_depths_follow_their_frontier():
   assert verdict.judge(rungs).ladder == ('w0 d1', 'w3 d2', 'w5 d2')
 
 
+def test_shapes_that_lie_between_each_other_do_not_zigzag():
+  flops = np.geomspace(1, 128, 8)  # depths 1 and 2 in turn, and depth 2 is worse everywhere
+  rungs = [dataclasses.replace(make_rung(f, [0.45 - 0.01 * i + 0.02 * (i % 2)] * 2, width=i), depth=1 + i % 2)
+           for i, f in enumerate(flops)]
+  assert [r.depth for r in ladder.frontier(rungs)] == [1, 1, 1, 1]
+
+
+def test_a_ladder_of_depths_at_one_width_is_kept_whole():
+  rungs = [dataclasses.replace(make_rung(2.0**depth, [0.4, 0.4], width=8), depth=depth) for depth in range(1, 5)]
+  assert ladder.frontier(rungs) == tuple(rungs)
+
+
 @pytest.mark.parametrize('interval, call', [
     ((-3e-4, -2e-4), 'scaling'), ((-5e-5, 5e-5), 'saturated'), ((1e-5, 1e-3), 'saturated'), ((0.0, 0.0), 'saturated'),
     ((-9e-5, -1e-5), 'saturated'), ((-2e-4, 1e-5), 'undetermined'), ((-1.5e-4, -5e-5), 'undetermined'),
@@ -166,7 +178,7 @@ def test_seeds_needed_settle_it_about_as_often_as_promised():
 
 @pytest.mark.parametrize('value, deviation, rows_error, seeds_help, rows_help', [
     (-5e-5, 2e-4, None, True, False), (-1e-3, 1e-3, None, True, False), (-1.001e-4, 1e-3, None, False, False),
-    (0.0, 1e-4, 2e-4, False, True), (0.0, 5e-4, 2e-5, True, True), (-1e-4, 1e-4, 1e-4, False, False)])
+    (0.0, 1e-4, 2e-4, False, True), (0.0, 5e-4, 2e-5, True, False), (-1e-4, 1e-4, 1e-4, False, False)])
 def test_what_would_settle_it_is_null_where_nothing_does(value, deviation, rows_error, seeds_help, rows_help):
   slope = slope_of(value, deviation, rows_error=rows_error)
   assert (verdict.seeds_needed(slope, slope, 1e-4) is not None) == seeds_help
