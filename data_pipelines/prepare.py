@@ -11,12 +11,14 @@ import tqdm
 from data_pipelines import blocks
 from data_pipelines import columns as columns_lib
 from data_pipelines import delimited
+from data_pipelines import encoder as encoder_lib
 from data_pipelines import libfm
 from data_pipelines import parquet
 from data_pipelines import raw
 from data_pipelines import spec as spec_lib
 from data_pipelines import split as split_lib
 from data_pipelines import staging
+from data_pipelines import treatment
 from data_pipelines import vocabulary
 from rec_sparse import schema as schema_lib
 
@@ -32,12 +34,13 @@ class Job:
   """What to prepare, and how."""
 
   source: str  # a name of READERS
-  files: dict[str, list[str]]  # train and, if they exist, valid and test
+  files: dict[str, list[str]]  # train and, if they exist, valid and test; with vocab_from any of them
   spec: spec_lib.Spec = spec_lib.Spec()
-  numeric: str = 'bucket'  # or value: for numeric columns whose mode the spec leaves open
+  numeric: str = 'quantile'  # a mode of spec_lib.MODES, for numeric columns whose mode the spec leaves open
+  buckets: int = 64  # of columns in quantile mode: each has 1 / 64 of the training rows, fine enough for a smooth effect
   min_count: int = 1  # training rows that a value must have to get its own id
   split_seed: int = 0  # decides which rows of train go to a missing split
-
+  vocab_from: pathlib.Path | None = None  # a dataset directory whose spec and vocabularies are used in place of these
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
@@ -45,41 +48,47 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
 
   Raises ValueError naming the file, line, column or flag of bad input; `out` then does not appear.
   """
-  reader = READERS[job.source](job.spec)
-  spec = _resolve(job, reader)
-  options = dataclasses.asdict(spec) | {'kind': job.source, 'min_count': job.min_count, 'split_seed': job.split_seed}
-  mark = staging.fingerprint(job.files, options | {'format_version': schema_lib.FORMAT_VERSION})
+  old = None if job.vocab_from is None else encoder_lib.load(job.vocab_from)
+  given = job.spec if old is None else old.spec
+  reader = READERS[job.source](given)
+  spec = _resolve(given, job.files, reader) if old is None else given
+  for path in sum(job.files.values(), []):
+    spec_lib.check_columns(spec, reader.columns(path), path)
+  mark = staging.fingerprint(job.files, _options(job, spec, old) | {'format_version': schema_lib.FORMAT_VERSION})
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
   with staging.directory(out) as directory:
-    vocabularies, groups = _count(job, reader, spec)
-    fields = _fields(spec, vocabularies)
-    splits = _encode(job, reader, spec, vocabularies, groups, fields, directory)
-    for name, table in vocabularies.items():
-      vocabulary.save(table, directory, name)
+    encoder, groups = _count(job, reader, spec, old)
+    splits, unknown = _encode(job, reader, encoder, groups, directory)
+    encoder_lib.save(encoder, directory)
     if groups is not None:
       groups.write_parquet(directory / 'groups.parquet')
-    meanings = {name: vocabulary.meaning(table) for name, table in vocabularies.items()}
+    columns = {name: dataclasses.replace(made.column, unknown=unknown[name]) for name, made in encoder.made.items()}
     schema = schema_lib.FeatureSchema(
-        fields=fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
-        source=options | {'files': job.files}, vocabulary=vocabulary.digest(spec.label, meanings))
+        fields=encoder.fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
+        source=_options(job, encoder.spec, old) | {'files': job.files}, vocabulary=encoder.digest, columns=columns)
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 
 
-def _resolve(job: Job, reader: raw.Reader) -> spec_lib.Spec:
-  first = job.files['train'][0]
-  spec = spec_lib.resolve(job.spec, reader.columns(first), first, job.numeric)
-  for path in sum(job.files.values(), []):
-    spec_lib.check_columns(spec, reader.columns(path), path)
-  return spec
+def _options(job: Job, spec: spec_lib.Spec, old: encoder_lib.Encoder | None) -> dict:
+  """What makes the data set, beside the files."""
+  options = dataclasses.asdict(spec) | {'kind': job.source}
+  if old is not None:
+    return options | {'vocab_from': old.digest}
+  return options | {
+      'mode': job.numeric, 'buckets': job.buckets, 'min_count': job.min_count, 'split_seed': job.split_seed}
 
 
-def _rows(job: Job, reader: raw.Reader, spec: spec_lib.Spec, splits: tuple[str, ...],
-          doing: str) -> Iterator[tuple[np.ndarray, columns_lib.Columns]]:
-  """Yields (split_B: index into SPLITS of each row, its columns) over the files of `splits`."""
-  missing = [schema_lib.SPLITS.index(s) for s in schema_lib.SPLITS if s not in job.files]
-  targets = np.array([0, *missing])
+def _resolve(spec: spec_lib.Spec, files: dict[str, list[str]], reader: raw.Reader) -> spec_lib.Spec:
+  first = files['train'][0]
+  return spec_lib.resolve(spec, reader.columns(first), first)
+
+
+def _rows(job: Job, reader: raw.Reader, splits: tuple[str, ...], doing: str) -> Iterator[tuple[np.ndarray, raw.Chunk]]:
+  """Yields (split_B: index into SPLITS of each row, chunk) over the files of `splits`."""
+  cut = [] if job.vocab_from else [schema_lib.SPLITS.index(s) for s in schema_lib.SPLITS if s not in job.files]
+  targets = np.array([0, *cut])
   with tqdm.tqdm(desc=doing, unit=' rows', unit_scale=True) as progress:
     for split in splits:
       first = 0
@@ -87,59 +96,89 @@ def _rows(job: Job, reader: raw.Reader, spec: spec_lib.Spec, splits: tuple[str, 
         for chunk in reader.chunks(path):
           count = len(chunk.frame)
           if split == 'train':
-            split_B = targets[split_lib.split_of_rows(first, count, len(missing), job.split_seed)]
+            split_B = targets[split_lib.split_of_rows(first, count, len(cut), job.split_seed)]
           else:
             split_B = np.full(count, schema_lib.SPLITS.index(split))
-          yield split_B, columns_lib.clean(chunk, spec)
+          yield split_B, chunk
           first += count
           progress.update(count)
 
 
-def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec) -> tuple[dict[str, pl.DataFrame], pl.DataFrame | None]:
-  """Pass 1: the vocabulary of each categorical field from training rows, and the groups from all rows."""
-  names, _ = columns_lib.field_names(spec)
-  counts, groups = dict.fromkeys(names, vocabulary.EMPTY), vocabulary.EMPTY
-  splits = schema_lib.SPLITS if spec.group else ('train',)
-  for split_B, columns in _rows(job, reader, spec, splits, 'counting values'):
-    trained = columns.fields.filter(pl.Series(split_B == 0))
-    counts = {name: vocabulary.count(counts[name], trained[name]) for name in names}
+def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec,
+           old: encoder_lib.Encoder | None) -> tuple[encoder_lib.Encoder, pl.DataFrame | None]:
+  """Pass 1: what training rows say of each column, unless `old` knows it, and the groups of all rows."""
+  seen = {}
+  if old is None:
+    seen = dict.fromkeys((*spec.categorical, *spec.undecided), treatment.TEXTS)
+    seen |= dict.fromkeys(spec.numeric, treatment.NUMBERS)
+  reading, groups = spec, vocabulary.EMPTY
+  splits = schema_lib.SPLITS if spec.group else ('train',) if old is None else ()
+  for split_B, chunk in _rows(job, reader, splits, 'counting values'):
+    columns = columns_lib.clean(chunk, reading)
+    is_trained = pl.Series(split_B == 0)
+    values = columns.text | columns.number
+    seen |= {name: treatment.see(seen[name], values[name].filter(is_trained)) for name in values if name in seen}
+    seen, reading = _decide_crowded(job, seen, reading)
     if spec.group:
       groups = vocabulary.count(groups, columns.group)
-  tables = {name: vocabulary.build(counts[name], job.min_count) for name in names}
-  return tables, vocabulary.build_groups(groups) if spec.group else None
+  encoder = old or _learn(job, spec, seen)
+  return encoder, vocabulary.build_groups(groups) if spec.group else None
 
 
-def _fields(spec: spec_lib.Spec, vocabularies: dict[str, pl.DataFrame]) -> tuple[schema_lib.Field, ...]:
-  names, values = columns_lib.field_names(spec)
-  fields = [schema_lib.Field(name, 'categorical', len(vocabularies[name])) for name in names]
-  fields += [schema_lib.Field(name, 'numeric', 1) for name in values]
-  rows = sum(f.vocab_size for f in fields)
+def _decide_crowded(job: Job, seen: dict[str, treatment.Seen],
+                    reading: spec_lib.Spec) -> tuple[dict[str, treatment.Seen], spec_lib.Spec]:
+  """Columns with too many different values to keep are read as numbers from here on, or are ids for good."""
+  seen, decided, numeric = dict(seen), [], []
+  for name in reading.undecided:
+    if treatment.is_crowded(seen[name]):
+      seen[name] = treatment.merged(seen[name])
+    if treatment.is_crowded(seen[name]):
+      decided.append(name)
+  for name in decided:
+    if treatment.is_numeric(seen[name], name not in reading.categorical, job.buckets):
+      seen[name] = treatment.as_numbers(seen[name])
+      numeric.append(name)
+  if not decided:
+    return seen, reading
+  return seen, spec_lib.settle(reading, numeric, job.numeric, decided)
+
+
+def _learn(job: Job, spec: spec_lib.Spec, seen: dict[str, treatment.Seen]) -> encoder_lib.Encoder:
+  numeric = [name for name in spec.undecided
+             if treatment.is_numeric(seen[name], name not in spec.categorical, job.buckets)]
+  settled = spec_lib.settle(spec, numeric, job.numeric)
+  spec_lib.check_parts(settled, job.files['train'][0])
+  encoder = encoder_lib.learn(settled, seen, job.min_count, job.buckets)
+  rows = sum(field.vocab_size for field in encoder.fields)
   if rows >= 2**31:
     raise ValueError(f'--min_count: {rows} different values do not fit int32 ids; raise it')
-  return tuple(fields)
+  return encoder
 
 
-def _encode(job: Job, reader: raw.Reader, spec: spec_lib.Spec, vocabularies: dict[str, pl.DataFrame],
-            groups: pl.DataFrame | None, fields: tuple[schema_lib.Field, ...],
-            directory: pathlib.Path) -> dict[str, schema_lib.Split]:
-  """Pass 2: writes the blocks of every split."""
+def _encode(job: Job, reader: raw.Reader, encoder: encoder_lib.Encoder, groups: pl.DataFrame | None,
+            directory: pathlib.Path) -> tuple[dict[str, schema_lib.Split], dict[str, dict[str, int]]]:
+  """Pass 2: writes the blocks of every split -> (splits, for each field its rows out of vocabulary by split)."""
+  fields = encoder.fields
   numeric = sum(f.kind == 'numeric' for f in fields)
-  dtype = blocks.record_dtype(len(fields), len(spec.label), numeric, groups is not None)
-  writers = [blocks.BlockWriter(directory, split, dtype) for split in schema_lib.SPLITS]
+  dtype = blocks.record_dtype(len(fields), len(encoder.spec.label), numeric, groups is not None)
+  made = [split for split in schema_lib.SPLITS if split in job.files or not job.vocab_from]
+  writers = {split: blocks.BlockWriter(directory, split, dtype) for split in made}
+  unknown_F = {split: np.zeros(len(fields), np.int64) for split in made}
   offset_F = np.cumsum([0, *(f.vocab_size for f in fields)])[:-1].astype(np.int32)
-  for split_B, columns in _rows(job, reader, spec, schema_lib.SPLITS, 'encoding rows'):
-    ids = [vocabulary.encode(columns.fields[name], vocabularies[name]) for name in columns.fields.columns]
-    zeros = [np.zeros(len(split_B), np.int32)] * numeric
-    ids_BxF = np.stack(ids + zeros, axis=1) + offset_F
+  for split_B, chunk in _rows(job, reader, schema_lib.SPLITS, 'encoding rows'):
+    columns = columns_lib.clean(chunk, encoder.spec)
+    encoded = encoder_lib.encode(encoder, columns)
     group_B = None if groups is None else vocabulary.encode(columns.group, groups)
-    for split, writer in enumerate(writers):
-      mine_B = split_B == split
+    for split, writer in writers.items():
+      mine_B = split_B == schema_lib.SPLITS.index(split)
       if mine_B.any():
-        writer.append(ids_BxF[mine_B], columns.label_BxT[mine_B], columns.value_BxN[mine_B],
+        unknown_F[split] += encoded.unknown_BxF[mine_B].sum(0)
+        writer.append(encoded.ids_BxF[mine_B] + offset_F, columns.label_BxT[mine_B], encoded.value_BxN[mine_B],
                       None if group_B is None else group_B[mine_B])
-  splits = {split: writer.finish() for split, writer in zip(schema_lib.SPLITS, writers, strict=True)}
+  splits = {split: writer.finish() for split, writer in writers.items()}
   for split, written in splits.items():
     if not written.rows:
-      source = ', '.join(job.files.get(split, job.files['train']))
+      source = ', '.join(job.files.get(split, job.files.get('train')))
       raise ValueError(f'{source}: no rows for the {split} split')
-  return splits
+  by_field = {f.name: {split: int(unknown_F[split][i]) for split in made} for i, f in enumerate(fields)}
+  return splits, by_field

@@ -1,0 +1,63 @@
+"""What people should know of a column before they train on it: sentences, from the values of its training rows."""
+
+import polars as pl
+
+from data_pipelines import numbers
+from rec_sparse import schema as schema_lib
+
+_UNITS = {'seconds': 1, 'milliseconds': 1_000, 'microseconds': 1_000_000}
+_FIRST, _LAST = 946_684_800, 2_208_988_800  # the years 2000 to 2039 in unix seconds
+_ISO = r'^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$'
+_MOSTLY = 0.9  # share of the rows
+
+
+def of(column: schema_lib.Column, known: pl.DataFrame) -> tuple[str, ...]:
+  """Sentences about a column whose different values and counts, without missing ones, are `known`."""
+  notes = [*_always(column, known)]
+  if column.treatment == 'categorical':
+    notes += _of_numbers_as_ids(known) if column.numbers else _of_texts(known)
+  if column.numbers and column.least is not None and column.least < column.most:
+    notes += _of_times(column.least, column.most)
+  if column.treatment == 'quantile' and len(known) and _whole(known['value']) and len(known) > len(column.edges) + 1:
+    notes.append('whole numbers of which few recur, taken for quantities; if they are ids, list the column under '
+                 '"categorical" in a spec')
+  if column.treatment == 'value' and len(known) and (column.least < column.low or column.most > column.high):
+    notes.append(f'values below {column.low:g} or above {column.high:g} are moved there; name those that mean missing '
+                 'under "missing" in a spec')
+  return tuple(notes)
+
+
+def _always(column: schema_lib.Column, known: pl.DataFrame) -> list[str]:
+  if len(known) + (column.missing > 0) <= 1:
+    return ['constant in the training rows']
+  if column.treatment == 'categorical' and known['count'].max() == 1 and not column.missing:
+    return ['another value in every training row: nothing can be learned of it']
+  return []
+
+
+def _of_times(least: float, most: float) -> list[str]:
+  return [f'looks like times in unix {unit}; make hours and weekdays of them, or drop the column'
+          for unit, parts in _UNITS.items() if _FIRST * parts <= least and most < _LAST * parts]
+
+
+def _of_texts(known: pl.DataFrame) -> list[str]:
+  texts = known['value']
+  if len(texts) > 1 and texts.str.contains(_ISO).all():
+    return ['looks like dates or times; make hours and weekdays of them, or drop the column']
+  is_number = numbers.spelled(texts)
+  share = known.filter(is_number)['count'].sum() / max(known['count'].sum(), 1)
+  if share >= _MOSTLY and texts.filter(is_number).str.contains('[.eE]').any() and not is_number.all():
+    other = texts.filter(~is_number).min()
+    return [f'ids, though {share:.0%} of its values are numbers: if texts such as {other!r} mean missing, name them '
+            'under "missing" in a spec']
+  return []
+
+
+def _of_numbers_as_ids(known: pl.DataFrame) -> list[str]:
+  if len(known) > 1 and not _whole(known['value'].cast(pl.Float64)):
+    return ['ids, though its values are numbers that are not whole, since the spec says so']
+  return []
+
+
+def _whole(number: pl.Series) -> bool:
+  return bool((number == number.floor()).all())
