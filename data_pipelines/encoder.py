@@ -41,11 +41,13 @@ class Encoded(NamedTuple):
   unknown_BxF: np.ndarray  # whether no row of the table stands for the value
 
 
-def learn(spec: spec_lib.Spec, seen: dict[str, treatment.Seen], min_count: int, buckets: int) -> Encoder:
-  """The encoder of a settled spec, from the counted training rows of each column."""
+def learn(spec: spec_lib.Spec, seen: dict[str, treatment.Seen], min_count: int, buckets: int,
+          inferred: list[str]) -> Encoder:
+  """The encoder of a settled spec, of whose numeric columns some are inferred, from the training rows of each one."""
   modes = dict.fromkeys(spec.categorical, 'categorical') | spec.numeric
   names = sorted(modes, key=lambda name: (modes[name] == 'value', name in spec.numeric))
-  return Encoder(spec, {name: treatment.make(seen[name], modes[name], min_count, buckets) for name in names})
+  make = lambda name: treatment.make(seen[name], modes[name], min_count, buckets, name in inferred)
+  return Encoder(spec, {name: make(name) for name in names})
 
 
 def encode(encoder: Encoder, columns: columns_lib.Columns) -> Encoded:

@@ -11,19 +11,21 @@ _ISO = r'^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$'
 _MOSTLY = 0.9  # share of the rows
 
 
-def of(column: schema_lib.Column, known: pl.DataFrame) -> tuple[str, ...]:
-  """Sentences about a column whose different values and counts, without missing ones, are `known`."""
+def of(column: schema_lib.Column, known: pl.DataFrame, inferred: bool) -> tuple[str, ...]:
+  """Sentences about a column with the values and counts `known`, missing ones left out.
+
+  `inferred`: that it is numeric is a guess.
+  """
   notes = [*_always(column, known)]
   if column.treatment == 'categorical':
     notes += _of_numbers_as_ids(known) if column.numbers else _of_texts(known)
   if column.numbers and column.least is not None and column.least < column.most:
     notes += _of_times(column.least, column.most)
-  if column.treatment == 'quantile' and len(known) and _whole(known['value']) and len(known) > len(column.edges) + 1:
+  if inferred and _whole(known['value']):
     notes.append('whole numbers of which few recur, taken for quantities; if they are ids, list the column under '
                  '"categorical" in a spec')
-  if column.treatment == 'value' and len(known) and (column.least < column.low or column.most > column.high):
-    notes.append(f'values below {column.low:g} or above {column.high:g} are moved there; name those that mean missing '
-                 'under "missing" in a spec')
+  if column.treatment == 'value' and len(known):
+    notes += _of_fences(column)
   return tuple(notes)
 
 
@@ -38,6 +40,13 @@ def _always(column: schema_lib.Column, known: pl.DataFrame) -> list[str]:
 def _of_times(least: float, most: float) -> list[str]:
   return [f'looks like times in unix {unit}; make hours and weekdays of them, or drop the column'
           for unit, parts in _UNITS.items() if _FIRST * parts <= least and most < _LAST * parts]
+
+
+def _of_fences(column: schema_lib.Column) -> list[str]:
+  beyond = [f'below {column.low:g}'] if column.least < column.low else []
+  beyond += [f'above {column.high:g}'] if column.most > column.high else []
+  return [f'values {" or ".join(beyond)} are read as that; if they mean missing, name them under "missing" in a spec'
+          ] if beyond else []
 
 
 def _of_texts(known: pl.DataFrame) -> list[str]:

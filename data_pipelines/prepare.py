@@ -148,7 +148,7 @@ def _learn(job: Job, spec: spec_lib.Spec, seen: dict[str, treatment.Seen]) -> en
              if treatment.is_numeric(seen[name], name not in spec.categorical, job.buckets)]
   settled = spec_lib.settle(spec, numeric, job.numeric)
   spec_lib.check_parts(settled, job.files['train'][0])
-  encoder = encoder_lib.learn(settled, seen, job.min_count, job.buckets)
+  encoder = encoder_lib.learn(settled, seen, job.min_count, job.buckets, numeric)
   rows = sum(field.vocab_size for field in encoder.fields)
   if rows >= 2**31:
     raise ValueError(f'--min_count: {rows} different values do not fit int32 ids; raise it')

@@ -88,9 +88,11 @@ def as_numbers(seen: Seen) -> Seen:
   return Seen(None, numbers.of_table(known), int(table.filter(is_missing)['count'].sum()))
 
 
-def make(seen: Seen, treatment: str, min_count: int, buckets: int) -> Made:
-  """Learns what encodes the column."""
-  return _categorical(seen, min_count) if treatment == 'categorical' else _numeric(seen, treatment, min_count, buckets)
+def make(seen: Seen, treatment: str, min_count: int, buckets: int, inferred: bool = False) -> Made:
+  """Learns what encodes the column; `inferred`: that it is numeric was decided here."""
+  if treatment == 'categorical':
+    return _categorical(seen, min_count)
+  return _numeric(seen, treatment, min_count, buckets, inferred)
 
 
 def _categorical(seen: Seen, min_count: int) -> Made:
@@ -106,11 +108,11 @@ def _categorical(seen: Seen, min_count: int) -> Made:
   column = schema_lib.Column(
       treatment='categorical', distinct=len(known), exact=True, missing=_rows(table) - _rows(known),
       numbers=are_numbers, least=number.min(), most=number.max())
-  column = dataclasses.replace(column, notes=notes.of(column, known))
+  column = dataclasses.replace(column, notes=notes.of(column, known, False))
   return Made(column, vocabulary.build(vocabulary.Counts(table), min_count))
 
 
-def _numeric(seen: Seen, treatment: str, min_count: int, buckets: int) -> Made:
+def _numeric(seen: Seen, treatment: str, min_count: int, buckets: int, inferred: bool) -> Made:
   seen = as_numbers(seen)
   table, dropped = numbers.total(seen.cells)
   learned = {}
@@ -121,7 +123,7 @@ def _numeric(seen: Seen, treatment: str, min_count: int, buckets: int) -> Made:
   column = schema_lib.Column(
       treatment=treatment, distinct=len(table), exact=not dropped, missing=seen.missing, numbers=True,
       least=table['value'].min(), most=table['value'].max(), **learned)
-  column = dataclasses.replace(column, notes=notes.of(column, table))
+  column = dataclasses.replace(column, notes=notes.of(column, table, inferred and not dropped))
   if treatment == 'value':
     return Made(column, None)
   missing = pl.DataFrame({'value': [''], 'count': [seen.missing]}, schema=vocabulary.EMPTY.merged.schema)
