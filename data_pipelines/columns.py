@@ -1,4 +1,4 @@
-"""Raw chunks -> clean columns: texts, numbers, 0/1 labels; what means missing is decided here, for all of them."""
+"""Raw chunks -> clean columns: texts, numbers, 0/1 labels; what is missing is decided here for all."""
 
 from typing import NamedTuple
 
@@ -15,17 +15,18 @@ _LABELS = {'0': 0, '1': 1, '0.0': 0, '1.0': 1, 'false': 0, 'true': 1}
 class Columns(NamedTuple):
   """Rows ready to be counted or encoded."""
 
-  text: dict[str, pl.Series]  # strings by column, '' where missing: categorical columns and those still to be decided
-  number: dict[str, pl.Series]  # float64 by column, null where missing: numeric columns
+  text: dict[str, pl.Series]  # '' where missing: categorical columns, and those still undecided
+  number: dict[str, pl.Series]  # float64, null where missing: numeric columns
   label_BxT: np.ndarray  # uint8, 0 or 1
   group: pl.Series | None  # strings
 
 
 def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
-  """Raises ValueError naming file, line and column for a label outside {0, 1} and for a number that is none."""
+  """Raises ValueError naming file, line and column of a label not in {0, 1} and of a wrong number."""
   label = [_label(chunk, name) for name in spec.label]
+  texts = dict.fromkeys((*spec.categorical, *spec.undecided))
   return Columns(
-      text={name: _text(chunk, name, spec) for name in dict.fromkeys((*spec.categorical, *spec.undecided))},
+      text={name: _text(chunk, name, spec) for name in texts},
       number={name: _number(chunk, name, spec) for name in spec.numeric},
       label_BxT=np.stack(label, axis=1),
       group=numbers.canonical(_text(chunk, spec.group, spec)) if spec.group else None)
@@ -33,10 +34,13 @@ def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
 
 def _as_text(chunk: raw.Chunk, name: str) -> pl.Series:
   column = chunk.frame[name]
+  if column.dtype.is_float():
+    column = column.fill_nan(None)
   try:
-    return (column.fill_nan(None) if column.dtype.is_float() else column).cast(pl.String).fill_null('')
+    return column.cast(pl.String).fill_null('')
   except pl.exceptions.PolarsError:
-    raise ValueError(f'{chunk.file}: {name}: values of type {column.dtype} are not supported') from None
+    raise ValueError(
+        f'{chunk.file}: {name}: values of type {column.dtype} are not supported') from None
 
 
 def _text(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
@@ -45,9 +49,11 @@ def _text(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
   missing = spec_lib.missing_of(spec, name)
   plain = text.str.strip_chars()
   is_missing = plain.is_in(missing)
-  values = pl.Series(missing, dtype=pl.String).cast(pl.Float64, strict=False).drop_nulls()
-  if not values.is_nan().all():  # -1 is missing: so is -1.0
-    is_missing |= plain.cast(pl.Float64, strict=False).is_in(values.drop_nans().to_list()).fill_null(False)
+  values = pl.Series(missing, dtype=pl.String).cast(pl.Float64, strict=False)
+  values = values.drop_nulls().drop_nans()
+  if len(values):  # where -1 is missing, so is -1.0
+    number = plain.cast(pl.Float64, strict=False)
+    is_missing |= number.is_in(values.to_list()).fill_null(False)
   return text.set(is_missing, '') if is_missing.any() else text
 
 
@@ -64,11 +70,12 @@ def _number(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
   """Float64, null where missing."""
   text = _text(chunk, name, spec).str.strip_chars()
   number = text.cast(pl.Float64, strict=False).fill_nan(None)
-  too_large = (number.abs() > numbers.FLOAT32).fill_null(False)
-  wrong = (number.is_null() & (text != '') & (text.str.to_lowercase() != 'nan')) | too_large
+  is_large = (number.abs() > numbers.FLOAT32).fill_null(False)
+  is_text = number.is_null() & (text != '') & (text.str.to_lowercase() != 'nan')
+  wrong = is_text | is_large
   if wrong.any():
     row = wrong.arg_max()
-    why = 'is beyond float32' if too_large[row] and number.is_finite()[row] else 'is not a number'
-    raise ValueError(f'{chunk.place(row)}: {name}: {text[row]!r} {why}; if it means missing, name it under "missing" '
-                     'in a --spec file')
+    why = 'is beyond float32' if number.is_finite()[row] else 'is not a number'
+    raise ValueError(f'{chunk.place(row)}: {name}: {text[row]!r} {why}; if it means missing, name '
+                     'it under "missing" in a --spec file')
   return number

@@ -1,4 +1,4 @@
-"""What turns clean columns into ids and values: learned from training rows, or read from an older data set."""
+"""What turns clean columns into ids and values: learned from training rows, or an older data set's."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ from rec_sparse import schema as schema_lib
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-  """One encoding per field, in the order of the table: categorical columns, bucketed ones, then values."""
+  """One encoding per field, in the order of the table: categorical columns, bucketed ones, values."""
 
   spec: spec_lib.Spec  # resolved and settled
   made: dict[str, treatment.Made]
@@ -24,7 +24,9 @@ class Encoder:
   @property
   def fields(self) -> tuple[schema_lib.Field, ...]:
     """The fields of the schema."""
-    return tuple(_field(name, made) for name, made in self.made.items())
+    kind = lambda made: 'numeric' if made.vocabulary is None else 'categorical'
+    return tuple(schema_lib.Field(name, kind(made), treatment.table_rows(made))
+                 for name, made in self.made.items())
 
   @property
   def digest(self) -> str:
@@ -43,24 +45,28 @@ class Encoded(NamedTuple):
 
 def learn(spec: spec_lib.Spec, seen: dict[str, treatment.Seen], min_count: int, buckets: int,
           inferred: list[str]) -> Encoder:
-  """The encoder of a settled spec, of whose numeric columns some are inferred, from the training rows of each one."""
+  """The encoder of a settled spec, some of whose numeric columns are inferred, from training rows."""
   modes = dict.fromkeys(spec.categorical, 'categorical') | spec.numeric
   names = sorted(modes, key=lambda name: (modes[name] == 'value', name in spec.numeric))
-  make = lambda name: treatment.make(seen[name], modes[name], min_count, buckets, name in inferred)
-  return Encoder(spec, {name: make(name) for name in names})
+  made = {name: treatment.make(seen[name], modes[name], min_count, buckets, name in inferred)
+          for name in names}
+  return Encoder(spec, made)
 
 
 def encode(encoder: Encoder, columns: columns_lib.Columns) -> Encoded:
   """Encodes the rows of one chunk."""
-  ids, values, unknown = [], [], []
+  ids = []
+  values = []
+  unknown = []
   for name, (column, table) in encoder.made.items():
     if table is not None:
       id_B = vocabulary.encode(treatment.text(column, columns, name), table)
       unknown_B = id_B == 0
     else:
-      is_missing_B = columns.number[name].is_null().to_numpy()
+      number = columns.number[name]
+      is_missing_B = number.is_null().to_numpy()
       id_B = (is_missing_B & (column.missing > 0)).astype(np.int32)
-      value_B = numbers.scaled(columns.number[name], column.low, column.high, column.mean, column.deviation)
+      value_B = numbers.scaled(number, treatment.scale(column))
       values.append(np.where(id_B == 1, np.float32(1), value_B))
       unknown_B = is_missing_B & (id_B == 0)
     ids.append(id_B)
@@ -78,14 +84,15 @@ def save(encoder: Encoder, directory: pathlib.Path) -> None:
 
 
 def load(directory: pathlib.Path) -> Encoder:
-  """The encoder of a dataset directory. Raises ValueError naming the file when it is damaged or made of no raw log."""
+  """The encoder of a dataset directory.
+
+  Raises ValueError naming the file when it is damaged, or when the data set was made of no raw log.
+  """
   schema = schema_lib.load_schema(directory)
   path = directory / 'schema.json'
   if not schema.columns:
     raise ValueError(f'{path}: was not made of raw logs, its vocabularies encode none')
-  known = [field.name for field in dataclasses.fields(spec_lib.Spec) if field.name != 'undecided']
-  parts = {key: value for key, value in schema.source.items() if key in known and value is not None}
-  spec = spec_lib.parse(parts, '', str(path))
+  spec = spec_lib.of_source(schema.source, str(path))
   made = {}
   for name, column in schema.columns.items():
     table = None if column.treatment == 'value' else vocabulary.load(directory, name)
@@ -94,9 +101,3 @@ def load(directory: pathlib.Path) -> Encoder:
   if encoder.digest != schema.vocabulary:
     raise ValueError(f'{directory / "vocab"}: vocabularies are not those that {path} names')
   return encoder
-
-
-def _field(name: str, made: treatment.Made) -> schema_lib.Field:
-  if made.vocabulary is not None:
-    return schema_lib.Field(name, 'categorical', len(made.vocabulary))
-  return schema_lib.Field(name, 'numeric', 2 if made.column.missing else 1)

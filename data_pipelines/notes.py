@@ -1,4 +1,4 @@
-"""What people should know of a column before they train on it: sentences, from the values of its training rows."""
+"""What people should know of a column before they train on it, from its training rows."""
 
 import polars as pl
 
@@ -6,7 +6,8 @@ from data_pipelines import numbers
 from rec_sparse import schema as schema_lib
 
 _UNITS = {'seconds': 1, 'milliseconds': 1_000, 'microseconds': 1_000_000}
-_FIRST, _LAST = 946_684_800, 2_208_988_800  # the years 2000 to 2039 in unix seconds
+_FIRST = 946_684_800  # the year 2000 in unix seconds
+_LAST = 2_208_988_800  # the year 2040
 _ISO = r'^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$'
 _MOSTLY = 0.9  # share of the rows
 
@@ -16,20 +17,20 @@ def of(column: schema_lib.Column, known: pl.DataFrame, inferred: bool) -> tuple[
 
   `inferred`: that it is numeric is a guess.
   """
-  notes = [*_always(column, known)]
+  notes = _of_counts(column, known)
   if column.treatment == 'categorical':
     notes += _of_numbers_as_ids(known) if column.numbers else _of_texts(known)
-  if column.numbers and column.least is not None and column.least < column.most:
+  if column.numbers and len(known) > 1:
     notes += _of_times(column.least, column.most)
   if inferred and _whole(known['value']):
-    notes.append('whole numbers of which few recur, taken for quantities; if they are ids, list the column under '
-                 '"categorical" in a spec')
+    notes.append('whole numbers of which few recur, taken for quantities; if they are ids, list the '
+                 'column under "categorical" in a spec')
   if column.treatment == 'value' and len(known):
     notes += _of_fences(column)
   return tuple(notes)
 
 
-def _always(column: schema_lib.Column, known: pl.DataFrame) -> list[str]:
+def _of_counts(column: schema_lib.Column, known: pl.DataFrame) -> list[str]:
   if len(known) + (column.missing > 0) <= 1:
     return ['constant in the training rows']
   if column.treatment == 'categorical' and known['count'].max() == 1 and not column.missing:
@@ -45,8 +46,10 @@ def _of_times(least: float, most: float) -> list[str]:
 def _of_fences(column: schema_lib.Column) -> list[str]:
   beyond = [f'below {column.low:g}'] if column.least < column.low else []
   beyond += [f'above {column.high:g}'] if column.most > column.high else []
-  return [f'values {" or ".join(beyond)} are read as that; if they mean missing, name them under "missing" in a spec'
-          ] if beyond else []
+  if not beyond:
+    return []
+  return [f'values {" or ".join(beyond)} are read as that; if they mean missing, name them under '
+          '"missing" in a spec']
 
 
 def _of_texts(known: pl.DataFrame) -> list[str]:
@@ -55,11 +58,12 @@ def _of_texts(known: pl.DataFrame) -> list[str]:
     return ['looks like dates or times; make hours and weekdays of them, or drop the column']
   is_number = numbers.spelled(texts)
   share = known.filter(is_number)['count'].sum() / max(known['count'].sum(), 1)
-  if share >= _MOSTLY and texts.filter(is_number).str.contains('[.eE]').any() and not is_number.all():
-    other = texts.filter(~is_number).min()
-    return [f'ids, though {share:.0%} of its values are numbers: if texts such as {other!r} mean missing, name them '
-            'under "missing" in a spec']
-  return []
+  has_floats = texts.filter(is_number).str.contains('[.eE]').any()
+  if share < _MOSTLY or not has_floats or is_number.all():
+    return []
+  other = texts.filter(~is_number).min()
+  return [f'ids, though {share:.0%} of its values are numbers: if texts such as {other!r} mean '
+          'missing, name them under "missing" in a spec']
 
 
 def _of_numbers_as_ids(known: pl.DataFrame) -> list[str]:

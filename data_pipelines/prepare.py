@@ -34,13 +34,13 @@ class Job:
   """What to prepare, and how."""
 
   source: str  # a name of READERS
-  files: dict[str, list[str]]  # train and, if they exist, valid and test; with vocab_from any of them
+  files: dict[str, list[str]]  # train and, if they exist, valid and test; with vocab_from any one
   spec: spec_lib.Spec = spec_lib.Spec()
-  numeric: str = 'quantile'  # a mode of spec_lib.MODES, for numeric columns whose mode the spec leaves open
-  buckets: int = 64  # of columns in quantile mode: each has 1 / 64 of the training rows, fine enough for a smooth effect
+  numeric: str = 'quantile'  # of spec_lib.MODES, for numeric columns whose mode the spec leaves open
+  buckets: int = 64  # of quantile columns: fine for a smooth effect, rows enough for each
   min_count: int = 1  # training rows that a value must have to get its own id
   split_seed: int = 0  # decides which rows of train go to a missing split
-  vocab_from: pathlib.Path | None = None  # a dataset directory whose spec and vocabularies are used in place of these
+  vocab_from: pathlib.Path | None = None  # a dataset directory that decides all but source and files
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
@@ -49,12 +49,15 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
   Raises ValueError naming the file, line, column or flag of bad input; `out` then does not appear.
   """
   old = None if job.vocab_from is None else encoder_lib.load(job.vocab_from)
-  given = job.spec if old is None else old.spec
-  reader = READERS[job.source](given)
-  spec = _resolve(given, job.files, reader) if old is None else given
+  spec = job.spec if old is None else old.spec
+  reader = READERS[job.source](spec)
+  if old is None:
+    first = job.files['train'][0]
+    spec = spec_lib.resolve(spec, reader.columns(first), first)
   for path in sum(job.files.values(), []):
     spec_lib.check_columns(spec, reader.columns(path), path)
-  mark = staging.fingerprint(job.files, _options(job, spec, old) | {'format_version': schema_lib.FORMAT_VERSION})
+  options = _options(job, spec, old) | {'format_version': schema_lib.FORMAT_VERSION}
+  mark = staging.fingerprint(job.files, options)
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
   with staging.directory(out) as directory:
@@ -63,10 +66,11 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     encoder_lib.save(encoder, directory)
     if groups is not None:
       groups.write_parquet(directory / 'groups.parquet')
-    columns = {name: dataclasses.replace(made.column, unknown=unknown[name]) for name, made in encoder.made.items()}
     schema = schema_lib.FeatureSchema(
         fields=encoder.fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
-        source=_options(job, encoder.spec, old) | {'files': job.files}, vocabulary=encoder.digest, columns=columns)
+        source=_options(job, encoder.spec, old) | {'files': job.files}, vocabulary=encoder.digest,
+        columns={name: dataclasses.replace(made.column, unknown=unknown[name])
+                 for name, made in encoder.made.items()})
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 
@@ -76,19 +80,20 @@ def _options(job: Job, spec: spec_lib.Spec, old: encoder_lib.Encoder | None) -> 
   options = dataclasses.asdict(spec) | {'kind': job.source}
   if old is not None:
     return options | {'vocab_from': old.digest}
-  return options | {
-      'mode': job.numeric, 'buckets': job.buckets, 'min_count': job.min_count, 'split_seed': job.split_seed}
+  return options | {'mode': job.numeric, 'buckets': job.buckets, 'min_count': job.min_count,
+                    'split_seed': job.split_seed}
 
 
-def _resolve(spec: spec_lib.Spec, files: dict[str, list[str]], reader: raw.Reader) -> spec_lib.Spec:
-  first = files['train'][0]
-  return spec_lib.resolve(spec, reader.columns(first), first)
+def _made_splits(job: Job) -> list[str]:
+  """All, of which missing ones are cut from train; with vocab_from those that have files."""
+  return [split for split in schema_lib.SPLITS if split in job.files or not job.vocab_from]
 
 
-def _rows(job: Job, reader: raw.Reader, splits: tuple[str, ...], doing: str) -> Iterator[tuple[np.ndarray, raw.Chunk]]:
+def _rows(job: Job, reader: raw.Reader, splits: tuple[str, ...],
+          doing: str) -> Iterator[tuple[np.ndarray, raw.Chunk]]:
   """Yields (split_B: index into SPLITS of each row, chunk) over the files of `splits`."""
-  cut = [] if job.vocab_from else [schema_lib.SPLITS.index(s) for s in schema_lib.SPLITS if s not in job.files]
-  targets = np.array([0, *cut])
+  cut = [split for split in _made_splits(job) if split not in job.files]
+  targets = np.array([0, *map(schema_lib.SPLITS.index, cut)])
   with tqdm.tqdm(desc=doing, unit=' rows', unit_scale=True) as progress:
     for split in splits:
       first = 0
@@ -106,18 +111,20 @@ def _rows(job: Job, reader: raw.Reader, splits: tuple[str, ...], doing: str) -> 
 
 def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec,
            old: encoder_lib.Encoder | None) -> tuple[encoder_lib.Encoder, pl.DataFrame | None]:
-  """Pass 1: what training rows say of each column, unless `old` knows it, and the groups of all rows."""
+  """Pass 1: what training rows say of each column, if not known of `old`, and the groups of all."""
   seen = {}
   if old is None:
     seen = dict.fromkeys((*spec.categorical, *spec.undecided), treatment.TEXTS)
     seen |= dict.fromkeys(spec.numeric, treatment.NUMBERS)
-  reading, groups = spec, vocabulary.EMPTY
+  reading = spec
+  groups = vocabulary.EMPTY
   splits = schema_lib.SPLITS if spec.group else ('train',) if old is None else ()
   for split_B, chunk in _rows(job, reader, splits, 'counting values'):
     columns = columns_lib.clean(chunk, reading)
     is_trained = pl.Series(split_B == 0)
     values = columns.text | columns.number
-    seen |= {name: treatment.see(seen[name], values[name].filter(is_trained)) for name in values if name in seen}
+    for name in values.keys() & seen.keys():
+      seen[name] = treatment.see(seen[name], values[name].filter(is_trained))
     seen, reading = _decide_crowded(job, seen, reading)
     if spec.group:
       groups = vocabulary.count(groups, columns.group)
@@ -127,8 +134,10 @@ def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec,
 
 def _decide_crowded(job: Job, seen: dict[str, treatment.Seen],
                     reading: spec_lib.Spec) -> tuple[dict[str, treatment.Seen], spec_lib.Spec]:
-  """Columns with too many different values to keep are read as numbers from here on, or are ids for good."""
-  seen, decided, numeric = dict(seen), [], []
+  """Columns with too many values to keep are read as numbers from here on, or are ids for good."""
+  seen = dict(seen)
+  decided = []
+  numeric = []
   for name in reading.undecided:
     if treatment.is_crowded(seen[name]):
       seen[name] = treatment.merged(seen[name])
@@ -155,13 +164,14 @@ def _learn(job: Job, spec: spec_lib.Spec, seen: dict[str, treatment.Seen]) -> en
   return encoder
 
 
-def _encode(job: Job, reader: raw.Reader, encoder: encoder_lib.Encoder, groups: pl.DataFrame | None,
-            directory: pathlib.Path) -> tuple[dict[str, schema_lib.Split], dict[str, dict[str, int]]]:
-  """Pass 2: writes the blocks of every split -> (splits, for each field its rows out of vocabulary by split)."""
+def _encode(
+    job: Job, reader: raw.Reader, encoder: encoder_lib.Encoder, groups: pl.DataFrame | None,
+    directory: pathlib.Path) -> tuple[dict[str, schema_lib.Split], dict[str, dict[str, int]]]:
+  """Pass 2: writes the blocks -> (splits, of each field the rows out of vocabulary by split)."""
   fields = encoder.fields
   numeric = sum(f.kind == 'numeric' for f in fields)
   dtype = blocks.record_dtype(len(fields), len(encoder.spec.label), numeric, groups is not None)
-  made = [split for split in schema_lib.SPLITS if split in job.files or not job.vocab_from]
+  made = _made_splits(job)
   writers = {split: blocks.BlockWriter(directory, split, dtype) for split in made}
   unknown_F = {split: np.zeros(len(fields), np.int64) for split in made}
   offset_F = np.cumsum([0, *(f.vocab_size for f in fields)])[:-1].astype(np.int32)
@@ -173,12 +183,13 @@ def _encode(job: Job, reader: raw.Reader, encoder: encoder_lib.Encoder, groups: 
       mine_B = split_B == schema_lib.SPLITS.index(split)
       if mine_B.any():
         unknown_F[split] += encoded.unknown_BxF[mine_B].sum(0)
-        writer.append(encoded.ids_BxF[mine_B] + offset_F, columns.label_BxT[mine_B], encoded.value_BxN[mine_B],
-                      None if group_B is None else group_B[mine_B])
+        writer.append(encoded.ids_BxF[mine_B] + offset_F, columns.label_BxT[mine_B],
+                      encoded.value_BxN[mine_B], None if group_B is None else group_B[mine_B])
   splits = {split: writer.finish() for split, writer in writers.items()}
   for split, written in splits.items():
     if not written.rows:
       source = ', '.join(job.files.get(split, job.files.get('train')))
       raise ValueError(f'{source}: no rows for the {split} split')
-  by_field = {f.name: {split: int(unknown_F[split][i]) for split in made} for i, f in enumerate(fields)}
-  return splits, by_field
+  unknown = {field.name: {split: int(unknown_F[split][f]) for split in made}
+             for f, field in enumerate(fields)}
+  return splits, unknown

@@ -21,15 +21,18 @@ class Spec:
 
   label: tuple[str, ...] = ()  # one column per task
   categorical: tuple[str, ...] | None = None
-  numeric: dict[str, str] | None = None  # column -> quantile (ids of buckets with equally many training rows), value
-  # (standardised, times an embedding) or log_square (ids of the buckets of the Criteo protocols)
+  numeric: dict[str, str] | None = None  # column -> quantile (ids of buckets of equally many training
+  # rows), value (standardised, times an embedding) or log_square (buckets of the Criteo protocols)
   group: str | None = None  # groups of GAUC; may be a feature as well
   drop: tuple[str, ...] = ()
   columns: tuple[str, ...] | None = None  # names of all columns, for files without a header
   delimiter: str | None = None  # of csv
-  missing: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None  # texts that mean missing: beside MISSING in all
-  # columns; an empty list: the empty text alone, also where NA is Namibia; column -> exactly these there
-  undecided: tuple[str, ...] = ()  # resolved specs: columns whose training rows decide between ids and numbers
+  missing: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None  # texts that mean missing,
+  # beside MISSING; empty: the empty text alone (NA is Namibia); column -> exactly these there
+  undecided: tuple[str, ...] = ()  # resolved specs: columns that are ids or numbers, as rows will say
+
+
+_KEYS = tuple(f.name for f in dataclasses.fields(Spec) if f.name != 'undecided')  # of a spec file
 
 
 def read(path: str | None, mode: str) -> Spec:
@@ -40,41 +43,45 @@ def read(path: str | None, mode: str) -> Spec:
     raw = schema_lib.read_json(pathlib.Path(path))
   except FileNotFoundError:
     raise ValueError(f'--spec={path}: no such file') from None
-  return parse(raw, mode, path)
-
-
-def parse(raw: dict[str, Any], mode: str, path: str) -> Spec:
-  """The JSON object of a spec file."""
-  known = [f.name for f in dataclasses.fields(Spec) if f.name != 'undecided']
   for key in raw:
-    if key not in known:
-      raise ValueError(f'{path}: unknown key {key!r}; {_hint(key, known)}')
+    if key not in _KEYS:
+      raise ValueError(f'{path}: unknown key {key!r}; {_hint(key, _KEYS)}')
   return Spec(**{key: _parse(key, value, mode, path) for key, value in raw.items()})
+
+
+def of_source(source: dict[str, Any], path: str) -> Spec:
+  """The settled spec that `FeatureSchema.source` of a data set holds among other things."""
+  given = {key: source[key] for key in _KEYS if source.get(key) is not None}
+  return Spec(**{key: _parse(key, value, '', path) for key, value in given.items()})
 
 
 def resolve(spec: Spec, columns: tuple[str, ...], file: str) -> Spec:
   """Fills in what the spec leaves out, from the `columns` of `file`.
 
-  The label is the column called as in LABELS, all else is categorical. Unless the spec names the numeric columns, those
-  that it does not name at all are undecided as well: `settle` is told what their training rows say. Raises ValueError
-  naming the column when one is missing, plays two parts, or when no label is found.
+  The label is the column called as in LABELS, all else is categorical. Unless the spec names the
+  numeric columns, those that it does not name at all are undecided as well: `settle` is told what
+  their training rows say. Raises ValueError naming the column when one is missing, plays two parts,
+  or when no label is found.
   """
   label = spec.label or _infer_label(columns, file)
   check_columns(dataclasses.replace(spec, label=label), columns, file)
   numeric = spec.numeric or {}
   named = (*label, *spec.drop, *numeric)
   free = tuple(name for name in columns if name not in named and not _INDEX.fullmatch(name))
-  undecided = () if spec.numeric is not None else tuple(name for name in free if name not in (spec.categorical or ()))
   categorical = free if spec.categorical is None else spec.categorical
-  resolved = dataclasses.replace(spec, label=label, categorical=categorical, numeric=numeric, undecided=undecided)
+  listed = spec.categorical or ()
+  undecided = tuple(name for name in free if spec.numeric is None and name not in listed)
+  resolved = dataclasses.replace(
+      spec, label=label, categorical=categorical, numeric=numeric, undecided=undecided)
   check_parts(resolved, file)
   return resolved
 
 
 def settle(spec: Spec, numeric: list[str], mode: str, decided: list[str] | None = None) -> Spec:
-  """A resolved spec of whose undecided columns `numeric` are numeric, in `mode`, and the other decided ones are not.
+  """A resolved spec of whose undecided columns `numeric` are numeric, in `mode`.
 
-  All are decided unless `decided` names them. A spec that lists its categorical columns gets no other ones.
+  The others are not, of those in `decided` (default: all). Where a spec lists its categorical
+  columns there are no other ones.
   """
   decided = spec.undecided if decided is None else decided
   return dataclasses.replace(
@@ -95,7 +102,8 @@ def missing_of(spec: Spec, name: str) -> tuple[str, ...]:
 def check_mode(mode: str, where: str) -> None:
   """Raises ValueError when `mode` is none of a numeric column."""
   if mode == 'bucket':
-    raise ValueError(f'{where}: bucket is called log_square now; quantile has buckets that follow the data')
+    raise ValueError(f'{where}: bucket is called log_square now; the buckets of quantile follow the '
+                     'data')
   if mode not in MODES:
     raise ValueError(f'{where}: {mode!r} is not one of {", ".join(MODES)}')
 
@@ -104,7 +112,8 @@ def check_columns(spec: Spec, columns: tuple[str, ...], file: str) -> None:
   """Raises ValueError naming the first column of the spec that `file` lacks, with the nearest names."""
   group = (spec.group,) if spec.group else ()
   missing = spec.missing if isinstance(spec.missing, dict) else ()
-  named = [*spec.label, *(spec.categorical or ()), *(spec.numeric or ()), *spec.drop, *group, *missing]
+  named = [*spec.label, *(spec.categorical or ()), *(spec.numeric or ()), *spec.drop, *group,
+           *missing]
   for name in named:
     if name not in columns:
       raise ValueError(f'{file}: no column {name!r}; {_hint(name, columns)}')
@@ -137,19 +146,25 @@ def _parse(key: str, value: Any, mode: str, path: str) -> Any:
   if key == 'numeric':
     value = dict.fromkeys(value, mode) if isinstance(value, list) else value
     if not isinstance(value, dict) or not all(isinstance(m, str) for m in value.values()):
-      raise ValueError(f'{path}: numeric: expected a list of column names, or an object of names to '
-                       f'{" or ".join(MODES)}')
+      raise ValueError(f'{path}: numeric: expected a list of column names, or an object of names '
+                       f'to {" or ".join(MODES)}')
     for name, its_mode in value.items():
       check_mode(its_mode, f'{path}: numeric: {name}')
     return value
   if key == 'missing':
-    of_columns = value if isinstance(value, dict) else {'': value}
-    if not all(isinstance(texts, list) and all(isinstance(t, str) for t in texts) for texts in of_columns.values()):
-      raise ValueError(f'{path}: missing: expected a list of texts, or an object of column names to such lists')
-    return {name: tuple(texts) for name, texts in value.items()} if isinstance(value, dict) else tuple(value)
+    if isinstance(value, dict):
+      return {name: _texts(texts, path) for name, texts in value.items()}
+    return _texts(value, path)
   if value is None or isinstance(value, str):
     return value
   raise ValueError(f'{path}: {key}: expected text')
+
+
+def _texts(value: Any, path: str) -> tuple[str, ...]:
+  if isinstance(value, list) and all(isinstance(text, str) for text in value):
+    return tuple(value)
+  raise ValueError(f'{path}: missing: expected a list of texts, or an object of column names to '
+                   'such lists')
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from rec_sparse import schema as schema_lib
 
 
 def table(schema: schema_lib.FeatureSchema) -> str:
-  """Fields with what became of their columns, splits with their label rates, warnings, and what the teacher knows."""
+  """Fields and what became of their columns, splits, what the teacher knows, warnings."""
   width = max(24, *(len(field.name) for field in schema.fields))
   unknown = ''.join(f'{"unk. " + split:>12}' for split in schema.splits)
   of_columns = f' {"distinct":>12} {"missing":>8} {"range":>28}{unknown}' if schema.columns else ''
@@ -17,7 +17,8 @@ def table(schema: schema_lib.FeatureSchema) -> str:
     lines.append(f'{name:<12} {split.rows:>12,}  {rates}')
   if schema.teacher:
     lines.append(f'irreducible: log loss {schema.teacher.logloss:.4f}, AUC {schema.teacher.auc:.4f}')
-  lines += [f'warning: {name}: {note}' for name, column in schema.columns.items() for note in column.notes]
+  for name, column in schema.columns.items():
+    lines += [f'warning: {name}: {note}' for note in column.notes]
   return '\n'.join(lines)
 
 
@@ -29,7 +30,8 @@ def _field(schema: schema_lib.FeatureSchema, field: schema_lib.Field, width: int
     return line
   distinct = f'{column.distinct:,}{"" if column.exact else "+"}'
   span = '' if column.least is None else f'{_number(column.least)} to {_number(column.most)}'
-  unknown = ''.join(f'{_share(column.unknown[name], split.rows):>12}' for name, split in schema.splits.items())
+  shares = [_share(column.unknown[name], split.rows) for name, split in schema.splits.items()]
+  unknown = ''.join(f'{share:>12}' for share in shares)
   return f'{line} {distinct:>12} {column.missing:>8,} {span:>28}{unknown}'
 
 

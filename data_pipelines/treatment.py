@@ -1,9 +1,9 @@
 """What becomes of a column, decided and learned from the values of all its training rows.
 
-A column that the spec leaves open is numeric when all its values are numbers and, written as floats (with a point or
-an exponent), they are quantities: some of them are not whole; or they are whole, more different ones than there are
-buckets, and most rows hold a value that hardly recurs. Whole numbers written as floats are ids otherwise, as whole
-numbers written without a point always are.
+A column that the spec leaves open is numeric when all its values are numbers, some of them written
+with a point or an exponent, and they are quantities: some are not whole; or they are whole, more
+different ones than there are buckets, and fewer than half of the rows hold a value that recurs.
+Other whole floats are ids, as whole numbers written without a point always are.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from data_pipelines import vocabulary
 from rec_sparse import schema as schema_lib
 
 _RECURS = 3  # rows that make a whole number look like an id
+_IS_KNOWN = pl.col('value') != ''
 
 
 class Seen(NamedTuple):
@@ -40,7 +41,7 @@ NUMBERS = Seen(None, numbers.EMPTY, 0)
 
 
 def see(seen: Seen, values: pl.Series) -> Seen:
-  """Adds the values of one chunk: strings or, once the column is known to be numeric, float64 with nulls."""
+  """Adds the values of one chunk: strings or, of columns known to be numeric, float64 with nulls."""
   if seen.cells is None:
     return seen._replace(texts=vocabulary.count(seen.texts, values))
   cells = numbers.count(seen.cells, values.drop_nulls())
@@ -48,8 +49,10 @@ def see(seen: Seen, values: pl.Series) -> Seen:
 
 
 def is_crowded(seen: Seen) -> bool:
-  """Whether there are more different texts than are kept of a column of numbers; exact of what is merged."""
-  return seen.cells is None and sum(map(len, (seen.texts.merged, *seen.texts.pending))) > numbers.CELLS
+  """Whether there are more texts than are kept of a column of numbers; exact once `merged`."""
+  if seen.cells is not None:
+    return False
+  return sum(map(len, (seen.texts.merged, *seen.texts.pending))) > numbers.CELLS
 
 
 def merged(seen: Seen) -> Seen:
@@ -58,21 +61,21 @@ def merged(seen: Seen) -> Seen:
 
 
 def is_numeric(seen: Seen, listed: bool, buckets: int) -> bool:
-  """Whether an open column is numeric; `listed`: the spec lists the categorical columns, and this is none of them."""
+  """Whether an open column is numeric; `listed`: the spec lists all ids, and this is none of them."""
   if seen.cells is not None:
     return True
-  table = vocabulary.total(seen.texts).filter(pl.col('value') != '')
+  table = vocabulary.total(seen.texts).filter(_IS_KNOWN)
   texts = table['value']
   if not numbers.are_numbers(texts) or not texts.str.contains('[.eE]').any():
     return False
-  number = texts.str.strip_chars().cast(pl.Float64)
+  number = _parsed(texts)
   if listed or (number != number.floor()).any():
     return True
   if number.n_unique() <= buckets:
     return False
-  by_number = table.select(number.alias('value'), 'count').group_by('value').agg(pl.col('count').sum())
+  by_number = vocabulary.summed(table.select(number, 'count'))
   recurring = by_number.filter(pl.col('count') >= _RECURS)
-  return 2 * recurring['count'].sum() < by_number['count'].sum()
+  return 2 * _rows(recurring) < _rows(by_number)
 
 
 def as_numbers(seen: Seen) -> Seen:
@@ -80,12 +83,10 @@ def as_numbers(seen: Seen) -> Seen:
   if seen.cells is not None:
     return seen
   table = vocabulary.total(seen.texts)
-  is_missing = pl.col('value') == ''
-  number = pl.col('value').str.strip_chars().cast(pl.Float64).alias('value')
-  known = table.filter(~is_missing).select(number, 'count')
-  known = known.filter(pl.col('value').abs() <= numbers.FLOAT32)  # what is beyond is refused when rows are encoded
-  known = known.group_by('value').agg(pl.col('count').sum())
-  return Seen(None, numbers.of_table(known), int(table.filter(is_missing)['count'].sum()))
+  known = table.filter(_IS_KNOWN)
+  by_number = vocabulary.summed(known.select(_parsed(known['value']), 'count'))
+  held = by_number.filter(pl.col('value').abs() <= numbers.FLOAT32)  # `columns` refuses the others
+  return Seen(None, numbers.of_table(held), _rows(table) - _rows(known))
 
 
 def make(seen: Seen, treatment: str, min_count: int, buckets: int, inferred: bool = False) -> Made:
@@ -97,17 +98,15 @@ def make(seen: Seen, treatment: str, min_count: int, buckets: int, inferred: boo
 
 def _categorical(seen: Seen, min_count: int) -> Made:
   table = vocabulary.total(seen.texts)
-  is_known = pl.col('value') != ''
-  texts = table.filter(is_known)['value']
+  texts = table.filter(_IS_KNOWN)['value']
   are_numbers = numbers.are_numbers(texts)
-  number = pl.Series([], dtype=pl.Float64)
+  number = _parsed(texts) if are_numbers else pl.Series([], dtype=pl.Float64)
   if are_numbers:
-    number = texts.str.strip_chars().cast(pl.Float64)
-    table = table.with_columns(numbers.canonical(table['value'])).group_by('value').agg(pl.col('count').sum())
-  known = table.filter(is_known)
+    table = vocabulary.summed(table.with_columns(numbers.canonical(table['value'])))
+  known = table.filter(_IS_KNOWN)
   column = schema_lib.Column(
-      treatment='categorical', distinct=len(known), exact=True, missing=_rows(table) - _rows(known),
-      numbers=are_numbers, least=number.min(), most=number.max())
+      treatment='categorical', distinct=len(known), exact=True, numbers=are_numbers,
+      missing=_rows(table) - _rows(known), least=number.min(), most=number.max())
   column = dataclasses.replace(column, notes=notes.of(column, known, False))
   return Made(column, vocabulary.build(vocabulary.Counts(table), min_count))
 
@@ -121,15 +120,21 @@ def _numeric(seen: Seen, treatment: str, min_count: int, buckets: int, inferred:
   elif treatment == 'value':
     learned = numbers.scale(table)._asdict()
   column = schema_lib.Column(
-      treatment=treatment, distinct=len(table), exact=not dropped, missing=seen.missing, numbers=True,
-      least=table['value'].min(), most=table['value'].max(), **learned)
+      treatment=treatment, distinct=len(table), exact=not dropped, numbers=True,
+      missing=seen.missing, least=table['value'].min(), most=table['value'].max(), **learned)
   column = dataclasses.replace(column, notes=notes.of(column, table, inferred and not dropped))
   if treatment == 'value':
     return Made(column, None)
-  missing = pl.DataFrame({'value': [''], 'count': [seen.missing]}, schema=vocabulary.EMPTY.merged.schema)
-  counts = pl.concat([missing, table.select(_bucket(column, table['value']).alias('value'), 'count')])
-  counts = counts.filter(pl.col('count') > 0).group_by('value').agg(pl.col('count').sum())
+
+  empty = vocabulary.EMPTY.merged
+  missing = pl.DataFrame({'value': [''], 'count': [seen.missing]}, schema=empty.schema)
+  bucketed = table.select(_bucket(column, table['value']), 'count')
+  counts = vocabulary.summed(pl.concat([missing, bucketed]).filter(pl.col('count') > 0))
   return Made(column, vocabulary.build(vocabulary.Counts(counts), min_count))
+
+
+def _parsed(texts: pl.Series) -> pl.Series:
+  return texts.str.strip_chars().cast(pl.Float64)
 
 
 def _rows(table: pl.DataFrame) -> int:
@@ -144,12 +149,25 @@ def text(column: schema_lib.Column, columns: columns_lib.Columns, name: str) -> 
 
 
 def _bucket(column: schema_lib.Column, number: pl.Series) -> pl.Series:
-  return numbers.bucket(number, column.edges) if column.treatment == 'quantile' else numbers.log_square(number)
+  if column.treatment == 'quantile':
+    return numbers.bucket(number, column.edges)
+  return numbers.log_square(number)
+
+
+def scale(column: schema_lib.Column) -> numbers.Scale:
+  """Of a column whose values multiply an embedding."""
+  return numbers.Scale(column.low, column.high, column.mean, column.deviation)
+
+
+def table_rows(made: Made) -> int:
+  """Rows of the table: of the vocabulary, or for the value and, if training rows lacked it, missing."""
+  return 1 + (made.column.missing > 0) if made.vocabulary is None else len(made.vocabulary)
 
 
 def meaning(made: Made) -> pl.Series:
   """What the rows of a field stand for, as texts: its part of the digest."""
   column = made.column
-  learned = [column.treatment, *map(repr, (column.low, column.high, column.mean, column.deviation, *column.edges))]
+  learned = [column.treatment, str(table_rows(made))]
+  learned += map(repr, (*scale(column), *column.edges))
   values = [] if made.vocabulary is None else [vocabulary.meaning(made.vocabulary)]
   return pl.concat([pl.Series('value', learned), *values])

@@ -35,7 +35,12 @@ def count(counts: Counts, values: pl.Series) -> Counts:
 
 def total(counts: Counts) -> pl.DataFrame:
   """All counts: columns value and count, each value once, in no order."""
-  return pl.concat([counts.merged, *counts.pending]).group_by('value').agg(pl.col('count').sum())
+  return summed(pl.concat([counts.merged, *counts.pending]))
+
+
+def summed(table: pl.DataFrame) -> pl.DataFrame:
+  """A table of values and counts with each value once, in no order."""
+  return table.group_by('value').agg(pl.col('count').sum())
 
 
 def build(counts: Counts, min_count: int) -> pl.DataFrame:
@@ -65,12 +70,13 @@ def encode(values: pl.Series, vocabulary: pl.DataFrame) -> np.ndarray:
 
 
 def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
-  """SHA-256 in hexadecimal of what a trained network takes for granted: tasks, fields, and what each row stands for.
+  """SHA-256 in hexadecimal of what a trained network takes for granted of its data.
 
-  `meanings` has, for each field in the order of the table, the texts that its ids stand for. Data sets with
-  equal digests may share a table, whatever their rows and splits.
+  These are the tasks, the fields, and for each field, in the order of the table, the texts of
+  `meanings` that its rows stand for. Data sets of equal digest may share a table, whatever their rows.
   """
-  found = hashlib.sha256(json.dumps([tasks, [[name, len(texts)] for name, texts in meanings.items()]]).encode())
+  sizes = [[name, len(texts)] for name, texts in meanings.items()]
+  found = hashlib.sha256(json.dumps([tasks, sizes]).encode())
   for texts in meanings.values():
     for start in range(0, len(texts), _HASH_VALUES):
       part = texts[start:start + _HASH_VALUES]

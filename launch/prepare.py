@@ -42,8 +42,9 @@ def _logs(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
   spec = spec_lib.read(given.SPEC.value, given.NUMERIC.value)
   spec = dataclasses.replace(spec, group=given.GROUP.value or spec.group)
   return prepare.prepare(prepare.Job(
-      source=given.SOURCE.value, files=files, spec=spec, numeric=given.NUMERIC.value, buckets=given.BUCKETS.value,
-      min_count=given.MIN_COUNT.value, split_seed=given.SPLIT_SEED.value, vocab_from=vocab_from), out)
+      source=given.SOURCE.value, files=files, spec=spec, numeric=given.NUMERIC.value,
+      buckets=given.BUCKETS.value, min_count=given.MIN_COUNT.value,
+      split_seed=given.SPLIT_SEED.value, vocab_from=vocab_from), out)
 
 
 def _synthetic(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:

@@ -18,7 +18,8 @@ class Field:
 
   name: str  # column name in the raw log
   kind: Literal['categorical', 'numeric']  # numeric: row 0 is multiplied by the value
-  vocab_size: int  # rows of the table; categorical row 0 is out of vocabulary; numeric 1, or 2 where row 1 is missing
+  vocab_size: int  # rows of the table; numeric: 1, or 2 where row 1 stands for a missing value;
+  # categorical: row 0 is out of vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Column:
   mean: float = 0.0
   deviation: float = 1.0
   notes: tuple[str, ...] = ()  # warnings for people
-  unknown: dict[str, int] = dataclasses.field(default_factory=dict)  # split -> rows that no row of the table stands for
+  unknown: dict[str, int] = dataclasses.field(default_factory=dict)  # split -> rows out of vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class FeatureSchema:
   fingerprint: str  # SHA-256 over the sources and the options that made the data set
   source: dict  # how it was made: source kind, file names, options
   teacher: Teacher | None = None  # synthetic data only
-  vocabulary: str = ''  # SHA-256 of what table rows and outputs stand for; '': not known (made in memory)
+  vocabulary: str = ''  # SHA-256 of what table rows and outputs stand for; '': not known
   columns: dict[str, Column] = dataclasses.field(default_factory=dict)  # by field; of raw logs only
   format_version: int = FORMAT_VERSION
 
@@ -106,8 +107,8 @@ def save_schema(schema: FeatureSchema, directory: pathlib.Path) -> None:
   (directory / 'schema.json').write_text(json.dumps(raw, indent=1) + '\n')
 
 
-def load_schema(directory: pathlib.Path | str) -> FeatureSchema:
-  """Reads `schema.json`.
+def load_schema(directory: pathlib.Path | str, needs: tuple[str, ...] = ()) -> FeatureSchema:
+  """Reads `schema.json` of a data set that has the splits `needs`.
 
   Raises ValueError, naming the file and the entry, when it is missing, not JSON, of another format version, or
   inconsistent.
@@ -130,6 +131,9 @@ def load_schema(directory: pathlib.Path | str) -> FeatureSchema:
     raise ValueError(f'{path}: {e}') from None
   if tuple(offsets) != schema.offsets:
     raise ValueError(f'{path}: field offsets do not follow from the vocabulary sizes')
+  for split in needs:
+    if split not in schema.splits:
+      raise ValueError(f'{path}: has no split {split!r}; it has {", ".join(schema.splits)} alone')
   return schema
 
 

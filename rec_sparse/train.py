@@ -76,7 +76,8 @@ def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: j
       config, models.MODELS[config.model].module(config, len(schema.tasks)), dense,
       table[config.table_optimizer](weight_decay=config.table_weight_decay,
                                     method=duplicates.default_method(jax.default_backend())),
-      schema.numeric_count, mesh, lookup, tiny_fields.choose([f.vocab_size for f in schema.fields], mesh),
+      schema.numeric_count, mesh, lookup,
+      tiny_fields.choose([f.vocab_size for f in schema.fields], mesh),
       unknown.untrained_rows(schema, config.unknown_share))
 
 

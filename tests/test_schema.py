@@ -1,5 +1,6 @@
 """schema.json: a round trip, and one sentence with file and entry for whatever is wrong."""
 
+import dataclasses
 import json
 
 import pytest
@@ -16,6 +17,13 @@ SCHEMA = schema_lib.FeatureSchema(
 def test_round_trip(tmp_path):
   schema_lib.save_schema(SCHEMA, tmp_path)
   assert schema_lib.load_schema(tmp_path) == SCHEMA
+
+
+def test_a_split_that_is_needed(tmp_path):
+  schema_lib.save_schema(dataclasses.replace(SCHEMA, splits={'test': SPLIT}), tmp_path)
+  assert list(schema_lib.load_schema(tmp_path, needs=('test',)).splits) == ['test']
+  with pytest.raises(ValueError, match="schema.json: has no split 'valid'; it has test alone"):
+    schema_lib.load_schema(tmp_path, needs=('test', 'valid'))
 
 
 @pytest.mark.parametrize('content, message', [

@@ -1,7 +1,7 @@
 """Row 0 of a field stands for values out of vocabulary.
 
-Where every training value has a row of its own, no example would train row 0: it would keep its random start, and
-unseen values would share it. So in training a share of the known values reads row 0 instead.
+Where every training value has a row of its own, no example would train row 0: it would keep its
+random start, and unseen values would share it. So in training a share of the known values reads it.
 """
 
 import jax
@@ -14,9 +14,10 @@ _STREAM = 1  # of random numbers, beside those of dropout
 
 
 def untrained_rows(schema: schema_lib.FeatureSchema, share: float) -> np.ndarray | None:
-  """Row 0 of each field that training would leave alone, -1 for the others, int32 (F,); None where there is none.
+  """Row 0 of each field that training leaves alone, -1 for the others, int32 (F,); None: no such row.
 
-  That is of fields of raw logs (elsewhere no value is unknown) of whose training rows less than `share` read row 0.
+  That is of fields of raw logs (elsewhere no value is unknown) of whose training rows less than
+  `share` read row 0.
   """
   rows = schema.splits['train'].rows if 'train' in schema.splits else 0
   row_F = np.full(len(schema.fields), -1, np.int32)

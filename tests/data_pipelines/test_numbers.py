@@ -106,7 +106,7 @@ def test_scale():
   value_N = np.random.default_rng(0).normal(1e6, 10, 5000)
   by = numbers.scale(_table(value_N))
   np.testing.assert_allclose([by.mean, by.deviation], [value_N.mean(), value_N.std()], rtol=1e-9)
-  z_N = numbers.scaled(pl.Series([None, *value_N]), *by)
+  z_N = numbers.scaled(pl.Series([None, *value_N]), by)
   assert z_N.dtype == np.float32 and z_N[0] == 0
   np.testing.assert_allclose(z_N[1:], (value_N - value_N.mean()) / value_N.std(), rtol=1e-4, atol=1e-5)
 
@@ -114,13 +114,13 @@ def test_scale():
 @pytest.mark.parametrize('sentinel', [-999_999_999.0, -3.4e38, 3.4e38])
 def test_a_sentinel_does_not_flatten_the_others(sentinel):
   value_N = np.array([18.5, 23.5, 31.0, 40.25] * 250 + [sentinel] * 40)
-  z_N = numbers.scaled(pl.Series(value_N), *numbers.scale(_table(value_N)))
+  z_N = numbers.scaled(pl.Series(value_N), numbers.scale(_table(value_N)))
   assert np.isfinite(z_N).all() and z_N[:4].std() > 0.2 and abs(z_N[-1]) < 10
 
 
 @pytest.mark.parametrize('values', [[], [3.0], [0.0] * 99 + [1e30]])
 def test_scale_of_what_hardly_varies(values):
-  z_N = numbers.scaled(pl.Series(values, dtype=pl.Float64), *numbers.scale(_table(values)))
+  z_N = numbers.scaled(pl.Series(values, dtype=pl.Float64), numbers.scale(_table(values)))
   assert np.isfinite(z_N).all() and len(set(z_N)) == len(set(values))
 
 
