@@ -13,7 +13,9 @@ MISSING = ['', 'NaN', 'nan', 'NULL', 'null', 'NA', 'None', '\\N']
 
 def _clean(data, **parts):
   frame = pl.DataFrame(data)
-  chunk = raw.Chunk(frame.with_columns(y=pl.lit('0')) if 'y' not in data else frame, 'log', 11, 'line')
+  if 'y' not in data:
+    frame = frame.with_columns(y=pl.lit('0'))
+  chunk = raw.Chunk(frame, 'log', 11, 'line')
   named = {'label': ('y',), 'categorical': (), 'numeric': {}} | parts
   return columns.clean(chunk, spec_lib.Spec(**named))
 
@@ -28,7 +30,7 @@ def _number(values, **parts):
 
 def test_missing_is_a_value_of_its_own():
   clean = _clean({'a': ['x', None], 'b': [None, 3]}, categorical=('a', 'b'), group='b')
-  assert {name: text.to_list() for name, text in clean.text.items()} == {'a': ['x', ''], 'b': ['', '3']}
+  assert clean.text['a'].to_list() == ['x', ''] and clean.text['b'].to_list() == ['', '3']
   assert clean.group.to_list() == ['', '3']
 
 
@@ -36,7 +38,8 @@ def test_missing_is_a_value_of_its_own():
 def test_what_is_missing_in_every_column(missing):
   assert _text(['x', missing, f' {missing} ']) == ['x', '', '']
   assert _number(['1', missing, f' {missing} ']) == [1, None, None]
-  assert _text([1.5, None, float('nan')]) == ['1.5', '', ''] and _number([1.5, None, float('nan')]) == [1.5, None, None]
+  assert _text([1.5, None, float('nan')]) == ['1.5', '', '']
+  assert _number([1.5, None, float('nan')]) == [1.5, None, None]
 
 
 def test_the_list_of_a_spec():
@@ -69,7 +72,8 @@ def test_label_outside_zero_and_one(wrong):
     ('ten', 'is not a number'), ('inf', 'is not a number'), ('-inf', 'is not a number'),
     ('-1.7976931348623157e308', 'is beyond float32'), ('3.5e38', 'is beyond float32')])
 def test_what_no_numeric_column_can_hold(wrong, why):
-  with pytest.raises(ValueError, match=f"^log: line 12: a: '{wrong}' {why}; if it means missing, name it under"):
+  message = f"^log: line 12: a: '{wrong}' {why}; if it means missing, name it under"
+  with pytest.raises(ValueError, match=message):
     _number(['3.4e38', wrong])
   assert _number(['3.4e38', wrong], missing=(wrong,)) == [3.4e38, None]
 

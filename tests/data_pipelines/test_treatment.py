@@ -1,4 +1,4 @@
-"""What becomes of a column: the kinds of columns that lost what they said, and the sentences about them."""
+"""What becomes of a column: the kinds that lost what they said, and the sentences about them."""
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,7 @@ IDS = [f'{1000 + i}.0' for i in RNG.integers(0, 400, 3000)]
     (['0.5', '1', '2'], True), (['0', '2.5', '1', '3', '4'], True), (['1e-3', '7'], True),
     (['1', '2', '30'], False), (list(map(str, range(3000))), False),  # integers stay ids
     (['0.5', 'x'], False), (['', ''], False), (['1.10', '01.2'], False),
-    (['0.5', ''], True), ([*['0.5'] * 9, 'inf'], True),  # refused by line when it is read as a number
+    (['0.5', ''], True), ([*['0.5'] * 9, 'inf'], True),  # refused by line when it is read
 ])
 def test_what_decides(texts, numeric):
   assert _is_numeric(texts) == numeric
@@ -44,12 +44,14 @@ def test_a_spec_that_lists_its_ids_has_no_others():
   assert _is_numeric(IDS, listed=True) and not _is_numeric(['1', '2'], listed=True)
 
 
-@pytest.mark.parametrize('texts', [['0', '2.5', '1', '3', '4'], ['0.1', '0.2', '-0.1'], ['1e30', '-1e30', '0.5']])
+@pytest.mark.parametrize('texts', [
+    ['0', '2.5', '1', '3', '4'], ['0.1', '0.2', '-0.1'], ['1e30', '-1e30', '0.5']])
 def test_few_different_values_have_a_row_each(texts):
   made = treatment.make(_seen([*texts, '', '']), 'quantile', 1, 64)
   number = pl.Series(texts).cast(pl.Float64)
   assert numbers.bucket(number, made.column.edges).n_unique() == len(texts)
-  assert len(made.vocabulary) == len(texts) + 2 and made.column.missing == 2 and made.column.distinct == len(texts)
+  assert len(made.vocabulary) == len(texts) + 2
+  assert (made.column.missing, made.column.distinct) == (2, len(texts))
   assert (made.column.least, made.column.most) == (number.min(), number.max())
 
 
@@ -67,12 +69,14 @@ def test_one_value_one_id():
 
 
 @pytest.mark.parametrize('texts, note', [
-    (['7'] * 4, 'constant'), ([''] * 4, 'constant'), (['a', 'b', 'c'], 'another value in every training row'),
+    (['7'] * 4, 'constant'), ([''] * 4, 'constant'),
+    (['a', 'b', 'c'], 'another value in every training row'),
     (['1508198400', '1508198460', '1508198460'], 'times in unix seconds'),
     (['1508198400000', '1508198460999', '1508198400000'], 'times in unix milliseconds'),
     (['2017-10-01', '2017-10-02', '2017-10-02'], 'dates or times'),
     (['2017-10-01 23:59:00.5', '2017-10-02T00:00:00Z', '2017-10-02T00:00:00Z'], 'dates or times'),
-    ([*['1.5'] * 20, 'unknown'], "texts such as 'unknown' mean missing"), (['1.5', '1.5', '2.5'], 'not whole'),
+    ([*['1.5'] * 20, 'unknown'], "texts such as 'unknown' mean missing"),
+    (['1.5', '1.5', '2.5'], 'not whole'),
 ])
 def test_notes_of_ids(texts, note):
   found = _notes(texts)
@@ -87,14 +91,16 @@ def test_nothing_to_note(texts):
 
 def test_notes_of_numbers():
   guessed = treatment.make(_seen(AMOUNTS), 'quantile', 1, 64, inferred=True).column.notes
-  assert 'few recur' in guessed[0] and not _notes(AMOUNTS, 'quantile') and not _notes(['0.5', '1.5'], 'quantile')
+  assert 'few recur' in guessed[0]
+  assert not _notes(AMOUNTS, 'quantile') and not _notes(['0.5', '1.5'], 'quantile')
   assert 'read as that' in _notes([*map(str, range(99)), '-1e9'], 'value')[0]
   assert not _notes(list(range(99)), 'value') and 'constant' in _notes(['0.5'], 'value')[0]
 
 
 def test_meaning_is_what_encodes():
   made = [treatment.make(_seen(texts), mode, 1, 64) for texts, mode in (
-      (['0', '0.5'], 'quantile'), (['0', '0.7'], 'quantile'), (['0', '0.5'], 'value'), (['0', '0.7'], 'value'),
+      (['0', '0.5'], 'quantile'), (['0', '0.7'], 'quantile'), (['0', '0.5'], 'value'),
+      (['0', '0.7'], 'value'), (['0', '0.7', ''], 'value'),
       (['0', '0.5'], 'log_square'), (['0', '1'], 'categorical'))]
   assert len({tuple(treatment.meaning(m)) for m in made}) == len(made)
   longer = treatment.make(_seen(['0', '0.5', '0.5', '0']), 'quantile', 1, 64)
@@ -102,7 +108,7 @@ def test_meaning_is_what_encodes():
 
 
 def test_too_many_different_numbers(monkeypatch):
-  """In cells: the same whether the texts or the numbers of a column were counted, and a zero keeps its weight."""
+  """In cells: the same of counted texts as of counted numbers, and zero keeps its weight."""
   monkeypatch.setattr(numbers, 'CELLS', 100)
   values = [0.0] * 500 + RNG.normal(size=1000).tolist()
   of_texts = treatment.make(_seen(values), 'quantile', 1, 16)

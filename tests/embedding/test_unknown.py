@@ -27,8 +27,8 @@ def _schema(*rare):
 
 
 @pytest.mark.parametrize('rare, share, rows', [
-    ((0, 9, 10), 0.01, [0, 5, -1, -1]), ((0, 500, 20), 0.01, [0, -1, -1, -1]), ((10, 10, 10), 0.01, None),
-    ((0, 0, 0), 0.0, None), ((), 0.01, None)])
+    ((0, 9, 10), 0.01, [0, 5, -1, -1]), ((0, 500, 20), 0.01, [0, -1, -1, -1]),
+    ((10, 10, 10), 0.01, None), ((0, 0, 0), 0.0, None), ((), 0.01, None)])
 def test_which_rows(rare, share, rows):
   found = unknown.untrained_rows(_schema(*rare), share)
   assert (found is None) == (rows is None) and (rows is None or found.tolist() == rows)
@@ -48,7 +48,8 @@ def test_drop():
 @pytest.mark.parametrize('share', [0.0, 0.5])
 def test_row_zero_learns_in_a_step(share):
   schema = dataclasses.replace(_schema(0, 0, 0), fields=_schema(0, 0, 0).fields[:3])
-  config = config_lib.make('dense_mlp', {'width': 4, 'depth': 1, 'batch_size': 64, 'unknown_share': share})
+  config = config_lib.make(
+      'dense_mlp', {'width': 4, 'depth': 1, 'batch_size': 64, 'unknown_share': share})
   run = train.program(config, schema)
   state = train.init(run, schema)
   label_BxT = (np.arange(64) % 2).astype(np.float32)[:, None]
