@@ -1,4 +1,4 @@
-"""Raw chunks -> clean columns: texts, numbers, 0/1 labels; what is missing is decided here for all."""
+"""Raw chunks -> clean columns: texts, numbers, 0/1 labels; what is missing is decided here."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Columns(NamedTuple):
 
 
 def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
-  """Raises ValueError naming file, line and column of a label not in {0, 1} and of a wrong number."""
+  """Raises ValueError naming file, line and column of a label not 0 or 1 and of a wrong number."""
   label = [_label(chunk, name) for name in spec.label]
   texts = dict.fromkeys((*spec.categorical, *spec.undecided))
   return Columns(

@@ -1,4 +1,4 @@
-"""What turns clean columns into ids and values: learned from training rows, or an older data set's."""
+"""What turns clean columns into ids and values: learned now, or an older data set's."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ from rec_sparse import schema as schema_lib
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-  """One encoding per field, in the order of the table: categorical columns, bucketed ones, values."""
+  """One encoding per field, in table order: categorical columns, bucketed ones, values."""
 
   spec: spec_lib.Spec  # resolved and settled
   made: dict[str, treatment.Made]
@@ -45,7 +45,7 @@ class Encoded(NamedTuple):
 
 def learn(spec: spec_lib.Spec, seen: dict[str, treatment.Seen], min_count: int, buckets: int,
           inferred: list[str]) -> Encoder:
-  """The encoder of a settled spec, some of whose numeric columns are inferred, from training rows."""
+  """The encoder of a settled spec, some numeric columns of which are inferred, from its rows."""
   modes = dict.fromkeys(spec.categorical, 'categorical') | spec.numeric
   names = sorted(modes, key=lambda name: (modes[name] == 'value', name in spec.numeric))
   made = {name: treatment.make(seen[name], modes[name], min_count, buckets, name in inferred)

@@ -23,8 +23,8 @@ def of(column: schema_lib.Column, known: pl.DataFrame, inferred: bool) -> tuple[
   if column.numbers and len(known) > 1:
     notes += _of_times(column.least, column.most)
   if inferred and _whole(known['value']):
-    notes.append('whole numbers of which few recur, taken for quantities; if they are ids, list the '
-                 'column under "categorical" in a spec')
+    notes.append('whole numbers of which few recur, taken for quantities; if they are ids, list '
+                 'the column under "categorical" in a spec')
   if column.treatment == 'value' and len(known):
     notes += _of_fences(column)
   return tuple(notes)

@@ -33,7 +33,7 @@ def spelled(texts: pl.Series) -> pl.Series:
 
 
 def canonical(texts: pl.Series) -> pl.Series:
-  """One text for each number: 1.0, 1.00 and 1e0 are 1, 2.50 is 2.5; other texts stay as they are."""
+  """One text for each number: 1.0, 1.00 and 1e0 are 1, 2.50 is 2.5; other texts stay."""
   if not texts.str.contains(r'[^0-9-]').any():
     return texts
   plain = texts.str.strip_chars().str.strip_prefix('+')
@@ -48,8 +48,8 @@ def canonical(texts: pl.Series) -> pl.Series:
 class Cells(NamedTuple):
   """Counts of numbers. Beyond CELLS different ones, those share a cell that agree but for low bits.
 
-  The least number of a cell stands for it. How many bits are dropped follows from the numbers alone;
-  counts stay exact, and a number that many rows have keeps its weight.
+  The least number of a cell stands for it. How many bits are dropped follows from the numbers
+  alone; counts stay exact, and a number that many rows have keeps its weight.
   """
 
   counts: vocabulary.Counts
@@ -99,7 +99,7 @@ def floor(numbers: pl.Series, dropped: int) -> pl.Series:
 
 
 def edges(table: pl.DataFrame, buckets: int, dropped: int = 0) -> tuple[float, ...]:
-  """Rising edges of about `buckets` buckets of equally many rows; bucket k holds [edge k-1, edge k).
+  """Rising edges of about `buckets` buckets of as many rows each; bucket k is [edge k-1, edge k).
 
   At most `buckets` different numbers have a bucket each. Else a number that fills a bucket has its
   own, and the rows of the others share what is left: a column that is 0 in nine of ten rows keeps
@@ -152,9 +152,9 @@ class Scale(NamedTuple):
 def scale(table: pl.DataFrame) -> Scale:
   """Mean and deviation of the training rows, once values far outside are moved to the fences.
 
-  A fence lies five times the spread between the 10 % and the 90 % quantile beyond these two: further
-  than any row of ordinary columns, and near enough that a sentinel such as -999999999 in few rows
-  leaves the others apart. Where the two quantiles are equal there are no fences.
+  A fence lies five times the spread between the 10 % and the 90 % quantile beyond these:
+  further than any row of ordinary columns, and near enough that a sentinel such as -999999999 in
+  few rows leaves the others apart. Where the two quantiles are equal there are no fences.
   """
   value_V = table['value'].to_numpy()
   count_V = table['count'].to_numpy().astype(np.float64)

@@ -36,11 +36,11 @@ class Job:
   source: str  # a name of READERS
   files: dict[str, list[str]]  # train and, if they exist, valid and test; with vocab_from any one
   spec: spec_lib.Spec = spec_lib.Spec()
-  numeric: str = 'quantile'  # of spec_lib.MODES, for numeric columns whose mode the spec leaves open
+  numeric: str = 'quantile'  # a mode of spec.py, for numeric columns that the spec gives none
   buckets: int = 64  # of quantile columns: fine for a smooth effect, rows enough for each
   min_count: int = 1  # training rows that a value must have to get its own id
   split_seed: int = 0  # decides which rows of train go to a missing split
-  vocab_from: pathlib.Path | None = None  # a dataset directory that decides all but source and files
+  vocab_from: pathlib.Path | None = None  # a data set that decides all but source and files
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:

@@ -21,15 +21,15 @@ class Spec:
 
   label: tuple[str, ...] = ()  # one column per task
   categorical: tuple[str, ...] | None = None
-  numeric: dict[str, str] | None = None  # column -> quantile (ids of buckets of equally many training
-  # rows), value (standardised, times an embedding) or log_square (buckets of the Criteo protocols)
+  numeric: dict[str, str] | None = None  # column -> quantile (ids of buckets of equally many
+  # training rows), value (standardised, times an embedding) or log_square (Criteo protocols)
   group: str | None = None  # groups of GAUC; may be a feature as well
   drop: tuple[str, ...] = ()
   columns: tuple[str, ...] | None = None  # names of all columns, for files without a header
   delimiter: str | None = None  # of csv
   missing: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None  # texts that mean missing,
   # beside MISSING; empty: the empty text alone (NA is Namibia); column -> exactly these there
-  undecided: tuple[str, ...] = ()  # resolved specs: columns that are ids or numbers, as rows will say
+  undecided: tuple[str, ...] = ()  # resolved specs: ids or numbers, as rows will say
 
 
 _KEYS = tuple(f.name for f in dataclasses.fields(Spec) if f.name != 'undecided')  # of a spec file
@@ -102,8 +102,8 @@ def missing_of(spec: Spec, name: str) -> tuple[str, ...]:
 def check_mode(mode: str, where: str) -> None:
   """Raises ValueError when `mode` is none of a numeric column."""
   if mode == 'bucket':
-    raise ValueError(f'{where}: bucket is called log_square now; the buckets of quantile follow the '
-                     'data')
+    raise ValueError(f'{where}: bucket is called log_square now; the buckets of quantile '
+                     'follow the data')
   if mode not in MODES:
     raise ValueError(f'{where}: {mode!r} is not one of {", ".join(MODES)}')
 

@@ -52,7 +52,7 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     splits, realised, counts_FxV = _write(job, teacher, directory)
     fields = tuple(schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)
                    for f in range(job.recipe.fields))
-    meanings = {'teacher': pl.Series([repr(job.recipe)])}  # of another one, value 5 is another value
+    meanings = {'teacher': pl.Series([repr(job.recipe)])}  # value 5 of another one is another
     for field, counts_V in zip(fields, counts_FxV, strict=True):
       table = _vocabulary(counts_V)
       vocabulary.save(table, directory, field.name)

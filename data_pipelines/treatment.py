@@ -41,7 +41,7 @@ NUMBERS = Seen(None, numbers.EMPTY, 0)
 
 
 def see(seen: Seen, values: pl.Series) -> Seen:
-  """Adds the values of one chunk: strings or, of columns known to be numeric, float64 with nulls."""
+  """Adds the values of one chunk: strings or, once known to be numeric, float64 with nulls."""
   if seen.cells is None:
     return seen._replace(texts=vocabulary.count(seen.texts, values))
   cells = numbers.count(seen.cells, values.drop_nulls())
@@ -61,7 +61,7 @@ def merged(seen: Seen) -> Seen:
 
 
 def is_numeric(seen: Seen, listed: bool, buckets: int) -> bool:
-  """Whether an open column is numeric; `listed`: the spec lists all ids, and this is none of them."""
+  """Whether an open column is numeric; `listed`: the spec lists all ids, this is none."""
   if seen.cells is not None:
     return True
   table = vocabulary.total(seen.texts).filter(_IS_KNOWN)
@@ -160,7 +160,7 @@ def scale(column: schema_lib.Column) -> numbers.Scale:
 
 
 def table_rows(made: Made) -> int:
-  """Rows of the table: of the vocabulary, or for the value and, if training rows lacked it, missing."""
+  """Rows of the table: the vocabulary's, or one for the value and one for missing, if seen."""
   return 1 + (made.column.missing > 0) if made.vocabulary is None else len(made.vocabulary)
 
 

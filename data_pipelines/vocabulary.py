@@ -73,7 +73,7 @@ def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
   """SHA-256 in hexadecimal of what a trained network takes for granted of its data.
 
   These are the tasks, the fields, and for each field, in the order of the table, the texts of
-  `meanings` that its rows stand for. Data sets of equal digest may share a table, whatever their rows.
+  `meanings` that its rows stand for. Data sets of equal digest may share a table.
   """
   sizes = [[name, len(texts)] for name, texts in meanings.items()]
   found = hashlib.sha256(json.dumps([tasks, sizes]).encode())

@@ -83,7 +83,7 @@ class Config:
   compute_dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the dense layers; parameters, head, loss: float32
   dropout: float = 0.0  # share of hidden units dropped in training
   embedding_dropout: float = 0.0  # share of input dimensions dropped in training
-  unknown_share: float = 0.01  # of values read as unknown in training, if no rare value trains row 0
+  unknown_share: float = 0.01  # of values read as unknown in training, if no rare one trains row 0
 
   # On what, and in which order.
   data_fingerprint: str = ''  # SHA-256 of the prepared data set; '' until the data is known

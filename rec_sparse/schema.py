@@ -39,7 +39,7 @@ class Column:
   mean: float = 0.0
   deviation: float = 1.0
   notes: tuple[str, ...] = ()  # warnings for people
-  unknown: dict[str, int] = dataclasses.field(default_factory=dict)  # split -> rows out of vocabulary
+  unknown: dict[str, int] = dataclasses.field(default_factory=dict)  # split -> unknown rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ _STREAM = 1  # of random numbers, beside those of dropout
 
 
 def untrained_rows(schema: schema_lib.FeatureSchema, share: float) -> np.ndarray | None:
-  """Row 0 of each field that training leaves alone, -1 for the others, int32 (F,); None: no such row.
+  """Row 0 of each field that training leaves alone, else -1, int32 (F,); None: no such row.
 
   That is of fields of raw logs (elsewhere no value is unknown) of whose training rows less than
   `share` read row 0.

@@ -56,7 +56,7 @@ def test_floor_keeps_the_order(values, dropped):
 @given(ROWS, st.integers(2, 8), st.randoms(use_true_random=False), st.integers(1, 60),
        st.sampled_from([5, 1 << 18]))
 def test_edges(values, buckets, random, cut, cells):
-  """Rising; every value in a bucket; the order is kept; the same for any order of rows and chunks."""
+  """Rising; every value in a bucket; the order is kept; the same in any order and chunks."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(numbers, 'CELLS', cells)
     counted = numbers.count(numbers.EMPTY, pl.Series(values, dtype=pl.Float64))

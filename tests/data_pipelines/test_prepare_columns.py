@@ -1,4 +1,4 @@
-"""prepare.py on small logs: columns keep what they say, values their ids, in later data sets too."""
+"""prepare.py on small logs: columns keep what they say, values their ids, later too."""
 
 import dataclasses
 

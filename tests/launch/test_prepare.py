@@ -250,7 +250,7 @@ def test_no_rows_for_a_split(capsys, out, tmp_path):
      '--min_count: does not apply to --vocab_from=d, which decides it'),
     (['--source=csv', '--test=x', '--vocab_from=d', '--spec=x'], '--spec: does not apply to --voc'),
     (['--source=csv', '--vocab_from=d'], '--train: missing, and so are --valid and --test'),
-    (['--source=csv', '--train=x', '--numeric=bucket'], '--numeric=bucket: bucket is called log_sq'),
+    (['--source=csv', '--train=x', '--numeric=bucket'], '--numeric=bucket: bucket is called'),
     (['--source=csv', '--train=x', '--numeric=log'], "--numeric=log: 'log' is not one of quantile"),
     (['--source=synthetic', '--train=x'], '--train: does not apply to --source=synthetic'),
     (['--source=synthetic', '--min_count=1'], '--min_count: does not apply'),
