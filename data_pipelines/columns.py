@@ -1,10 +1,11 @@
-"""Raw chunks -> clean columns: string values of categorical fields, numbers, 0/1 labels."""
+"""Raw chunks -> clean columns: texts, numbers, 0/1 labels; what is missing is decided here."""
 
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from data_pipelines import numbers
 from data_pipelines import raw
 from data_pipelines import spec as spec_lib
 
@@ -14,46 +15,50 @@ _LABELS = {'0': 0, '1': 1, '0.0': 0, '1.0': 1, 'false': 0, 'true': 1}
 class Columns(NamedTuple):
   """Rows ready to be counted or encoded."""
 
-  fields: pl.DataFrame  # string column per categorical (or bucketed) field; missing is ''
-  value_BxN: np.ndarray  # float32, numeric fields in value mode; missing is 0
+  text: dict[str, pl.Series]  # '' where missing: categorical columns, and those still undecided
+  number: dict[str, pl.Series]  # float64, null where missing: numeric columns
   label_BxT: np.ndarray  # uint8, 0 or 1
   group: pl.Series | None  # strings
 
 
-def field_names(spec: spec_lib.Spec) -> tuple[list[str], list[str]]:
-  """Names of the categorical fields (bucketed ones after the others) and of the numeric ones, of a resolved spec."""
-  buckets = [name for name, mode in spec.numeric.items() if mode == 'bucket']
-  return [*spec.categorical, *buckets], [name for name, mode in spec.numeric.items() if mode == 'value']
-
-
 def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
-  """Raises ValueError naming file, line and column for a label outside {0, 1} and for a number that is none."""
-  names, values = field_names(spec)
-  fields = [_bucket(_number(chunk, name)) if name in spec.numeric else _text(chunk, name) for name in names]
+  """Raises ValueError naming file, line and column of a label not 0 or 1 and of a wrong number."""
   label = [_label(chunk, name) for name in spec.label]
-  value = [_log_square(_number(chunk, name)).fill_null(0).to_numpy() for name in values]
+  texts = dict.fromkeys((*spec.categorical, *spec.undecided))
   return Columns(
-      fields=pl.DataFrame(fields),
-      value_BxN=np.stack(value, axis=1).astype(np.float32) if value else np.zeros((len(chunk.frame), 0), np.float32),
+      text={name: _text(chunk, name, spec) for name in texts},
+      number={name: _number(chunk, name, spec) for name in spec.numeric},
       label_BxT=np.stack(label, axis=1),
-      group=_text(chunk, spec.group) if spec.group else None)
+      group=numbers.canonical(_text(chunk, spec.group, spec)) if spec.group else None)
 
 
-def _text(chunk: raw.Chunk, name: str) -> pl.Series:
-  """Strings, '' where missing. Whole floats read as integers: pandas makes floats of integers when one is missing."""
+def _as_text(chunk: raw.Chunk, name: str) -> pl.Series:
   column = chunk.frame[name]
   if column.dtype.is_float():
-    whole = (column == column.floor()) & (column.abs() < 2**53)
-    integer = column.set(~whole.fill_null(False), None).cast(pl.Int64).cast(pl.String)
-    return integer.zip_with(whole.fill_null(False), column.fill_nan(None).cast(pl.String)).fill_null('').alias(name)
+    column = column.fill_nan(None)
   try:
     return column.cast(pl.String).fill_null('')
   except pl.exceptions.PolarsError:
-    raise ValueError(f'{chunk.file}: {name}: values of type {column.dtype} are not supported') from None
+    raise ValueError(
+        f'{chunk.file}: {name}: values of type {column.dtype} are not supported') from None
+
+
+def _text(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
+  """Strings, '' where missing."""
+  text = _as_text(chunk, name)
+  missing = spec_lib.missing_of(spec, name)
+  plain = text.str.strip_chars()
+  is_missing = plain.is_in(missing)
+  values = pl.Series(missing, dtype=pl.String).cast(pl.Float64, strict=False)
+  values = values.drop_nulls().drop_nans()
+  if len(values):  # where -1 is missing, so is -1.0
+    number = plain.cast(pl.Float64, strict=False)
+    is_missing |= number.is_in(values.to_list()).fill_null(False)
+  return text.set(is_missing, '') if is_missing.any() else text
 
 
 def _label(chunk: raw.Chunk, name: str) -> np.ndarray:
-  text = _text(chunk, name)
+  text = _as_text(chunk, name)
   label = text.replace_strict(_LABELS, default=None, return_dtype=pl.UInt8)
   if label.null_count():
     row = label.is_null().arg_max()
@@ -61,22 +66,16 @@ def _label(chunk: raw.Chunk, name: str) -> np.ndarray:
   return label.to_numpy()
 
 
-def _number(chunk: raw.Chunk, name: str) -> pl.Series:
+def _number(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
   """Float64, null where missing."""
-  text = _text(chunk, name).str.strip_chars()
-  number = text.cast(pl.Float64, strict=False)
-  wrong = (number.is_null() & (text != '')) | number.is_infinite().fill_null(False)
+  text = _text(chunk, name, spec).str.strip_chars()
+  number = text.cast(pl.Float64, strict=False).fill_nan(None)
+  is_large = (number.abs() > numbers.FLOAT32).fill_null(False)
+  is_text = number.is_null() & (text != '') & (text.str.to_lowercase() != 'nan')
+  wrong = is_text | is_large
   if wrong.any():
     row = wrong.arg_max()
-    raise ValueError(f'{chunk.place(row)}: {name}: {text[row]!r} is not a number')
-  return number.fill_nan(None)
-
-
-def _log_square(number: pl.Series) -> pl.Series:
-  """ln(x)^2 above 2, else x: large counts pulled together, small ones kept apart."""
-  return pl.select(pl.when(number > 2).then(number.clip(lower_bound=1).log() ** 2).otherwise(number)).to_series()
-
-
-def _bucket(number: pl.Series) -> pl.Series:
-  """Log-square bucket: the integer part, as text."""
-  return _log_square(number).clip(-(2**53), 2**53).cast(pl.Int64).cast(pl.String).fill_null('').alias(number.name)
+    why = 'is beyond float32' if number.is_finite()[row] else 'is not a number'
+    raise ValueError(f'{chunk.place(row)}: {name}: {text[row]!r} {why}; if it means missing, name '
+                     'it under "missing" in a --spec file')
+  return number

@@ -9,9 +9,6 @@ import polars as pl
 from data_pipelines import raw
 from data_pipelines import text
 
-_FLOAT = r'^\s*[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?\s*$'
-_HEAD = 10_000  # rows that decide which columns hold floats
-
 
 def reader(names: tuple[str, ...] | None, delimiter: str | None) -> raw.Reader:
   """Reads columns `names`, or those of the header; `delimiter` None: a tab for .tsv, .tab and .txt, else a comma."""
@@ -25,17 +22,11 @@ def _guess(path: str) -> str:
   return '\t' if suffix in ('.tsv', '.tab', '.txt') else ','
 
 
-def _columns(path: str, names: tuple[str, ...] | None, delimiter: str) -> dict[str, bool]:
+def _columns(path: str, names: tuple[str, ...] | None, delimiter: str) -> tuple[str, ...]:
   chunk = next(_chunks(path, names, delimiter), None)
   if chunk is None:
     raise ValueError(f'{path}: no rows after the header')
-  return {column.name: _is_float(column) for column in chunk.frame.head(_HEAD)}
-
-
-def _is_float(column: pl.Series) -> bool:
-  """All values that are there are numbers, and at least one is written with a point or an exponent."""
-  values = column.filter(column != '')
-  return bool(len(values) and values.str.contains(_FLOAT).all() and values.str.contains('[.eE]').any())
+  return tuple(chunk.frame.columns)
 
 
 def _chunks(path: str, names: tuple[str, ...] | None, delimiter: str) -> Iterator[raw.Chunk]:

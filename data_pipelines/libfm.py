@@ -16,7 +16,7 @@ _TOKEN = r'^(\d+):1(?:\.0*)?$'  # an integer id with value 1
 def reader(names: tuple[str, ...] | None) -> raw.Reader:
   """Reads columns `names`, the label first; by default label, field_0, field_1, ..."""
   return raw.Reader(
-      columns=lambda path: dict.fromkeys(_names(path, names), False), chunks=lambda path: _chunks(path, names))
+      columns=lambda path: _names(path, names), chunks=lambda path: _chunks(path, names))
 
 
 def _names(path: str, names: tuple[str, ...] | None) -> tuple[str, ...]:

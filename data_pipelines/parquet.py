@@ -12,12 +12,12 @@ def reader() -> raw.Reader:
   return raw.Reader(columns=_columns, chunks=_chunks)
 
 
-def _columns(path: str) -> dict[str, bool]:
+def _columns(path: str) -> tuple[str, ...]:
   try:
     types = pl.read_parquet_schema(path)
   except (pl.exceptions.PolarsError, OSError) as e:
     raise ValueError(f'{path}: not a parquet file ({_first_line(e)})') from None
-  return {name: kind.is_float() for name, kind in types.items()}
+  return tuple(types)
 
 
 def _chunks(path: str) -> Iterator[raw.Chunk]:

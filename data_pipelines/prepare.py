@@ -11,12 +11,14 @@ import tqdm
 from data_pipelines import blocks
 from data_pipelines import columns as columns_lib
 from data_pipelines import delimited
+from data_pipelines import encoder as encoder_lib
 from data_pipelines import libfm
 from data_pipelines import parquet
 from data_pipelines import raw
 from data_pipelines import spec as spec_lib
 from data_pipelines import split as split_lib
 from data_pipelines import staging
+from data_pipelines import treatment
 from data_pipelines import vocabulary
 from rec_sparse import schema as schema_lib
 
@@ -32,12 +34,13 @@ class Job:
   """What to prepare, and how."""
 
   source: str  # a name of READERS
-  files: dict[str, list[str]]  # train and, if they exist, valid and test
+  files: dict[str, list[str]]  # train and, if they exist, valid and test; with vocab_from any one
   spec: spec_lib.Spec = spec_lib.Spec()
-  numeric: str = 'bucket'  # or value: for numeric columns whose mode the spec leaves open
+  numeric: str = 'quantile'  # a mode of spec.py, for numeric columns that the spec gives none
+  buckets: int = 64  # of quantile columns: fine for a smooth effect, rows enough for each
   min_count: int = 1  # training rows that a value must have to get its own id
   split_seed: int = 0  # decides which rows of train go to a missing split
-
+  vocab_from: pathlib.Path | None = None  # a data set that decides all but source and files
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
@@ -45,40 +48,52 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
 
   Raises ValueError naming the file, line, column or flag of bad input; `out` then does not appear.
   """
-  reader = READERS[job.source](job.spec)
-  spec = _resolve(job, reader)
-  options = dataclasses.asdict(spec) | {'kind': job.source, 'min_count': job.min_count, 'split_seed': job.split_seed}
-  mark = staging.fingerprint(job.files, options | {'format_version': schema_lib.FORMAT_VERSION})
+  old = None if job.vocab_from is None else encoder_lib.load(job.vocab_from)
+  spec = job.spec if old is None else old.spec
+  reader = READERS[job.source](spec)
+  if old is None:
+    first = job.files['train'][0]
+    spec = spec_lib.resolve(spec, reader.columns(first), first)
+  for path in sum(job.files.values(), []):
+    spec_lib.check_columns(spec, reader.columns(path), path)
+  options = _options(job, spec, old) | {'format_version': schema_lib.FORMAT_VERSION}
+  mark = staging.fingerprint(job.files, options)
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
   with staging.directory(out) as directory:
-    vocabularies, groups = _count(job, reader, spec)
-    fields = _fields(spec, vocabularies)
-    splits = _encode(job, reader, spec, vocabularies, groups, fields, directory)
-    for name, table in vocabularies.items():
-      vocabulary.save(table, directory, name)
+    encoder, groups = _count(job, reader, spec, old)
+    splits, unknown = _encode(job, reader, encoder, groups, directory)
+    encoder_lib.save(encoder, directory)
     if groups is not None:
       groups.write_parquet(directory / 'groups.parquet')
     schema = schema_lib.FeatureSchema(
-        fields=fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
-        source=options | {'files': job.files})
+        fields=encoder.fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
+        source=_options(job, encoder.spec, old) | {'files': job.files}, vocabulary=encoder.digest,
+        columns={name: dataclasses.replace(made.column, unknown=unknown[name])
+                 for name, made in encoder.made.items()})
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 
 
-def _resolve(job: Job, reader: raw.Reader) -> spec_lib.Spec:
-  first = job.files['train'][0]
-  spec = spec_lib.resolve(job.spec, reader.columns(first), first, job.numeric)
-  for path in sum(job.files.values(), []):
-    spec_lib.check_columns(spec, reader.columns(path), path)
-  return spec
+def _options(job: Job, spec: spec_lib.Spec, old: encoder_lib.Encoder | None) -> dict:
+  """What makes the data set, beside the files."""
+  options = dataclasses.asdict(spec) | {'kind': job.source}
+  if old is not None:
+    return options | {'vocab_from': old.digest}
+  return options | {'mode': job.numeric, 'buckets': job.buckets, 'min_count': job.min_count,
+                    'split_seed': job.split_seed}
 
 
-def _rows(job: Job, reader: raw.Reader, spec: spec_lib.Spec, splits: tuple[str, ...],
-          doing: str) -> Iterator[tuple[np.ndarray, columns_lib.Columns]]:
-  """Yields (split_B: index into SPLITS of each row, its columns) over the files of `splits`."""
-  missing = [schema_lib.SPLITS.index(s) for s in schema_lib.SPLITS if s not in job.files]
-  targets = np.array([0, *missing])
+def _made_splits(job: Job) -> list[str]:
+  """All, of which missing ones are cut from train; with vocab_from those that have files."""
+  return [split for split in schema_lib.SPLITS if split in job.files or not job.vocab_from]
+
+
+def _rows(job: Job, reader: raw.Reader, splits: tuple[str, ...],
+          doing: str) -> Iterator[tuple[np.ndarray, raw.Chunk]]:
+  """Yields (split_B: index into SPLITS of each row, chunk) over the files of `splits`."""
+  cut = [split for split in _made_splits(job) if split not in job.files]
+  targets = np.array([0, *map(schema_lib.SPLITS.index, cut)])
   with tqdm.tqdm(desc=doing, unit=' rows', unit_scale=True) as progress:
     for split in splits:
       first = 0
@@ -86,59 +101,95 @@ def _rows(job: Job, reader: raw.Reader, spec: spec_lib.Spec, splits: tuple[str, 
         for chunk in reader.chunks(path):
           count = len(chunk.frame)
           if split == 'train':
-            split_B = targets[split_lib.split_of_rows(first, count, len(missing), job.split_seed)]
+            split_B = targets[split_lib.split_of_rows(first, count, len(cut), job.split_seed)]
           else:
             split_B = np.full(count, schema_lib.SPLITS.index(split))
-          yield split_B, columns_lib.clean(chunk, spec)
+          yield split_B, chunk
           first += count
           progress.update(count)
 
 
-def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec) -> tuple[dict[str, pl.DataFrame], pl.DataFrame | None]:
-  """Pass 1: the vocabulary of each categorical field from training rows, and the groups from all rows."""
-  names, _ = columns_lib.field_names(spec)
-  counts, groups = dict.fromkeys(names, vocabulary.EMPTY), vocabulary.EMPTY
-  splits = schema_lib.SPLITS if spec.group else ('train',)
-  for split_B, columns in _rows(job, reader, spec, splits, 'counting values'):
-    trained = columns.fields.filter(pl.Series(split_B == 0))
-    counts = {name: vocabulary.count(counts[name], trained[name]) for name in names}
+def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec,
+           old: encoder_lib.Encoder | None) -> tuple[encoder_lib.Encoder, pl.DataFrame | None]:
+  """Pass 1: what training rows say of each column, if not known of `old`, and the groups of all."""
+  seen = {}
+  if old is None:
+    seen = dict.fromkeys((*spec.categorical, *spec.undecided), treatment.TEXTS)
+    seen |= dict.fromkeys(spec.numeric, treatment.NUMBERS)
+  reading = spec
+  groups = vocabulary.EMPTY
+  splits = schema_lib.SPLITS if spec.group else ('train',) if old is None else ()
+  for split_B, chunk in _rows(job, reader, splits, 'counting values'):
+    columns = columns_lib.clean(chunk, reading)
+    is_trained = pl.Series(split_B == 0)
+    values = columns.text | columns.number
+    for name in values.keys() & seen.keys():
+      seen[name] = treatment.see(seen[name], values[name].filter(is_trained))
+    seen, reading = _decide_crowded(job, seen, reading)
     if spec.group:
       groups = vocabulary.count(groups, columns.group)
-  tables = {name: vocabulary.build(counts[name], job.min_count) for name in names}
-  return tables, vocabulary.build_groups(groups) if spec.group else None
+  encoder = old or _learn(job, spec, seen)
+  return encoder, vocabulary.build_groups(groups) if spec.group else None
 
 
-def _fields(spec: spec_lib.Spec, vocabularies: dict[str, pl.DataFrame]) -> tuple[schema_lib.Field, ...]:
-  names, values = columns_lib.field_names(spec)
-  fields = [schema_lib.Field(name, 'categorical', len(vocabularies[name])) for name in names]
-  fields += [schema_lib.Field(name, 'numeric', 1) for name in values]
-  rows = sum(f.vocab_size for f in fields)
+def _decide_crowded(job: Job, seen: dict[str, treatment.Seen],
+                    reading: spec_lib.Spec) -> tuple[dict[str, treatment.Seen], spec_lib.Spec]:
+  """Columns with too many values to keep are read as numbers from here on, or are ids for good."""
+  seen = dict(seen)
+  decided = []
+  numeric = []
+  for name in reading.undecided:
+    if treatment.is_crowded(seen[name]):
+      seen[name] = treatment.merged(seen[name])
+    if treatment.is_crowded(seen[name]):
+      decided.append(name)
+  for name in decided:
+    if treatment.is_numeric(seen[name], name not in reading.categorical, job.buckets):
+      seen[name] = treatment.as_numbers(seen[name])
+      numeric.append(name)
+  if not decided:
+    return seen, reading
+  return seen, spec_lib.settle(reading, numeric, job.numeric, decided)
+
+
+def _learn(job: Job, spec: spec_lib.Spec, seen: dict[str, treatment.Seen]) -> encoder_lib.Encoder:
+  numeric = [name for name in spec.undecided
+             if treatment.is_numeric(seen[name], name not in spec.categorical, job.buckets)]
+  settled = spec_lib.settle(spec, numeric, job.numeric)
+  spec_lib.check_parts(settled, job.files['train'][0])
+  encoder = encoder_lib.learn(settled, seen, job.min_count, job.buckets, numeric)
+  rows = sum(field.vocab_size for field in encoder.fields)
   if rows >= 2**31:
     raise ValueError(f'--min_count: {rows} different values do not fit int32 ids; raise it')
-  return tuple(fields)
+  return encoder
 
 
-def _encode(job: Job, reader: raw.Reader, spec: spec_lib.Spec, vocabularies: dict[str, pl.DataFrame],
-            groups: pl.DataFrame | None, fields: tuple[schema_lib.Field, ...],
-            directory: pathlib.Path) -> dict[str, schema_lib.Split]:
-  """Pass 2: writes the blocks of every split."""
+def _encode(
+    job: Job, reader: raw.Reader, encoder: encoder_lib.Encoder, groups: pl.DataFrame | None,
+    directory: pathlib.Path) -> tuple[dict[str, schema_lib.Split], dict[str, dict[str, int]]]:
+  """Pass 2: writes the blocks -> (splits, of each field the rows out of vocabulary by split)."""
+  fields = encoder.fields
   numeric = sum(f.kind == 'numeric' for f in fields)
-  dtype = blocks.record_dtype(len(fields), len(spec.label), numeric, groups is not None)
-  writers = [blocks.BlockWriter(directory, split, dtype) for split in schema_lib.SPLITS]
+  dtype = blocks.record_dtype(len(fields), len(encoder.spec.label), numeric, groups is not None)
+  made = _made_splits(job)
+  writers = {split: blocks.BlockWriter(directory, split, dtype) for split in made}
+  unknown_F = {split: np.zeros(len(fields), np.int64) for split in made}
   offset_F = np.cumsum([0, *(f.vocab_size for f in fields)])[:-1].astype(np.int32)
-  for split_B, columns in _rows(job, reader, spec, schema_lib.SPLITS, 'encoding rows'):
-    ids = [vocabulary.encode(columns.fields[name], vocabularies[name]) for name in columns.fields.columns]
-    zeros = [np.zeros(len(split_B), np.int32)] * numeric
-    ids_BxF = np.stack(ids + zeros, axis=1) + offset_F
+  for split_B, chunk in _rows(job, reader, schema_lib.SPLITS, 'encoding rows'):
+    columns = columns_lib.clean(chunk, encoder.spec)
+    encoded = encoder_lib.encode(encoder, columns)
     group_B = None if groups is None else vocabulary.encode(columns.group, groups)
-    for split, writer in enumerate(writers):
-      mine_B = split_B == split
+    for split, writer in writers.items():
+      mine_B = split_B == schema_lib.SPLITS.index(split)
       if mine_B.any():
-        writer.append(ids_BxF[mine_B], columns.label_BxT[mine_B], columns.value_BxN[mine_B],
-                      None if group_B is None else group_B[mine_B])
-  splits = {split: writer.finish() for split, writer in zip(schema_lib.SPLITS, writers, strict=True)}
+        unknown_F[split] += encoded.unknown_BxF[mine_B].sum(0)
+        writer.append(encoded.ids_BxF[mine_B] + offset_F, columns.label_BxT[mine_B],
+                      encoded.value_BxN[mine_B], None if group_B is None else group_B[mine_B])
+  splits = {split: writer.finish() for split, writer in writers.items()}
   for split, written in splits.items():
     if not written.rows:
-      source = ', '.join(job.files.get(split, job.files['train']))
+      source = ', '.join(job.files.get(split, job.files.get('train')))
       raise ValueError(f'{source}: no rows for the {split} split')
-  return splits
+  unknown = {field.name: {split: int(unknown_F[split][f]) for split in made}
+             for f, field in enumerate(fields)}
+  return splits, unknown

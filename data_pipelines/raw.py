@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 class Reader(NamedTuple):
   """One raw format. Both functions raise ValueError naming file and line for what they cannot read."""
 
-  columns: Callable[[str], dict[str, bool]]  # file -> column name -> whether it holds floats
+  columns: Callable[[str], tuple[str, ...]]  # file -> its column names
   chunks: Callable[[str], Iterator[Chunk]]  # file -> its rows in order
 
 

@@ -1,5 +1,6 @@
 """The spec: which raw column plays which part; a small JSON file, and inference for what it leaves out."""
 
+from collections.abc import Sequence
 import dataclasses
 import difflib
 import pathlib
@@ -9,7 +10,8 @@ from typing import Any
 from rec_sparse import schema as schema_lib
 
 LABELS = ('label', 'click', 'clicked', 'target', 'y')  # column names taken for the label
-MODES = ('bucket', 'value')  # of a numeric column
+MODES = ('quantile', 'value', 'log_square')  # of a numeric column
+MISSING = ('NaN', 'nan', 'NULL', 'null', 'NA', 'None', '\\N')  # beside the empty text
 _INDEX = re.compile(r'__index_level_\d+__|Unnamed: \d+|')  # written by pandas; never a feature
 
 
@@ -19,11 +21,18 @@ class Spec:
 
   label: tuple[str, ...] = ()  # one column per task
   categorical: tuple[str, ...] | None = None
-  numeric: dict[str, str] | None = None  # column -> bucket (log-square bucket ids) or value (times an embedding)
+  numeric: dict[str, str] | None = None  # column -> quantile (ids of buckets of equally many
+  # training rows), value (standardised, times an embedding) or log_square (Criteo protocols)
   group: str | None = None  # groups of GAUC; may be a feature as well
   drop: tuple[str, ...] = ()
   columns: tuple[str, ...] | None = None  # names of all columns, for files without a header
   delimiter: str | None = None  # of csv
+  missing: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None  # texts that mean missing,
+  # beside MISSING; empty: the empty text alone (NA is Namibia); column -> exactly these there
+  undecided: tuple[str, ...] = ()  # resolved specs: ids or numbers, as rows will say
+
+
+_KEYS = tuple(f.name for f in dataclasses.fields(Spec) if f.name != 'undecided')  # of a spec file
 
 
 def read(path: str | None, mode: str) -> Spec:
@@ -34,43 +43,83 @@ def read(path: str | None, mode: str) -> Spec:
     raw = schema_lib.read_json(pathlib.Path(path))
   except FileNotFoundError:
     raise ValueError(f'--spec={path}: no such file') from None
-  known = [f.name for f in dataclasses.fields(Spec)]
   for key in raw:
-    if key not in known:
-      raise ValueError(f'{path}: unknown key {key!r}; {_hint(key, known)}')
+    if key not in _KEYS:
+      raise ValueError(f'{path}: unknown key {key!r}; {_hint(key, _KEYS)}')
   return Spec(**{key: _parse(key, value, mode, path) for key, value in raw.items()})
 
 
-def resolve(spec: Spec, columns: dict[str, bool], file: str, mode: str) -> Spec:
-  """Fills in what the spec leaves out, from `columns` of `file` (name -> whether it holds floats).
+def of_source(source: dict[str, Any], path: str) -> Spec:
+  """The settled spec that `FeatureSchema.source` of a data set holds among other things."""
+  given = {key: source[key] for key in _KEYS if source.get(key) is not None}
+  return Spec(**{key: _parse(key, value, '', path) for key, value in given.items()})
 
-  The label is the column called as in LABELS; other float columns are numeric, all else is categorical. Raises
-  ValueError naming the column when one is missing, plays two parts, or when no label is found.
+
+def resolve(spec: Spec, columns: tuple[str, ...], file: str) -> Spec:
+  """Fills in what the spec leaves out, from the `columns` of `file`.
+
+  The label is the column called as in LABELS, all else is categorical. Unless the spec names the
+  numeric columns, those that it does not name at all are undecided as well: `settle` is told what
+  their training rows say. Raises ValueError naming the column when one is missing, plays two parts,
+  or when no label is found.
   """
   label = spec.label or _infer_label(columns, file)
   check_columns(dataclasses.replace(spec, label=label), columns, file)
-  free = [name for name in columns if name not in (*label, *spec.drop) and not _INDEX.fullmatch(name)]
-  numeric = spec.numeric
-  if numeric is None:
-    numeric = {name: mode for name in free if columns[name] and name not in (spec.categorical or ())}
-  categorical = spec.categorical
-  if categorical is None:
-    categorical = tuple(name for name in free if name not in numeric)
-  resolved = dataclasses.replace(spec, label=label, categorical=categorical, numeric=numeric)
-  _check_parts(resolved, file)
+  numeric = spec.numeric or {}
+  named = (*label, *spec.drop, *numeric)
+  free = tuple(name for name in columns if name not in named and not _INDEX.fullmatch(name))
+  categorical = free if spec.categorical is None else spec.categorical
+  listed = spec.categorical or ()
+  undecided = tuple(name for name in free if spec.numeric is None and name not in listed)
+  resolved = dataclasses.replace(
+      spec, label=label, categorical=categorical, numeric=numeric, undecided=undecided)
+  check_parts(resolved, file)
   return resolved
 
 
-def check_columns(spec: Spec, columns: dict[str, bool], file: str) -> None:
+def settle(spec: Spec, numeric: list[str], mode: str, decided: list[str] | None = None) -> Spec:
+  """A resolved spec of whose undecided columns `numeric` are numeric, in `mode`.
+
+  The others are not, of those in `decided` (default: all). Where a spec lists its categorical
+  columns there are no other ones.
+  """
+  decided = spec.undecided if decided is None else decided
+  return dataclasses.replace(
+      spec, categorical=tuple(name for name in spec.categorical if name not in numeric),
+      numeric=spec.numeric | dict.fromkeys(numeric, mode),
+      undecided=tuple(name for name in spec.undecided if name not in decided))
+
+
+def missing_of(spec: Spec, name: str) -> tuple[str, ...]:
+  """The texts that mean missing in column `name`; the empty one always does."""
+  if isinstance(spec.missing, dict):
+    return ('', *spec.missing.get(name, MISSING))
+  if spec.missing == ():
+    return ('',)
+  return ('', *MISSING, *(spec.missing or ()))
+
+
+def check_mode(mode: str, where: str) -> None:
+  """Raises ValueError when `mode` is none of a numeric column."""
+  if mode == 'bucket':
+    raise ValueError(f'{where}: bucket is called log_square now; the buckets of quantile '
+                     'follow the data')
+  if mode not in MODES:
+    raise ValueError(f'{where}: {mode!r} is not one of {", ".join(MODES)}')
+
+
+def check_columns(spec: Spec, columns: tuple[str, ...], file: str) -> None:
   """Raises ValueError naming the first column of the spec that `file` lacks, with the nearest names."""
   group = (spec.group,) if spec.group else ()
-  named = [*spec.label, *(spec.categorical or ()), *(spec.numeric or ()), *spec.drop, *group]
+  missing = spec.missing if isinstance(spec.missing, dict) else ()
+  named = [*spec.label, *(spec.categorical or ()), *(spec.numeric or ()), *spec.drop, *group,
+           *missing]
   for name in named:
     if name not in columns:
-      raise ValueError(f'{file}: no column {name!r}; {_hint(name, list(columns))}')
+      raise ValueError(f'{file}: no column {name!r}; {_hint(name, columns)}')
 
 
-def _infer_label(columns: dict[str, bool], file: str) -> tuple[str, ...]:
+def _infer_label(columns: tuple[str, ...], file: str) -> tuple[str, ...]:
   found = [name for name in columns if name.lower() in LABELS]
   if len(found) != 1:
     seen = f'several columns could be it ({", ".join(found)})' if found else f'no column is called {", ".join(LABELS)}'
@@ -78,12 +127,13 @@ def _infer_label(columns: dict[str, bool], file: str) -> tuple[str, ...]:
   return tuple(found)
 
 
-def _check_parts(spec: Spec, file: str) -> None:
+def check_parts(spec: Spec, file: str) -> None:
+  """Raises ValueError naming the column that plays two parts, or when there is no feature."""
   parts = [*spec.label, *spec.categorical, *spec.numeric, *spec.drop]
   twice = {name for name in parts if parts.count(name) > 1}
   if twice:
     raise ValueError(f'{file}: the spec gives column {min(twice)!r} two parts')
-  if not spec.categorical and not spec.numeric:
+  if not spec.categorical and not spec.numeric and not spec.undecided:
     raise ValueError(f'{file}: no column is left to be a feature')
 
 
@@ -95,14 +145,28 @@ def _parse(key: str, value: Any, mode: str, path: str) -> Any:
     raise ValueError(f'{path}: {key}: expected a list of different column names')
   if key == 'numeric':
     value = dict.fromkeys(value, mode) if isinstance(value, list) else value
-    if isinstance(value, dict) and all(m in MODES for m in value.values()):
-      return value
-    raise ValueError(f'{path}: numeric: expected a list of column names, or an object of names to {" or ".join(MODES)}')
+    if not isinstance(value, dict) or not all(isinstance(m, str) for m in value.values()):
+      raise ValueError(f'{path}: numeric: expected a list of column names, or an object of names '
+                       f'to {" or ".join(MODES)}')
+    for name, its_mode in value.items():
+      check_mode(its_mode, f'{path}: numeric: {name}')
+    return value
+  if key == 'missing':
+    if isinstance(value, dict):
+      return {name: _texts(texts, path) for name, texts in value.items()}
+    return _texts(value, path)
   if value is None or isinstance(value, str):
     return value
   raise ValueError(f'{path}: {key}: expected text')
 
 
-def _hint(name: str, known: list[str]) -> str:
+def _texts(value: Any, path: str) -> tuple[str, ...]:
+  if isinstance(value, list) and all(isinstance(text, str) for text in value):
+    return tuple(value)
+  raise ValueError(f'{path}: missing: expected a list of texts, or an object of column names to '
+                   'such lists')
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
   near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
   return f'did you mean {" or ".join(near)}?' if near else f'there are {", ".join(known)}'

@@ -54,12 +54,16 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     splits, realised, counts_FxV = _write(job, teacher, directory)
     fields = tuple(schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)
                    for f in range(job.recipe.fields))
+    meanings = {'teacher': pl.Series([repr(job.recipe)])}  # value 5 of another one is another
     for field, counts_V in zip(fields, counts_FxV, strict=True):
-      vocabulary.save(_vocabulary(counts_V), directory, field.name)
+      table = _vocabulary(counts_V)
+      vocabulary.save(table, directory, field.name)
+      meanings[field.name] = vocabulary.meaning(table)
     schema = schema_lib.FeatureSchema(
         fields=fields, tasks=('label',), group=None, splits=splits, fingerprint=mark,
         source=options | {'realised_logloss': realised, 'expected_logloss_error': best.error},
-        teacher=schema_lib.Teacher(logloss=best.logloss, auc=best.auc))
+        teacher=schema_lib.Teacher(logloss=best.logloss, auc=best.auc),
+        vocabulary=vocabulary.digest(('label',), meanings))
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 

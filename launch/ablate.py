@@ -31,7 +31,7 @@ def main() -> int:
     raise ValueError('--study=: expected at least one study')
   studies = [ablation.read_ablation(_file(name)) for name in STUDY.value]
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
-  schema = schema_lib.load_schema(data)
+  schema = schema_lib.load_schema(data, needs=schema_lib.SPLITS)
   planned = [ablation.configs(study, schema) for study in studies]
   for study, configs in zip(studies, planned, strict=True):
     for path in ablation_lib.run_ablation(data, schema, out, study, configs):

@@ -2,6 +2,7 @@
 
   python -m launch.prepare --source=libfm --train=train.libfm.gz --valid=valid.libfm.gz --out=data/frappe
   python -m launch.prepare --source=synthetic --rows=1000000 --out=data/teacher_1m
+  python -m launch.prepare --source=csv --test=monday.csv --vocab_from=data/clicks --out=data/monday
 """
 
 import dataclasses
@@ -30,27 +31,32 @@ def main() -> int:
 
 
 def _logs(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
-  _refuse(given.OF_SYNTHETIC)
-  if not given.FILES['train'].value:
-    raise ValueError('--train: missing')
+  _refuse(given.OF_SYNTHETIC, f'--source={given.SOURCE.value}')
+  vocab_from = given.VOCAB_FROM.value and pathlib.Path(given.VOCAB_FROM.value)
+  if vocab_from:
+    _refuse(given.OF_ENCODER, f'--vocab_from={vocab_from}, which decides it')
+  spec_lib.check_mode(given.NUMERIC.value, f'--numeric={given.NUMERIC.value}')
   files = {split: raw.expand(flag.value, split) for split, flag in given.FILES.items() if flag.value}
+  if 'train' not in files and not (vocab_from and files):
+    raise ValueError('--train: missing' + (', and so are --valid and --test' if vocab_from else ''))
   spec = spec_lib.read(given.SPEC.value, given.NUMERIC.value)
   spec = dataclasses.replace(spec, group=given.GROUP.value or spec.group)
   return prepare.prepare(prepare.Job(
       source=given.SOURCE.value, files=files, spec=spec, numeric=given.NUMERIC.value,
-      min_count=given.MIN_COUNT.value, split_seed=given.SPLIT_SEED.value), out)
+      buckets=given.BUCKETS.value, min_count=given.MIN_COUNT.value,
+      split_seed=given.SPLIT_SEED.value, vocab_from=vocab_from), out)
 
 
 def _synthetic(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
-  _refuse(given.OF_LOGS)
+  _refuse(given.OF_LOGS, f'--source={given.SOURCE.value}')
   recipe = teacher.Recipe(**{field: flag.value for field, flag in given.RECIPE.items()})
   return synthetic.prepare(synthetic.Job(recipe, given.ROWS.value, given.SPLIT_SEED.value), out)
 
 
-def _refuse(names: tuple[str, ...]) -> None:
+def _refuse(names: tuple[str, ...], to: str) -> None:
   for name in names:
     if given.FLAGS[name].present:
-      raise ValueError(f'--{name}: does not apply to --source={given.SOURCE.value}')
+      raise ValueError(f'--{name}: does not apply to {to}')
 
 
 def run() -> None:

@@ -26,13 +26,22 @@ FILES = {
     'test': _list('test', [], 'Test files; when missing, one row for each 8 of train.'),
 }
 SPEC = _string('spec', None, 'JSON file that gives the columns their parts: label, categorical, numeric, group, drop; '
-               'for text also columns and delimiter.')
+               'the texts that mean missing; for text also columns and delimiter.')
 GROUP = _string('group', None, 'Column whose values are the groups of GAUC; it may be a feature as well.')
-NUMERIC = _enum('numeric', _LOG.numeric, list(spec.MODES), 'What numeric columns become: ids of log-square buckets, or '
-                'values times an embedding; the spec may say so per column.')
+NUMERIC = _string(
+    'numeric', _LOG.numeric, 'What numeric columns become: quantile (ids of buckets with equally '
+    'many training rows), value (standardised, times an embedding) or log_square (ids of the '
+    'buckets of the Criteo protocols); the spec may say so per column.')
+BUCKETS = _integer(
+    'buckets', _LOG.buckets, 'Buckets of a column in quantile mode; one with fewer different '
+    'values has one for each.', lower_bound=2)
 MIN_COUNT = _integer('min_count', _LOG.min_count, 'Training rows that a value needs for an id of its own.',
                      lower_bound=1)
-OF_LOGS = (*FILES, 'spec', 'group', 'numeric', 'min_count')
+VOCAB_FROM = _string(
+    'vocab_from', None, 'Dataset directory whose spec, vocabularies and edges encode these logs, '
+    'for a model that was trained on it; only the splits that are named are made.')
+OF_ENCODER = ('spec', 'group', 'numeric', 'buckets', 'min_count', 'split_seed')  # it decides these
+OF_LOGS = (*FILES, 'spec', 'group', 'numeric', 'buckets', 'min_count', 'vocab_from')
 
 ROWS = _integer('rows', synthetic.ROWS, 'Rows over all splits.')
 RECIPE = {  # by field of teacher.Recipe

@@ -48,7 +48,7 @@ def main() -> int:
       arms, grid_lib.parse_widths(arms, WIDTHS.value), _numbers(DEPTHS, int), _numbers(VIEWS, int),
       _numbers(RATES, float), _seeds())
   data = pathlib.Path(DATA.value)
-  schema = schema_lib.load_schema(data)
+  schema = schema_lib.load_schema(data, needs=schema_lib.SPLITS)
   common = {'epochs': EPOCHS.value, 'batch_size': BATCH.value, 'embedding_dim': DIM.value, 'patience': PATIENCE.value,
             'data_fingerprint': schema.fingerprint}
   configs = grid_lib.trials(grid, common, _settings())

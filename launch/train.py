@@ -93,7 +93,7 @@ def main() -> int:
 
   join_processes()
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
-  schema = schema_lib.load_schema(data)
+  schema = schema_lib.load_schema(data, needs=('train', 'valid'))
   run_program = train.program(config_from_flags(schema), schema, mesh_from_flags(), LOOKUP.value)
   found = loop.run_training(run_program, schema, data, out)
   if found is None:

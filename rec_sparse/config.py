@@ -83,6 +83,7 @@ class Config:
   compute_dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the dense layers; parameters, head, loss: float32
   dropout: float = 0.0  # share of hidden units dropped in training
   embedding_dropout: float = 0.0  # share of input dimensions dropped in training
+  unknown_share: float = 0.01  # of values read as unknown in training, if no rare one trains row 0
 
   # On what, and in which order.
   data_fingerprint: str = ''  # SHA-256 of the prepared data set; '' until the data is known
@@ -253,7 +254,7 @@ def _check(config: Config) -> None:
       raise ValueError(f'{name}={values[name]}: expected a number not below 0')
   if config.seed > MAX_SEED:
     raise ValueError(f'seed={config.seed}: expected at most {MAX_SEED}')
-  for name in ('dropout', 'embedding_dropout', 'gate_dropout'):
+  for name in ('dropout', 'embedding_dropout', 'unknown_share', 'gate_dropout'):
     if name in values and not 0 <= values[name] < 1:
       raise ValueError(f'{name}={values[name]}: expected a share in [0, 1)')
   if config.depth < (config.model in MULTI_VIEW):

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Any, Literal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ('train', 'valid', 'test')
 
 
@@ -17,8 +17,29 @@ class Field:
   """One input column."""
 
   name: str  # column name in the raw log
-  kind: Literal['categorical', 'numeric']  # numeric: one row, multiplied by the value
-  vocab_size: int  # rows of the table; categorical row 0 is out of vocabulary; 1 for numeric
+  kind: Literal['categorical', 'numeric']  # numeric: row 0 is multiplied by the value
+  vocab_size: int  # rows of the table; numeric: 1, or 2 where row 1 stands for a missing value;
+  # categorical: row 0 is out of vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """What became of the raw column behind a field, and what the training rows held."""
+
+  treatment: Literal['categorical', 'quantile', 'value', 'log_square']
+  distinct: int  # different values, without missing ones
+  exact: bool  # False: there were too many, `distinct` counts those that are told apart
+  missing: int  # rows
+  numbers: bool  # all values were numbers: 1, 1.0 and 1.00 are one value
+  least: float | None = None  # of numbers
+  most: float | None = None
+  edges: tuple[float, ...] = ()  # quantile: rising; bucket k holds [edge k-1, edge k)
+  low: float = 0.0  # value: (x within [low, high] - mean) / deviation
+  high: float = 0.0
+  mean: float = 0.0
+  deviation: float = 1.0
+  notes: tuple[str, ...] = ()  # warnings for people
+  unknown: dict[str, int] = dataclasses.field(default_factory=dict)  # split -> unknown rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +79,8 @@ class FeatureSchema:
   fingerprint: str  # SHA-256 over the sources and the options that made the data set
   source: dict  # how it was made: source kind, file names, options
   teacher: Teacher | None = None  # synthetic data only
+  vocabulary: str = ''  # SHA-256 of what table rows and outputs stand for; '': not known
+  columns: dict[str, Column] = dataclasses.field(default_factory=dict)  # by field; of raw logs only
   format_version: int = FORMAT_VERSION
 
   @property
@@ -84,8 +107,8 @@ def save_schema(schema: FeatureSchema, directory: pathlib.Path) -> None:
   (directory / 'schema.json').write_text(json.dumps(raw, indent=1) + '\n')
 
 
-def load_schema(directory: pathlib.Path | str) -> FeatureSchema:
-  """Reads `schema.json`.
+def load_schema(directory: pathlib.Path | str, needs: tuple[str, ...] = ()) -> FeatureSchema:
+  """Reads `schema.json` of a data set that has the splits `needs`.
 
   Raises ValueError, naming the file and the entry, when it is missing, not JSON, of another format version, or
   inconsistent.
@@ -96,7 +119,8 @@ def load_schema(directory: pathlib.Path | str) -> FeatureSchema:
   except FileNotFoundError:
     raise ValueError(f'{path}: not found; is this a dataset directory made by launch.prepare?') from None
   if raw.get('format_version') != FORMAT_VERSION:
-    raise ValueError(f'{path}: format_version is {raw.get("format_version")!r}, this program reads {FORMAT_VERSION}')
+    raise ValueError(f'{path}: format_version is {raw.get("format_version")!r}, this program reads '
+                     f'{FORMAT_VERSION}; make the data set again with launch.prepare')
   try:
     offsets = [f.pop('offset') for f in raw['fields']]
     schema = _typed(FeatureSchema, raw, '')
@@ -107,6 +131,9 @@ def load_schema(directory: pathlib.Path | str) -> FeatureSchema:
     raise ValueError(f'{path}: {e}') from None
   if tuple(offsets) != schema.offsets:
     raise ValueError(f'{path}: field offsets do not follow from the vocabulary sizes')
+  for split in needs:
+    if split not in schema.splits:
+      raise ValueError(f'{path}: has no split {split!r}; it has {", ".join(schema.splits)} alone')
   return schema
 
 
@@ -136,7 +163,8 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     return None if value is None else _typed(inner[0], value, where)
   if origin is Literal and value in inner:
     return value
-  if origin is None and isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool):
+  is_kind = origin is None and isinstance(value, (int, float) if kind is float else kind)
+  if is_kind and isinstance(value, bool) == (kind is bool):
     return value
   raise ValueError(f'{where} is {value!r:.60}, expected {_in_words(kind)}')
 
@@ -152,7 +180,8 @@ def _object(kind: type, raw: dict[str, Any], where: str) -> Any:
 def _in_words(kind: Any) -> str:
   if typing.get_origin(kind) is Literal:
     return f'one of {", ".join(typing.get_args(kind))}'
-  named = {tuple: 'a list', dict: 'an object', str: 'text', int: 'an integer', float: 'a number'}
+  named = {tuple: 'a list', dict: 'an object', str: 'text', int: 'an integer', float: 'a number',
+           bool: 'true or false'}
   return named.get(typing.get_origin(kind) or kind, 'an object')
 
 
@@ -168,12 +197,13 @@ def _check(schema: FeatureSchema) -> None:
   if kinds != sorted(kinds):
     raise ValueError('fields: categorical ones come first, then numeric ones')
   for field in schema.fields:
-    if field.vocab_size < 1 or field.kind == 'numeric' and field.vocab_size != 1:
+    if field.vocab_size < 1 or field.kind == 'numeric' and field.vocab_size > 2:
       raise ValueError(f'fields: {field.name!r} is {field.kind} and has vocab_size {field.vocab_size}')
-  for name in SPLITS:
-    if name not in schema.splits:
-      raise ValueError(f'splits has no entry {name!r}')
+  if not schema.splits:
+    raise ValueError('splits is empty')
   for name, split in schema.splits.items():
+    if name not in SPLITS:
+      raise ValueError(f'splits: {name!r} is not one of {", ".join(SPLITS)}')
     if split.rows < 1:
       raise ValueError(f'splits.{name}.rows is {split.rows}, expected at least 1')
     if len(split.positives) != len(schema.tasks):

@@ -25,6 +25,7 @@ from rec_sparse.embedding import placement
 from rec_sparse.embedding import sharded
 from rec_sparse.embedding import storage
 from rec_sparse.embedding import tiny_fields
+from rec_sparse.embedding import unknown
 from rec_sparse.sparsity import static_filter
 
 Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, and as the data has them value_BxN, group_B, weight_B
@@ -56,6 +57,7 @@ class Program(NamedTuple):
   mesh: jax.sharding.Mesh  # table rows over all its devices, batches over `data`, dense parameters over `model`
   lookup: sharded.Exchange  # how rows travel between devices
   tiny: tiny_fields.Fields | None  # fields whose rows need not travel; None on one device
+  untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
 
 
 def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
@@ -74,7 +76,9 @@ def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: j
       config, models.MODELS[config.model].module(config, len(schema.tasks)), dense,
       table[config.table_optimizer](weight_decay=config.table_weight_decay,
                                     method=duplicates.default_method(jax.default_backend())),
-      schema.numeric_count, mesh, lookup, tiny_fields.choose([f.vocab_size for f in schema.fields], mesh))
+      schema.numeric_count, mesh, lookup,
+      tiny_fields.choose([f.vocab_size for f in schema.fields], mesh),
+      unknown.untrained_rows(schema, config.unknown_share))
 
 
 def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
@@ -183,7 +187,7 @@ def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) ->
     return jnp.mean(jnp.sum(losses_BxT, 1)), changed.get('batch_stats', {})
 
   batch = _over_data(run, batch)
-  ids_BxF = batch['ids_BxF']
+  ids_BxF = unknown.drop(batch['ids_BxF'], run.untrained_F, run.config.unknown_share, dropout_key)
   looked_up = tiny_fields.lookup(run.tiny, state.table_RxD, state.tiny, ids_BxF, run.mesh, run.lookup)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(state.params, looked_up.rows_BxFxD.astype(jnp.float32))

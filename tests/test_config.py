@@ -29,7 +29,8 @@ def test_golden_config():
                   'form': 'paper', 'residual': False, 'view_widths': []},
       'patience': 0, 'seed': 0, 'shuffle': True, 'table_dtype': 'float32',
       'table_learning_rate_ratio': 1.0,
-      'table_optimizer': 'adam', 'table_weight_decay': 0.0, 'views': 8, 'weight_decay': 0.0, 'width': 128}
+      'table_optimizer': 'adam', 'table_weight_decay': 0.0, 'unknown_share': 0.01, 'views': 8,
+      'weight_decay': 0.0, 'width': 128}
 
 
 def test_a_form_is_a_set_of_defaults_that_single_options_override():

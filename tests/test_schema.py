@@ -1,5 +1,6 @@
 """schema.json: a round trip, and one sentence with file and entry for whatever is wrong."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,7 +10,9 @@ from rec_sparse import schema as schema_lib
 SPLIT = schema_lib.Split(10, (3,), (schema_lib.Block('x.npy', 10, 1),))
 SCHEMA = schema_lib.FeatureSchema(
     (schema_lib.Field('a', 'categorical', 5), schema_lib.Field('b', 'numeric', 1)), ('label',), None,
-    dict.fromkeys(schema_lib.SPLITS, SPLIT), 'x', {'kind': 'none'}, schema_lib.Teacher(0.4, 1))
+    dict.fromkeys(schema_lib.SPLITS, SPLIT), 'x', {'kind': 'none'}, schema_lib.Teacher(0.4, 1),
+    columns={'a': schema_lib.Column('quantile', 9, True, 0, True, 0.5, 2, (1.0, 1.5),
+                                    notes=('so',), unknown={'test': 3})})
 
 
 def test_round_trip(tmp_path):
@@ -17,10 +20,17 @@ def test_round_trip(tmp_path):
   assert schema_lib.load_schema(tmp_path) == SCHEMA
 
 
+def test_a_split_that_is_needed(tmp_path):
+  schema_lib.save_schema(dataclasses.replace(SCHEMA, splits={'test': SPLIT}), tmp_path)
+  assert list(schema_lib.load_schema(tmp_path, needs=('test',)).splits) == ['test']
+  with pytest.raises(ValueError, match="schema.json: has no split 'valid'; it has test alone"):
+    schema_lib.load_schema(tmp_path, needs=('test', 'valid'))
+
+
 @pytest.mark.parametrize('content, message', [
     (b'{"fields":\n', 'line 2: not JSON'), (b'\xff\xfe{', 'not JSON .not UTF-8 text'), (b'[]', 'not a JSON object'),
-    (b'{"format_version": 9}', 'format_version is 9, this program reads 1'),
-    (b'{"format_version": 1}', 'not a schema that launch.prepare wrote'),
+    (b'{"format_version": 1}', 'format_version is 1, this program reads 2; make the data set'),
+    (b'{"format_version": 2}', 'not a schema that launch.prepare wrote'),
 ])
 def test_a_file_that_is_no_schema_is_named(tmp_path, content, message):
   (tmp_path / 'schema.json').write_bytes(content)
@@ -39,7 +49,11 @@ def test_a_file_that_is_no_schema_is_named(tmp_path, content, message):
     (('splits', 'test', 'blocks', 0, 'file'), 3, r'splits.test.blocks.0..file is 3, expected text'),
     (('splits', 'test', 'positives'), [], 'splits.test.positives has 0 entries for 1 tasks'),
     (('splits', 'test', 'size'), 3, "splits.test has an unknown entry 'size'"),
-    (('splits',), {}, "splits has no entry 'train'"),
+    (('splits',), {}, 'splits is empty'),
+    (('splits', 'tset'), {'rows': 1, 'positives': [0], 'blocks': []},
+     "splits: 'tset' is not one of train, valid, test"),
+    (('columns', 'a', 'numbers'), 1, 'columns.a.numbers is 1, expected true or false'),
+    (('columns', 'a', 'treatment'), 'bucket', "columns.a.treatment is 'bucket', expected one of"),
     (('tasks',), [], 'tasks is empty'),
     (('group',), 3, 'group is 3, expected text'),
     (('teacher',), {'auc': 0.5}, "teacher has no entry 'logloss'"),

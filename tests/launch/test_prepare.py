@@ -139,7 +139,7 @@ def test_csv_with_spec_numbers_groups_and_two_tasks(capsys, out, tmp_path):
   log.write_text('click\tbuy\tuser\tprice\tage\tnote\n' + ''.join(
       f'{click}\t{int(buy)}\t{user}\t{price}\t{age}\t{note}\n' for click, buy, user, price, age, note in rows))
   spec.write_text(json.dumps({'label': ['click', 'buy'], 'categorical': ['user'], 'group': 'user',
-                              'numeric': {'price': 'value', 'age': 'bucket'}}))
+                              'numeric': {'price': 'value', 'age': 'log_square'}}))
   files = [f'--{split}={log}' for split in schema_lib.SPLITS]
   schema = _made(capsys, out, '--source=csv', *files, f'--spec={spec}')
   assert [(f.name, f.kind) for f in schema.fields] == [
@@ -148,12 +148,24 @@ def test_csv_with_spec_numbers_groups_and_two_tasks(capsys, out, tmp_path):
   data = _read(out, schema, 'train')
   assert data['label_BxT'].tolist() == [[click, int(buy)] for click, buy, *_ in rows]
   price = np.array([row[3] for row in rows])
-  want_B = np.where(price > 2, np.log(np.maximum(price, 1))**2, price)
-  np.testing.assert_allclose(data['value_BxN'][:, 0], want_B, rtol=1e-6)
+  want_B = (price - price.mean()) / price.std()
+  np.testing.assert_allclose(data['value_BxN'][:, 0], want_B, rtol=1e-5)
   assert (data['ids_BxF'][:, 2] == schema.table_rows - 1).all()
   assert data['group_B'].tolist() == [i % 5 for i in range(200)]
   ages = vocabulary.load(out, 'age')
   assert ages.filter(pl.col('value') == '')['count'].item() == 20
+
+
+def test_old_vocabularies(capsys, out, log, tmp_path):
+  old = _made(capsys, out, '--source=libfm', f'--train={log}', '--min_count=5')
+  arguments = ['--source=libfm', f'--test={log}', f'--vocab_from={out}']
+  new = _made(capsys, out.with_name('new'), *arguments)
+  assert new.vocabulary == old.vocabulary == new.source['vocab_from']
+  assert list(new.splits) == ['test']
+  assert _prepare(*arguments, f'--out={tmp_path}/made/new') == 0
+  assert 'already there, nothing to do' in capsys.readouterr().out
+  error = _refused(capsys, out.with_name('no'), *arguments[:2], f'--vocab_from={tmp_path}/none')
+  assert f'error: {tmp_path}/none/schema.json: not found' in error
 
 
 def test_group_ids_cover_all_splits(capsys, out, tmp_path):
@@ -234,6 +246,12 @@ def test_no_rows_for_a_split(capsys, out, tmp_path):
     (['--source=libfm', '--train=nowhere'], '--train=nowhere: no such file'),
     (['--source=libfm', '--train=x', '--rows=5'], '--rows: does not apply to --source=libfm'),
     (['--source=libfm', '--train=x', '--teacher_dims=5'], '--teacher_dims: does not apply'),
+    (['--source=csv', '--test=x', '--vocab_from=d', '--min_count=1'],
+     '--min_count: does not apply to --vocab_from=d, which decides it'),
+    (['--source=csv', '--test=x', '--vocab_from=d', '--spec=x'], '--spec: does not apply to --voc'),
+    (['--source=csv', '--vocab_from=d'], '--train: missing, and so are --valid and --test'),
+    (['--source=csv', '--train=x', '--numeric=bucket'], '--numeric=bucket: bucket is called'),
+    (['--source=csv', '--train=x', '--numeric=log'], "--numeric=log: 'log' is not one of quantile"),
     (['--source=synthetic', '--train=x'], '--train: does not apply to --source=synthetic'),
     (['--source=synthetic', '--min_count=1'], '--min_count: does not apply'),
     (['--source=synthetic', '--teacher_inputs=1000'], 'teacher: inputs=1000: expected 1 to 40'),
