@@ -59,9 +59,10 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
       vocabulary.save(table, directory, name)
     if groups is not None:
       groups.write_parquet(directory / 'groups.parquet')
+    meanings = {name: vocabulary.meaning(table) for name, table in vocabularies.items()}
     schema = schema_lib.FeatureSchema(
         fields=fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
-        source=options | {'files': job.files})
+        source=options | {'files': job.files}, vocabulary=vocabulary.digest(spec.label, meanings))
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 

@@ -52,11 +52,15 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     splits, realised, counts_FxV = _write(job, teacher, directory)
     fields = tuple(schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)
                    for f in range(job.recipe.fields))
-    for field, counts_V in zip(fields, counts_FxV, strict=True):
-      vocabulary.save(_vocabulary(counts_V), directory, field.name)
+    vocabularies = {field.name: _vocabulary(counts_V) for field, counts_V in zip(fields, counts_FxV, strict=True)}
+    for name, table in vocabularies.items():
+      vocabulary.save(table, directory, name)
+    meanings = {name: vocabulary.meaning(table) for name, table in vocabularies.items()}
+    meanings['teacher'] = pl.Series([repr(job.recipe)])  # value 5 of another teacher is another value
     schema = schema_lib.FeatureSchema(
         fields=fields, tasks=('label',), group=None, splits=splits, fingerprint=mark,
-        source=options | {'realised_logloss': realised}, teacher=schema_lib.Teacher(logloss=logloss, auc=auc))
+        source=options | {'realised_logloss': realised}, teacher=schema_lib.Teacher(logloss=logloss, auc=auc),
+        vocabulary=vocabulary.digest(('label',), meanings))
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 

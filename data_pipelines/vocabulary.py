@@ -1,5 +1,8 @@
 """Vocabularies: value -> id per field, counted on training rows; id 0 is out of vocabulary."""
 
+from collections.abc import Mapping
+import hashlib
+import json
 import pathlib
 import urllib.parse
 from typing import NamedTuple
@@ -8,6 +11,7 @@ import numpy as np
 import polars as pl
 
 _MERGE_ROWS = 1 << 20  # pending counts that are worth a merge
+_HASH_VALUES = 1 << 20  # values that are hashed at a time; a part of what the digest is
 
 
 class Counts(NamedTuple):
@@ -58,6 +62,26 @@ def encode(values: pl.Series, vocabulary: pl.DataFrame) -> np.ndarray:
   joined = values.alias('value').to_frame().join(
       vocabulary.select('value', 'id'), on='value', how='left', maintain_order='left')
   return joined['id'].fill_null(0).to_numpy()
+
+
+def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
+  """SHA-256 in hexadecimal of what a trained network takes for granted: tasks, fields, and what each row stands for.
+
+  `meanings` has, for each field in the order of the table, the texts that its ids stand for. Data sets with
+  equal digests may share a table, whatever their rows and splits.
+  """
+  found = hashlib.sha256(json.dumps([tasks, [[name, len(texts)] for name, texts in meanings.items()]]).encode())
+  for texts in meanings.values():
+    for start in range(0, len(texts), _HASH_VALUES):
+      part = texts[start:start + _HASH_VALUES]
+      found.update(part.str.len_bytes().to_numpy().astype('<u4').tobytes())
+      found.update(part.str.join('').item().encode())
+  return found.hexdigest()
+
+
+def meaning(vocabulary: pl.DataFrame) -> pl.Series:
+  """The values of a vocabulary in the order of their ids, from id 1 on: its part of the digest."""
+  return vocabulary.sort('id')['value'][1:]
 
 
 def save(vocabulary: pl.DataFrame, directory: pathlib.Path, field: str) -> None:

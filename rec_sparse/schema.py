@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Any, Literal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ('train', 'valid', 'test')
 
 
@@ -58,6 +58,7 @@ class FeatureSchema:
   fingerprint: str  # SHA-256 over the sources and the options that made the data set
   source: dict  # how it was made: source kind, file names, options
   teacher: Teacher | None = None  # synthetic data only
+  vocabulary: str = ''  # SHA-256 of what table rows and outputs stand for; '': not known (made in memory)
   format_version: int = FORMAT_VERSION
 
   @property
@@ -96,7 +97,8 @@ def load_schema(directory: pathlib.Path | str) -> FeatureSchema:
   except FileNotFoundError:
     raise ValueError(f'{path}: not found; is this a dataset directory made by launch.prepare?') from None
   if raw.get('format_version') != FORMAT_VERSION:
-    raise ValueError(f'{path}: format_version is {raw.get("format_version")!r}, this program reads {FORMAT_VERSION}')
+    raise ValueError(f'{path}: format_version is {raw.get("format_version")!r}, this program reads '
+                     f'{FORMAT_VERSION}; make the data set again with launch.prepare')
   try:
     offsets = [f.pop('offset') for f in raw['fields']]
     schema = _typed(FeatureSchema, raw, '')

@@ -19,8 +19,8 @@ def test_round_trip(tmp_path):
 
 @pytest.mark.parametrize('content, message', [
     (b'{"fields":\n', 'line 2: not JSON'), (b'\xff\xfe{', 'not JSON .not UTF-8 text'), (b'[]', 'not a JSON object'),
-    (b'{"format_version": 9}', 'format_version is 9, this program reads 1'),
-    (b'{"format_version": 1}', 'not a schema that launch.prepare wrote'),
+    (b'{"format_version": 1}', 'format_version is 1, this program reads 2; make the data set again with launch.prepare'),
+    (b'{"format_version": 2}', 'not a schema that launch.prepare wrote'),
 ])
 def test_a_file_that_is_no_schema_is_named(tmp_path, content, message):
   (tmp_path / 'schema.json').write_bytes(content)

@@ -40,6 +40,21 @@ def test_groups_are_dense():
   assert vocabulary.encode(pl.Series(['z', 'x', 'x']), groups).tolist() == [2, 0, 0]
 
 
+def test_digest_is_of_values_ids_fields_and_tasks():
+  table = vocabulary.build(_counted(VALUES), 1)
+  other_counts = vocabulary.build(_counted(VALUES, VALUES), 1)
+  digest = vocabulary.digest(('y',), {'a': vocabulary.meaning(table), 'b': pl.Series(['x', 'yz'])})
+  same = {'a': vocabulary.meaning(other_counts[::-1]), 'b': pl.Series(['x', 'yz'])}
+  assert vocabulary.digest(('y',), same) == digest and len(digest) == 64
+  others = [
+      {'a': vocabulary.meaning(table), 'b': pl.Series(['yz', 'x'])},
+      {'a': vocabulary.meaning(table), 'b': pl.Series(['xy', 'z'])},
+      {'a': vocabulary.meaning(table), 'c': pl.Series(['x', 'yz'])},
+      {'b': pl.Series(['x', 'yz']), 'a': vocabulary.meaning(table)}]
+  found = {digest, vocabulary.digest(('y', 'z'), same), vocabulary.digest(('z', 'y'), same)}
+  assert len(found | {vocabulary.digest(('y',), meanings) for meanings in others}) == 7
+
+
 def test_save_and_load(tmp_path):
   table = vocabulary.build(_counted(VALUES), 1)
   vocabulary.save(table, tmp_path, 'a/b c')
