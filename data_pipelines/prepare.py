@@ -126,12 +126,14 @@ def _encode(job: Job, reader: raw.Reader, spec: spec_lib.Spec, vocabularies: dic
   numeric = sum(f.kind == 'numeric' for f in fields)
   dtype = blocks.record_dtype(len(fields), len(spec.label), numeric, groups is not None)
   writers = [blocks.BlockWriter(directory, split, dtype) for split in schema_lib.SPLITS]
+  encoders = {name: vocabulary.encoder(table) for name, table in vocabularies.items()}
+  encode_group = None if groups is None else vocabulary.encoder(groups)
   offset_F = np.cumsum([0, *(f.vocab_size for f in fields)])[:-1].astype(np.int32)
   for split_B, columns in _rows(job, reader, spec, schema_lib.SPLITS, 'encoding rows'):
-    ids = [vocabulary.encode(columns.fields[name], vocabularies[name]) for name in columns.fields.columns]
+    ids = [encoders[name](columns.fields[name]) for name in columns.fields.columns]
     zeros = [np.zeros(len(split_B), np.int32)] * numeric
     ids_BxF = np.stack(ids + zeros, axis=1) + offset_F
-    group_B = None if groups is None else vocabulary.encode(columns.group, groups)
+    group_B = None if encode_group is None else encode_group(columns.group)
     for split, writer in enumerate(writers):
       mine_B = split_B == split
       if mine_B.any():

@@ -1,6 +1,6 @@
 """Vocabularies: value -> id per field, counted on training rows; id 0 is out of vocabulary."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import hashlib
 import json
 import pathlib
@@ -57,11 +57,20 @@ def build_groups(counts: Counts) -> pl.DataFrame:
   return values.with_row_index('id').select('value', pl.col('id').cast(pl.Int32))
 
 
-def encode(values: pl.Series, vocabulary: pl.DataFrame) -> np.ndarray:
-  """String values -> ids int32; 0 for values that the vocabulary lacks."""
-  joined = values.alias('value').to_frame().join(
-      vocabulary.select('value', 'id'), on='value', how='left', maintain_order='left')
-  return joined['id'].fill_null(0).to_numpy()
+Encode = Callable[[pl.Series], np.ndarray]  # string values -> ids int32; 0 for values that the vocabulary lacks
+
+
+def encoder(vocabulary: pl.DataFrame) -> Encode:
+  """Hashes the vocabulary once; a call then costs what its values cost, however many the vocabulary has."""
+  known = vocabulary.filter(pl.col('value').is_not_null())
+  values_of = pl.Enum(known['value'])
+  place = pl.first().cast(values_of, strict=False).to_physical()  # kept: an expression made anew hashes anew
+
+  def encode(values: pl.Series) -> np.ndarray:
+    places = values.to_frame().select(place).to_series()
+    return known['id'].gather(places).fill_null(0).to_numpy()
+
+  return encode
 
 
 def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
