@@ -26,7 +26,8 @@ def test_ids_fall_with_frequency_and_ties_go_by_value():
 def test_frequency_cut():
   table = vocabulary.build(_counted(VALUES), 2)
   assert table.rows() == [(None, 0, 3), ('b', 1, 3), ('a', 2, 2)]
-  assert vocabulary.encoder(table)(pl.Series(['a', 'c', 'new', '', 'b'])).tolist() == [2, 0, 0, 0, 1]
+  encode = vocabulary.encoder(table)
+  assert encode(pl.Series(['a', 'c', 'new', '', 'b'])).tolist() == [2, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize('merge_rows', [0, 3, 100])
@@ -58,7 +59,10 @@ def test_digest_is_of_values_ids_fields_and_tasks():
   assert len(found | {vocabulary.digest(('y',), meanings) for meanings in others}) == 7
 
 
-@hypothesis.given(st.lists(st.text('ab\0é', max_size=3)), st.lists(st.text('ab\0é', max_size=3)), st.integers(1, 3))
+TEXTS = st.lists(st.text('ab\0é', max_size=3))
+
+
+@hypothesis.given(TEXTS, TEXTS, st.integers(1, 3))
 @hypothesis.settings(max_examples=50, deadline=None)
 def test_ids_are_those_of_a_dictionary(trained, later, min_count):
   table = vocabulary.build(_counted(pl.Series(trained, dtype=pl.String)), min_count)
