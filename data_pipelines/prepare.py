@@ -46,7 +46,9 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
   Raises ValueError naming the file, line, column or flag of bad input; `out` then does not appear.
   """
   reader = READERS[job.source](job.spec)
-  spec = _resolve(job, reader)
+  columns = _columns(job, reader)
+  job = dataclasses.replace(job, files=_with_rows(job, columns))
+  spec = _resolve(job, columns)
   options = dataclasses.asdict(spec) | {'kind': job.source, 'min_count': job.min_count, 'split_seed': job.split_seed}
   mark = staging.fingerprint(job.files, options | {'format_version': schema_lib.FORMAT_VERSION})
   if staging.is_made(out, mark):
@@ -67,11 +69,35 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
   return schema_lib.load_schema(out), True
 
 
-def _resolve(job: Job, reader: raw.Reader) -> spec_lib.Spec:
+def _columns(job: Job, reader: raw.Reader) -> dict[str, dict[str, bool]]:
+  """What the reader says of each file that has rows; raises ValueError when a split has none."""
+  columns = {}
+  for paths in job.files.values():
+    empty = None
+    for path in paths:
+      try:
+        columns[path] = reader.columns(path)
+      except raw.Empty as e:
+        empty = empty or e
+    if empty and not any(path in columns for path in paths):
+      raise empty
+  return columns
+
+
+def _with_rows(job: Job, columns: dict[str, dict[str, bool]]) -> dict[str, list[str]]:
+  """The files of each split without those that have no rows, which are told."""
+  for split, paths in job.files.items():
+    raw.note_skipped([path for path in paths if path not in columns], split, 'files without rows')
+  return {split: [path for path in paths if path in columns] for split, paths in job.files.items()}
+
+
+def _resolve(job: Job, columns: dict[str, dict[str, bool]]) -> spec_lib.Spec:
   first = job.files['train'][0]
-  spec = spec_lib.resolve(job.spec, reader.columns(first), first, job.numeric)
+  spec = spec_lib.resolve(job.spec, columns[first], first, job.numeric)
   for path in sum(job.files.values(), []):
-    spec_lib.check_columns(spec, reader.columns(path), path)
+    spec_lib.check_columns(spec, columns[path], path)
+  for name in (*spec.categorical, *spec.numeric):
+    vocabulary.check_name(name)
   return spec
 
 
