@@ -9,7 +9,10 @@ from data_pipelines import numbers
 from data_pipelines import raw
 from data_pipelines import spec as spec_lib
 
-_LABELS = {'0': 0, '1': 1, '0.0': 0, '1.0': 1, 'false': 0, 'true': 1}
+_LABELS = {
+    '0': 0, '0.0': 0, 'false': 0, 'False': 0, 'FALSE': 0,
+    '1': 1, '1.0': 1, 'true': 1, 'True': 1, 'TRUE': 1,
+}
 
 
 class Columns(NamedTuple):
@@ -62,7 +65,8 @@ def _label(chunk: raw.Chunk, name: str) -> np.ndarray:
   label = text.replace_strict(_LABELS, default=None, return_dtype=pl.UInt8)
   if label.null_count():
     row = label.is_null().arg_max()
-    raise ValueError(f'{chunk.place(row)}: {name}: label {text[row]!r} is not 0 or 1')
+    hint = '; write 0 for -1' if text[row].startswith('-1') else ''
+    raise ValueError(f'{chunk.place(row)}: {name}: label {text[row]!r} is not 0 or 1{hint}')
   return label.to_numpy()
 
 

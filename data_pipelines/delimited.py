@@ -1,7 +1,12 @@
-"""Delimited text: commas with quotes, or tabs without; a header line unless the spec names the columns."""
+"""Delimited text: tabs without quotes, commas and other characters with them.
+
+The first line is a header unless the spec names the columns.
+"""
 
 import csv
 import pathlib
+import re
+import sys
 from collections.abc import Iterator
 
 import polars as pl
@@ -9,30 +14,39 @@ import polars as pl
 from data_pipelines import raw
 from data_pipelines import text
 
+_DELIMITERS = (',', '\t', ';', '|')
+_COMPRESSED = ('.gz', '.bz2', '.xz', '.zst')
+
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a quoted history may be long
+
 
 def reader(names: tuple[str, ...] | None, delimiter: str | None) -> raw.Reader:
-  """Reads columns `names`, or those of the header; `delimiter` None: a tab for .tsv, .tab and .txt, else a comma."""
+  """Reads columns `names`, or those of the header; `delimiter` None: as `_guess` says."""
   return raw.Reader(
-      columns=lambda path: _columns(path, names, delimiter or _guess(path)),
-      chunks=lambda path: _chunks(path, names, delimiter or _guess(path)))
+      columns=lambda path: _columns(path, names, delimiter),
+      chunks=lambda path: _chunks(path, names, delimiter))
 
 
-def _guess(path: str) -> str:
-  suffix = pathlib.Path(path.removesuffix('.gz')).suffix
-  return '\t' if suffix in ('.tsv', '.tab', '.txt') else ','
+def _guess(path: str, line: str) -> str:
+  """The only delimiter that the first line holds; else a tab for .tsv, .tab, .txt, or a comma."""
+  suffixes = [suffix for suffix in pathlib.Path(path).suffixes if suffix not in _COMPRESSED]
+  usual = '\t' if suffixes and suffixes[-1] in ('.tsv', '.tab', '.txt') else ','
+  unquoted = re.sub('"[^"]*"', '', line)
+  held = [delimiter for delimiter in _DELIMITERS if delimiter in unquoted]
+  return held[0] if len(held) == 1 else usual
 
 
-def _columns(path: str, names: tuple[str, ...] | None, delimiter: str) -> tuple[str, ...]:
+def _columns(path: str, names: tuple[str, ...] | None, delimiter: str | None) -> tuple[str, ...]:
   chunk = next(_chunks(path, names, delimiter), None)
   if chunk is None:
-    raise ValueError(f'{path}: no rows after the header')
+    raise raw.Empty(f'{path}: no rows after the header')
   return tuple(chunk.frame.columns)
 
 
-def _chunks(path: str, names: tuple[str, ...] | None, delimiter: str) -> Iterator[raw.Chunk]:
+def _chunks(path: str, names: tuple[str, ...] | None, delimiter: str | None) -> Iterator[raw.Chunk]:
   for first, lines in text.read_lines(path):
     if first == 1:
-      lines[0] = lines[0].removeprefix('\ufeff')
+      delimiter = delimiter or _guess(path, lines[0])
       if names is None:
         names, lines, first = _header(lines[0], delimiter, path), lines[1:], 2
     if lines:
@@ -42,21 +56,37 @@ def _chunks(path: str, names: tuple[str, ...] | None, delimiter: str) -> Iterato
 
 
 def _header(line: str, delimiter: str, path: str) -> tuple[str, ...]:
-  names = tuple(next(csv.reader([line], delimiter=delimiter)) if delimiter == ',' else line.split(delimiter))
+  quoted = _may_quote(delimiter)
+  names = tuple(_fields([line], delimiter, path, 1)[0] if quoted else line.split(delimiter))
   twice = {name for name in names if names.count(name) > 1}
   if twice:
-    raise ValueError(f'{path}: line 1: column {min(twice)!r} appears twice in the header')
+    raise ValueError(f'{path}: line 1: column {min(twice)!r} appears twice in the header; if this '
+                     'line is data, name the columns with "columns" in a --spec file')
   return names
 
 
+def _may_quote(delimiter: str) -> bool:
+  """Whether quotes around a field may hold delimiters: neither tabs nor several characters."""
+  return delimiter != '\t' and len(delimiter) == 1
+
+
 def _split(lines: list[str], delimiter: str, columns: int, path: str, first: int) -> pl.DataFrame:
-  if delimiter != ',' or not any('"' in line for line in lines):
+  if not _may_quote(delimiter) or not any('"' in line for line in lines):
     return text.split_lines(lines, delimiter, columns, path, first)
-  for row, line in enumerate(lines):
-    if line.count('"') % 2:
-      raise ValueError(f'{path}: line {first + row}: a quote is not closed on its line')
-  rows = list(csv.reader(lines))
+  rows = _fields(lines, delimiter, path, first)
   for row, values in enumerate(rows):
     if len(values) != columns:
       raise ValueError(f'{path}: line {first + row}: {len(values)} columns, expected {columns}')
   return pl.DataFrame(rows, schema={str(j): pl.String for j in range(columns)}, orient='row')
+
+
+def _fields(lines: list[str], delimiter: str, path: str, first: int) -> list[list[str]]:
+  """The fields of each line, without their quotes."""
+  # A quote that the last line leaves open takes in the '' after it.
+  found = csv.reader([*lines, ''], delimiter=delimiter)
+  rows = []
+  for row, values in enumerate(found):
+    if found.line_num != row + 1:
+      raise ValueError(f'{path}: line {first + row}: a quote is not closed on its line')
+    rows.append(values or [''])
+  return rows[:-1]

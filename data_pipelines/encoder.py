@@ -53,14 +53,21 @@ def learn(spec: spec_lib.Spec, seen: dict[str, treatment.Seen], min_count: int, 
   return Encoder(spec, made)
 
 
-def encode(encoder: Encoder, columns: columns_lib.Columns) -> Encoded:
-  """Encodes the rows of one chunk."""
+def ids_of(encoder: Encoder) -> dict[str, vocabulary.Encode]:
+  """What finds the ids of each field that has a vocabulary; made once for all chunks."""
+  return {name: vocabulary.encoder(made.vocabulary) for name, made in encoder.made.items()
+          if made.vocabulary is not None}
+
+
+def encode(encoder: Encoder, ids_of: dict[str, vocabulary.Encode],
+           columns: columns_lib.Columns) -> Encoded:
+  """Encodes the rows of one chunk; `ids_of` is that of the encoder."""
   ids = []
   values = []
   unknown = []
-  for name, (column, table) in encoder.made.items():
-    if table is not None:
-      id_B = vocabulary.encode(treatment.text(column, columns, name), table)
+  for name, (column, _) in encoder.made.items():
+    if name in ids_of:
+      id_B = ids_of[name](treatment.text(column, columns, name))
       unknown_B = id_B == 0
     else:
       number = columns.number[name]

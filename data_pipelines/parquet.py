@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from data_pipelines import damage
 from data_pipelines import raw
 
 
@@ -13,25 +14,24 @@ def reader() -> raw.Reader:
 
 
 def _columns(path: str) -> tuple[str, ...]:
-  try:
+  with damage.named(path, 'not a parquet file, or a damaged one'):
     types = pl.read_parquet_schema(path)
-  except (pl.exceptions.PolarsError, OSError) as e:
-    raise ValueError(f'{path}: not a parquet file ({_first_line(e)})') from None
+    rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+  if rows == 0:
+    raise raw.Empty(f'{path}: file has no rows')
   return tuple(types)
 
 
 def _chunks(path: str) -> Iterator[raw.Chunk]:
   _columns(path)
   first = 0
-  try:
-    for frame in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=raw.CHUNK_ROWS, maintain_order=True):
-      yield raw.Chunk(frame, path, first, 'row')
-      first += len(frame)
-  except pl.exceptions.PolarsError as e:
-    raise ValueError(f'{path}: parquet file is damaged ({_first_line(e)})') from None
-  if first == 0:
-    raise ValueError(f'{path}: file has no rows')
-
-
-def _first_line(e: Exception) -> str:
-  return str(e).partition('\n')[0]
+  with damage.named(path, 'parquet file is damaged'):
+    rows = pl.scan_parquet(path, glob=False)
+    frames = rows.collect_batches(chunk_size=raw.CHUNK_ROWS, maintain_order=True)
+  while True:
+    with damage.named(path, 'parquet file is damaged'):
+      frame = next(frames, None)
+    if frame is None:
+      return
+    yield raw.Chunk(frame, path, first, 'row')
+    first += len(frame)

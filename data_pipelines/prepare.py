@@ -51,11 +51,12 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
   old = None if job.vocab_from is None else encoder_lib.load(job.vocab_from)
   spec = job.spec if old is None else old.spec
   reader = READERS[job.source](spec)
+  columns = _columns(job, reader)
+  job = dataclasses.replace(job, files=_with_rows(job, columns))
   if old is None:
-    first = job.files['train'][0]
-    spec = spec_lib.resolve(spec, reader.columns(first), first)
-  for path in sum(job.files.values(), []):
-    spec_lib.check_columns(spec, reader.columns(path), path)
+    spec = _resolve(job, columns)
+  for path, names in columns.items():
+    spec_lib.check_columns(spec, names, path)
   options = _options(job, spec, old) | {'format_version': schema_lib.FORMAT_VERSION}
   mark = staging.fingerprint(job.files, options)
   if staging.is_made(out, mark):
@@ -73,6 +74,36 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
                  for name, made in encoder.made.items()})
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
+
+
+def _columns(job: Job, reader: raw.Reader) -> dict[str, tuple[str, ...]]:
+  """The columns of each file that has rows; raises ValueError when a split has none."""
+  columns = {}
+  for paths in job.files.values():
+    empty = None
+    for path in paths:
+      try:
+        columns[path] = reader.columns(path)
+      except raw.Empty as e:
+        empty = empty or e
+    if empty and not any(path in columns for path in paths):
+      raise empty
+  return columns
+
+
+def _with_rows(job: Job, columns: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+  """The files of each split without those that have no rows, which are told."""
+  for split, paths in job.files.items():
+    raw.note_skipped([path for path in paths if path not in columns], split, 'files without rows')
+  return {split: [path for path in paths if path in columns] for split, paths in job.files.items()}
+
+
+def _resolve(job: Job, columns: dict[str, tuple[str, ...]]) -> spec_lib.Spec:
+  first = job.files['train'][0]
+  spec = spec_lib.resolve(job.spec, columns[first], first)
+  for name in (*spec.categorical, *spec.numeric, *spec.undecided):
+    vocabulary.check_name(name)
+  return spec
 
 
 def _options(job: Job, spec: spec_lib.Spec, old: encoder_lib.Encoder | None) -> dict:
@@ -175,10 +206,12 @@ def _encode(
   writers = {split: blocks.BlockWriter(directory, split, dtype) for split in made}
   unknown_F = {split: np.zeros(len(fields), np.int64) for split in made}
   offset_F = np.cumsum([0, *(f.vocab_size for f in fields)])[:-1].astype(np.int32)
+  ids_of = encoder_lib.ids_of(encoder)
+  encode_group = None if groups is None else vocabulary.encoder(groups)
   for split_B, chunk in _rows(job, reader, schema_lib.SPLITS, 'encoding rows'):
     columns = columns_lib.clean(chunk, encoder.spec)
-    encoded = encoder_lib.encode(encoder, columns)
-    group_B = None if groups is None else vocabulary.encode(columns.group, groups)
+    encoded = encoder_lib.encode(encoder, ids_of, columns)
+    group_B = None if encode_group is None else encode_group(columns.group)
     for split, writer in writers.items():
       mine_B = split_B == schema_lib.SPLITS.index(split)
       if mine_B.any():

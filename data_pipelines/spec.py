@@ -122,8 +122,11 @@ def check_columns(spec: Spec, columns: tuple[str, ...], file: str) -> None:
 def _infer_label(columns: tuple[str, ...], file: str) -> tuple[str, ...]:
   found = [name for name in columns if name.lower() in LABELS]
   if len(found) != 1:
-    seen = f'several columns could be it ({", ".join(found)})' if found else f'no column is called {", ".join(LABELS)}'
-    raise ValueError(f'{file}: which column is the label? {seen}; name it with "label" in a --spec file')
+    shown = ', '.join(map(repr, list(columns)[:8])) + (', ...' if len(columns) > 8 else '')
+    seen = (f'several columns could be it ({", ".join(found)})' if found else
+            f'none of {shown} is called {", ".join(LABELS)}')
+    raise ValueError(f'{file}: which column is the label? {seen}; name it with "label" in a --spec '
+                     'file, or the columns of a file without header with "columns"')
   return tuple(found)
 
 

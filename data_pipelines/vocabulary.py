@@ -1,6 +1,6 @@
 """Vocabularies: value -> id per field, counted on training rows; id 0 is out of vocabulary."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import hashlib
 import json
 import pathlib
@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from data_pipelines import damage
+
 _MERGE_ROWS = 1 << 20  # pending counts that are worth a merge
+_NAME_BYTES = 255  # of a file name, on most systems
 _HASH_VALUES = 1 << 20  # values that are hashed at a time; a part of what the digest is
 
 
@@ -62,11 +65,28 @@ def build_groups(counts: Counts) -> pl.DataFrame:
   return values.with_row_index('id').select('value', pl.col('id').cast(pl.Int32))
 
 
-def encode(values: pl.Series, vocabulary: pl.DataFrame) -> np.ndarray:
-  """String values -> ids int32; 0 for values that the vocabulary lacks."""
-  joined = values.alias('value').to_frame().join(
-      vocabulary.select('value', 'id'), on='value', how='left', maintain_order='left')
-  return joined['id'].fill_null(0).to_numpy()
+Encode = Callable[[pl.Series], np.ndarray]  # texts -> ids int32; 0 for what the vocabulary lacks
+
+
+def encoder(vocabulary: pl.DataFrame) -> Encode:
+  """Hashes the vocabulary once; then a call costs what its values cost, at any size of it."""
+  known = vocabulary.filter(pl.col('value').is_not_null())
+  values_of = pl.Enum(known['value'])
+  place = pl.first().cast(values_of, strict=False).to_physical()  # kept, for making it is hashing
+
+  def encode(values: pl.Series) -> np.ndarray:
+    places = values.to_frame().select(place).to_series()
+    return known['id'].gather(places).fill_null(0).to_numpy()
+
+  return encode
+
+
+def check_name(field: str) -> None:
+  """Raises ValueError when no file can be named after the field."""
+  length = len(vocabulary_path(pathlib.Path(), field).name)
+  if length > _NAME_BYTES:
+    raise ValueError(f'column {field!r}: its name takes {length} bytes in the name of a file, which '
+                     f'has at most {_NAME_BYTES}; shorten it')
 
 
 def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
@@ -100,10 +120,8 @@ def save(vocabulary: pl.DataFrame, directory: pathlib.Path, field: str) -> None:
 def load(directory: pathlib.Path, field: str) -> pl.DataFrame:
   """Reads what `save` wrote; raises ValueError naming the file when it is missing or damaged."""
   path = vocabulary_path(directory, field)
-  try:
+  with damage.named(path, 'vocabulary is missing or damaged'):
     return pl.read_parquet(path)
-  except (FileNotFoundError, pl.exceptions.PolarsError) as e:
-    raise ValueError(f'{path}: vocabulary is missing or damaged ({str(e).partition(chr(10))[0]})') from None
 
 
 def vocabulary_path(directory: pathlib.Path, field: str) -> pathlib.Path:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from data_pipelines import blocks
-from launch import evaluation
+from launch import identity
 from launch import restored
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
@@ -113,8 +113,7 @@ def _validation_batch(run: restored.Restored) -> tuple[schema_lib.FeatureSchema,
   if not (run.data / 'schema.json').is_file():
     raise restored.Unavailable(f'ics: needs the data set, and {run.data} holds none; name another place with --data')
   schema = schema_lib.load_schema(run.data)
-  if evaluation.vocab_sizes(schema) != run.vocab_sizes:
-    raise ValueError(f'--data={run.data}: its fields or vocabularies differ from those of the data that the run saw')
+  identity.check(run.metadata, schema, run.data, run.own)
   split = blocks.open_split(run.data, schema, 'valid')
   return schema, blocks.take(split, np.arange(min(EXAMPLES, split.rows)))
 

@@ -39,6 +39,8 @@ def main() -> int:
 
   out, failed = pathlib.Path(OUT.value), {}
   chosen = _chosen(WHAT.value)
+  if 'peer' in chosen:
+    _check_peer_data()
   report = {'device': jax.devices()[0].device_kind, 'versions': record.versions(), 'cores': os.cpu_count(),
             'command': _command(), 'scale': SCALE.value, 'figures': {}, 'quartiles': {}, 'failed': failed}
   _write_first(out, report)
@@ -72,6 +74,18 @@ def _write_first(out: pathlib.Path, report: dict[str, Any]) -> None:
     record.write_json(out, report)
   except OSError as e:
     raise ValueError(f'--out={out}: cannot be written ({e.strerror})') from None
+
+
+def _check_peer_data() -> None:
+  """Raises ValueError when --peer_data cannot be used, before minutes go to the other benches."""
+  from launch.benches import peer_rows
+  from rec_sparse import schema as schema_lib
+
+  try:
+    peer_rows.check(schema_lib.load_schema(PEER_DATA.value))
+  except ValueError as e:
+    raise ValueError(f'--peer_data={PEER_DATA.value}: {e}; prepare such data, or name the benches '
+                     'without peer in --what') from None
 
 
 def _figures(what: str) -> Iterator:

@@ -30,6 +30,9 @@ def main() -> int:
 
   directory = pathlib.Path(RUN.value)
   config, own = run_directory.read(directory)
+  if not DATA.value and not (own / 'schema.json').is_file():
+    raise ValueError(f'{own}: the data set that the run was trained on is not there; name its new '
+                     'place with --data')
   schema = schema_lib.load_schema(DATA.value or own)
   if not DATA.value and schema.fingerprint != config.data_fingerprint:
     raise ValueError(f'{own}: is another data set than the one that the run was trained on; '

@@ -8,6 +8,8 @@ import numpy as np
 
 from data_pipelines import blocks
 from launch import feeds
+from launch import identity
+from launch import run_directory
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import metrics
@@ -59,25 +61,20 @@ def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: sch
                  data: pathlib.Path, split_name: str, which: str) -> dict[str, Any]:
   """Metrics of a run's checkpoint ('best', 'last' or a step) on a split of `data`, restored on the first device.
 
-  Raises ValueError when there is no such checkpoint, or when `data` is encoded otherwise than the run's data.
+  Raises ValueError when there is no such checkpoint, or when `data` is encoded otherwise than the
+  run's own data.
   """
   run = train.program(config, schema)
   with checkpoint.manager(directory, read_only=True) as manager:
     step = checkpoint.choose(manager, which)
-    theirs = checkpoint.read_metadata(manager, step)['vocab_sizes']
-    if theirs != vocab_sizes(schema):
-      raise ValueError(f'--data={data}: fields or vocabularies differ from those that the run was trained on')
+    _, own = run_directory.read(directory)
+    identity.check(checkpoint.read_metadata(manager, step), schema, data, own)
     state = checkpoint.restore_model(manager, step, run, train.abstract_state(run, schema))
   found = evaluator(run, schema, data, split_name)(state)
   if found is None:
     raise ValueError(f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}')
   return found | {'split': split_name, 'step': step, 'run_id': config_lib.run_id(config),
                   'data_fingerprint': schema.fingerprint}
-
-
-def vocab_sizes(schema: schema_lib.FeatureSchema) -> dict[str, int]:
-  """Field -> rows in the table: what data must share for a trained table to fit it."""
-  return {field.name: field.vocab_size for field in schema.fields}
 
 
 def record_test(directory: pathlib.Path, found: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from data_pipelines import order
 from launch import evaluation
 from launch import feeds
 from launch import huge_pages
+from launch import identity
 from launch import metrics_log
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
@@ -140,7 +141,7 @@ def _save(run: train.Program, schema: schema_lib.FeatureSchema, manager: ocp.Che
           state: train.TrainState, feed: feeds.TrainFeed, progress: Progress, found: dict[str, Any] | None) -> None:
   config = run.config
   metadata = {'config': config_lib.to_raw(config), 'run_id': config_lib.run_id(config),
-              'vocab_sizes': evaluation.vocab_sizes(schema), 'versions': record.versions(),
+              **identity.metadata(schema), 'versions': record.versions(),
               'progress': dataclasses.asdict(progress)}
   checkpoint.save(manager, run, state, feed.position(), metadata, evaluation.rank(config, found) if found else None)
 

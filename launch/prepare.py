@@ -7,8 +7,6 @@
 
 import dataclasses
 import pathlib
-import signal
-import sys
 
 from data_pipelines import prepare
 from data_pipelines import raw
@@ -61,7 +59,6 @@ def _refuse(names: tuple[str, ...], to: str) -> None:
 
 def run() -> None:
   """Console entry."""
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: terminated'))  # an exception: nothing half-written stays
   main_lib.run(main, given.FLAGS)
 
 

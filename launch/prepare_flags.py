@@ -21,7 +21,8 @@ OUT = _string('out', None, 'Dataset directory to make.', required=True)
 SPLIT_SEED = _integer('split_seed', _LOG.split_seed, 'Decides which rows of train go to a missing split.')
 
 FILES = {
-    'train': _list('train', [], 'Training files: paths or globs, plain or gzip.'),
+    'train': _list('train', [], 'Training files: paths, directories of parts or globs; text may be '
+                   'compressed with gzip, bz2, xz or zstd.'),
     'valid': _list('valid', [], 'Validation files; when missing, one row for each 8 of train.'),
     'test': _list('test', [], 'Test files; when missing, one row for each 8 of train.'),
 }

@@ -26,9 +26,15 @@ class Restored(NamedTuple):
   config: config_lib.Config
   step: int  # the chosen checkpoint
   steps: tuple[int, ...]  # all that are kept, rising
-  vocab_sizes: dict[str, int]  # field -> rows of the table, in the order of the table
+  metadata: dict[str, Any]  # of that checkpoint, as launch/loop.py writes it
   data: pathlib.Path  # the data set that it was trained on, or what was named instead; may be elsewhere
+  own: pathlib.Path  # the data set that it was trained on
   manager: ocp.CheckpointManager
+
+  @property
+  def vocab_sizes(self) -> dict[str, int]:
+    """Field -> rows of the table, in the order of the table."""
+    return self.metadata['vocab_sizes']
 
 
 @contextlib.contextmanager
@@ -39,7 +45,6 @@ def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = No
   that were edited since.
   """
   config, own = run_directory.read(directory)
-  data = data or own
   with checkpoint.manager(directory, read_only=True) as manager:
     step = checkpoint.choose(manager, which)
     metadata = checkpoint.read_metadata(manager, step)
@@ -47,7 +52,8 @@ def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = No
     differ = config_lib.differing(config_lib.flat(ours), config_lib.flat(metadata['config']))
     if differ:
       raise ValueError(f'{directory / "config.json"}: {", ".join(differ)} differ from the config that was trained')
-    yield Restored(config, step, tuple(sorted(manager.all_steps())), metadata['vocab_sizes'], data, manager)
+    steps = tuple(sorted(manager.all_steps()))
+    yield Restored(config, step, steps, metadata, data or own, own, manager)
 
 
 def item(run: Restored, name: str, step: int | None = None) -> dict[str, Any]:

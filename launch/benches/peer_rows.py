@@ -10,13 +10,15 @@ from data_pipelines import blocks
 from rec_sparse import schema as schema_lib
 
 
-def write(split: blocks.OpenSplit, schema: schema_lib.FeatureSchema, dim: int, directory: pathlib.Path) -> None:
-  """Writes train.npz, train.parquet, feature_map.json and params.json; ids count from 0 in each field.
-
-  Raises ValueError where a field is numeric or there are several tasks: the networks compared have neither.
-  """
+def check(schema: schema_lib.FeatureSchema) -> None:
+  """Raises ValueError where a field is numeric or tasks are several: the networks have neither."""
   if schema.numeric_count or len(schema.tasks) != 1:
-    raise ValueError('--peer_data: expected categorical fields and one task')
+    raise ValueError('expected categorical fields and one task')
+
+
+def write(split: blocks.OpenSplit, schema: schema_lib.FeatureSchema, dim: int,
+          directory: pathlib.Path) -> None:
+  """Writes train.npz, train.parquet and two JSON files; ids count from 0 in each field."""
   data = blocks.read_all(split)
   local_BxF = data['ids_BxF'] - np.array(schema.offsets, np.int32)[None]
   columns = {f'f{i}': local_BxF[:, i].astype(np.int64) for i in range(len(schema.fields))}

@@ -56,7 +56,8 @@ def test_a_missing_number_in_any_spelling(values):
   assert [text != '' for text in _text(values, missing=('-1.0',))] == [False, True, False]
 
 
-@pytest.mark.parametrize('values', [['0', '1'], [0, 1], [False, True], [0.0, 1.0], ['0.0', '1.0']])
+@pytest.mark.parametrize('values', [['0', '1'], [0, 1], [False, True], [0.0, 1.0],
+                                    ['0.0', '1.0'], ['False', 'True'], ['FALSE', 'true']])
 def test_labels(values):
   label_BxT = _clean({'y': values, 'z': values[::-1]}, label=('y', 'z')).label_BxT
   assert label_BxT.dtype == np.uint8 and label_BxT.tolist() == [[0, 1], [1, 0]]
@@ -64,7 +65,8 @@ def test_labels(values):
 
 @pytest.mark.parametrize('wrong', ['2', '-1', '', '0.5', 'yes', 'NaN'])
 def test_label_outside_zero_and_one(wrong):
-  with pytest.raises(ValueError, match=f"^log: line 13: y: label '{wrong}' is not 0 or 1$"):
+  hint = '; write 0 for -1' if wrong == '-1' else ''
+  with pytest.raises(ValueError, match=f"^log: line 13: y: label '{wrong}' is not 0 or 1{hint}$"):
     _clean({'y': ['0', '1', wrong]})
 
 

@@ -1,6 +1,6 @@
 """Numbers: one text each, cells that keep order and counts, edges that follow the training rows."""
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings
 from hypothesis import strategies as st
 import numpy as np
@@ -61,6 +61,7 @@ def test_edges(values, buckets, random, cut, cells):
     patch.setattr(numbers, 'CELLS', cells)
     counted = numbers.count(numbers.EMPTY, pl.Series(values, dtype=pl.Float64))
     table, dropped = numbers.total(counted)
+    assume(dropped <= 52)  # with CELLS as they are it always is: float64 has fewer exponents
     found = numbers.edges(table, buckets, dropped)
     shuffled = random.sample(values, len(values))
     counted = numbers.EMPTY

@@ -29,7 +29,8 @@ def _make(tmp_path):
     files = {}
     for split, data in frames.items():
       path = root / f'{split}.{source}'
-      frame = pl.DataFrame(data)
+      mark = pl.lit(split).alias('__index_level_0__')  # no two files of the same bytes
+      frame = pl.DataFrame(data).with_columns(mark)
       frame.write_csv(path) if source == 'csv' else frame.write_parquet(path)
       files[split] = [str(path)]
     job = prepare.Job(source, files, **(options or {}))

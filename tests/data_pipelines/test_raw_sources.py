@@ -1,10 +1,14 @@
 """libfm.py, delimited.py and parquet.py: what is read, in bounded pieces, and what is refused."""
 
+import bz2
 import gzip
+import lzma
+import os
 
 import polars as pl
 import pytest
 
+from data_pipelines import damage
 from data_pipelines import delimited
 from data_pipelines import libfm
 from data_pipelines import parquet
@@ -81,9 +85,58 @@ def test_empty_text_file(tmp_path, reader, content, zipped):
 def test_damaged_text(tmp_path):
   path = tmp_path / 'log.gz'
   path.write_bytes(gzip.compress((LIBFM * 500).encode())[:-20])
-  assert f'{path}: gzip file is damaged' in _refused(libfm.reader(None), str(path))
+  assert f'{path}: compressed file is damaged' in _refused(libfm.reader(None), str(path))
   path.write_bytes(LIBFM.encode() + b'1 3:1 \xff\xfe:1\n')
   assert _refused(libfm.reader(None), str(path)) == f'{path}: line 5: not UTF-8 text'
+
+
+def _zstd(path, content):
+  """A zstd file by polars, of lines that a csv of one column may hold as they are."""
+  lines = content.removesuffix('\n').split('\n')
+  frame = pl.LazyFrame({'line': lines})
+  frame.sink_csv(path, compression='zstd', include_header=False, quote_style='never')
+
+
+@pytest.mark.parametrize('kind', ['gz', 'bz2', 'xz', 'zst'])
+def test_compressed_text(tmp_path, monkeypatch, kind):
+  monkeypatch.setattr(text, 'PIECE_BYTES', 5)
+  monkeypatch.setattr(raw, 'CHUNK_ROWS', 2)
+  path = tmp_path / f'log.tsv.{kind}'
+  compress = {'gz': gzip.compress, 'bz2': bz2.compress, 'xz': lzma.compress}
+  lines = 'y\ta\n1\tx\n0\té\n1\tz\n'
+  if kind == 'zst':
+    _zstd(path, lines)
+  else:
+    path.write_bytes(compress[kind](lines.encode()))
+  frame = _frame(delimited.reader(None, None), str(path))
+  assert frame.to_dict(as_series=False) == {'y': ['1', '0', '1'], 'a': ['x', 'é', 'z']}
+  path.write_bytes(path.read_bytes()[:-6])
+  error = _refused(delimited.reader(None, None), str(path))
+  assert f'{path}: compressed file is damaged or cut short' in error
+
+
+@pytest.mark.parametrize('content, message', [
+    (b'PK\x03\x04 and so on', 'this is a zip archive; unpack it first'),
+    (b'PAR1 and so on', 'this is a parquet file; read it with --source=parquet'),
+    (CSV.encode('utf-16'), 'this is UTF-16 text; convert it to UTF-8 first'),
+    (gzip.compress(CSV.encode('utf-16')), 'this is UTF-16 text'),
+    (CSV.encode('utf-16-be'), 'this is a binary file or UTF-16 text'),
+    (b'y,a\r1,2\r', 'line 1: a carriage return before the end of the line'),
+    (b'y,a\r\n1,2\r\n1,"x\ry"\r\n', 'line 3: a carriage return before the end of the line'),
+])
+def test_what_is_no_text_is_named(tmp_path, content, message):
+  path = tmp_path / 'log.csv'
+  path.write_bytes(content)
+  assert f'{path}: {message}' in _refused(delimited.reader(None, None), str(path))
+
+
+@pytest.mark.parametrize('piece', [3, 1 << 20])
+@pytest.mark.parametrize('end', ['', '\n', '\n\n', '\r\n\r\n\n'])
+def test_blank_lines_at_the_end_are_no_rows(tmp_path, monkeypatch, piece, end):
+  monkeypatch.setattr(text, 'PIECE_BYTES', piece)
+  lines = list(text.read_lines(_write(tmp_path / 'log', 'a\n\nb' + end)))
+  numbered = [(first + i, line) for first, part in lines for i, line in enumerate(part)]
+  assert numbered == [(1, 'a'), (2, ''), (3, 'b')]
 
 
 @pytest.mark.parametrize('zipped', [False, True])
@@ -101,6 +154,31 @@ def test_tabs_have_no_quotes(tmp_path, name, delimiter):
   assert _frame(delimited.reader(None, delimiter), path)['q'].to_list() == ['"a,b']
 
 
+@pytest.mark.parametrize('delimiter', [',', ';', '|', ' '])
+def test_quotes_hold_what_delimits(tmp_path, delimiter):
+  rows = [['y', 'title'], ['1', f'Salt{delimiter} and sea'], ['0', 'x' * 200_000],
+          ['1', 'five" by ""']]
+  lines = [delimiter.join('"' + value.replace('"', '""') + '"' for value in row) for row in rows]
+  path = _write(tmp_path / 'log.csv', '\n'.join([*lines, f'0{delimiter}7"']))
+  frame = _frame(delimited.reader(None, delimiter), path)
+  assert frame.rows() == [tuple(row) for row in [*rows[1:], ['0', '7"']]]
+  if delimiter != ' ':
+    assert _frame(delimited.reader(None, None), path).equals(frame)
+
+
+@pytest.mark.parametrize('name, line, delimiter', [
+    ('a.csv', 'y,a;b', ','), ('a.csv', 'y\ta', '\t'), ('a.csv', '"y, z";a', ';'),
+    ('a.txt.zst', 'y,a', ','), ('a.tsv.gz', 'y\ta,b', '\t'), ('a.csv', 'y', ','),
+    ('a.v1.txt', 'y', '\t'), ('a.csv', 'y;a|b', ',')])
+def test_the_delimiter_is_the_usual_one_or_the_only_one(name, line, delimiter):
+  assert delimited._guess(name, line) == delimiter
+
+
+def test_several_characters_may_delimit(tmp_path):
+  path = _write(tmp_path / 'log.dat', 'y::a\n1::"x"\n')
+  assert _frame(delimited.reader(None, '::'), path).rows() == [('1', '"x"')]
+
+
 def test_names_for_a_file_without_header(tmp_path):
   frame = _frame(delimited.reader(('y', 'a'), ','), _write(tmp_path / 'log', '1,7\n0,8\n'))
   assert frame.to_dict(as_series=False) == {'y': ['1', '0'], 'a': ['7', '8']}
@@ -110,8 +188,12 @@ def test_names_for_a_file_without_header(tmp_path):
     ('a,b\n1,2\n3\n', 'line 3: 1 columns, expected 2'),
     ('a,b\n1,2,3\n', 'line 2: 3 columns, expected 2'),
     ('a,b\n1,2\n"3",4,5\n', 'line 3: 3 columns, expected 2'),
-    ('a,b\n1,2\n\n"3",4\n', 'line 3: 0 columns, expected 2'),
+    ('a,b\n1,2\n\n"3",4\n', 'line 3: 1 columns, expected 2'),
     ('a,b\n1,"x\ny"\n', 'line 2: a quote is not closed'),
+    ('a,b\n1,2\n1,"x', 'line 3: a quote is not closed'),
+    ('a,b\n1","x\n2,y\n', 'line 2: a quote is not closed'),
+    ('"a,b\n1,2\n', 'line 1: a quote is not closed'),
+    ('a\tb\tc\n1\t2\n', 'line 2: 2 columns, expected 3; were empty fields cut off its end?'),
     ('a,a\n1,2\n', "line 1: column 'a' appears twice"),
     ('a,b\n', 'no rows after the header'),
 ])
@@ -151,10 +233,44 @@ def test_parquet_damaged_inside(tmp_path):
   assert f'{path}: parquet file is damaged' in _refused(parquet.reader(), str(path))
 
 
-def test_globs_are_sorted_and_must_match(tmp_path):
-  for name in 'cab':
-    (tmp_path / f'part-{name}').touch()
-  found = raw.expand([f'{tmp_path}/part-*', f'{tmp_path}/part-c'], 'train')
-  assert [path[-1] for path in found] == ['a', 'b', 'c', 'c']
-  with pytest.raises(ValueError, match='--valid=.*nothing-.: no such file'):
-    raw.expand([f'{tmp_path}/nothing-*'], 'valid')
+@pytest.mark.parametrize('content', [
+    b'', b'nonsense', b'PAR1' + bytes(8) + b'PAR1', b'PAR1\xff\xff\xff\x7fPAR1'])
+def test_parquet_whose_end_is_damaged(tmp_path, capfd, content):
+  path = tmp_path / 'log.parquet'
+  path.write_bytes(content)
+  assert f'{path}: not a parquet file, or a damaged one (' in _refused(parquet.reader(), str(path))
+  assert capfd.readouterr() == ('', '')
+
+
+def test_a_panic_is_a_sentence(capfd):
+  with pytest.raises(ValueError, match='log: damaged .a bound'), damage.named('log', 'damaged'):
+    os.write(2, b'thread panicked')
+    raise pl.exceptions.PanicException('a bound')
+  os.write(2, b'heard again')
+  assert capfd.readouterr().err == 'heard again'
+
+
+def test_globs_and_directories_are_sorted_and_markers_skipped(tmp_path, capsys):
+  for name in ('c', 'a', '_SUCCESS', '.a.crc', '_committed_1', 'a.crc'):
+    (tmp_path / name).touch()
+  (tmp_path / '_delta_log').mkdir()
+  a, c = str(tmp_path / 'a'), str(tmp_path / 'c')
+  assert raw.expand([f'{tmp_path}/[ac]', c], 'train') == [a, c, c]
+  assert capsys.readouterr().out == ''
+  assert raw.expand([str(tmp_path)], 'valid') == [a, c]
+  assert '--valid: skipped markers: ' in capsys.readouterr().out
+  assert raw.expand([f'{tmp_path}*'], 'valid') == [a, c]  # a glob of directories
+  marker = f'{tmp_path}/_SUCCESS'
+  assert raw.expand([marker], 'valid') == [marker]  # named, so wanted
+
+
+@pytest.mark.parametrize('pattern, message', [
+    ('nothing-*', 'no such file'), ('empty', 'holds no file of rows'),
+    ('nested', 'day=1 is a directory too')])
+def test_what_holds_no_files_is_named(tmp_path, pattern, message):
+  for name in ('empty', 'nested/day=1'):
+    (tmp_path / name).mkdir(parents=True)
+  (tmp_path / 'empty' / '_SUCCESS').touch()
+  with pytest.raises(ValueError, match=message) as error:
+    raw.expand([f'{tmp_path}/{pattern}'], 'valid')
+  assert str(error.value).startswith(f'--valid={tmp_path}/{pattern}: ')

@@ -29,8 +29,46 @@ def test_fingerprint_is_of_contents_and_options(tmp_path):
   same = mark({'k': 1}, train='a')
   assert len(same) == 64 and same == mark({'k': 1}, train='b')
   others = [mark({'k': 2}, train='a'), mark({'k': 1}, train='c'), mark({'k': 1}, valid='a'),
-            mark({'k': 1}, train='a', valid='a')]
+            mark({'k': 1}, train='a', valid='c')]
   assert len({same, *others}) == 5
+
+
+@pytest.mark.parametrize('given, message', [
+    ({'train': ['a', 'a']}, '--train=a: holds the same bytes as --train=a'),
+    ({'train': ['a', 'link']}, '--train=link: holds the same bytes as --train=a'),
+    ({'train': ['a', 'same', 'hard']}, '--train=hard: holds the same bytes as --train=a'),
+    ({'train': ['a'], 'test': ['a']}, '--train=a: holds the same bytes as --test=a'),
+    ({'train': ['a'], 'valid': ['same']}, '--valid=same: holds the same bytes as --train=a'),
+    ({'train': ['a', 'same', 'other']}, None)])
+def test_the_same_rows_twice_are_refused(tmp_path, monkeypatch, capsys, given, message):
+  monkeypatch.chdir(tmp_path)
+  for name, content in (('a', 'x'), ('same', 'x'), ('other', 'y')):
+    (tmp_path / name).write_text(content)
+  (tmp_path / 'link').symlink_to('a')
+  (tmp_path / 'hard').hardlink_to('a')
+  if message:
+    with pytest.raises(ValueError, match=message):
+      staging.fingerprint(given, {})
+  else:  # equal parts are no mistake for certain
+    staging.fingerprint(given, {})
+    said = capsys.readouterr().out
+    assert said == '--train: 2 files hold the same bytes and all count: a, same\n'
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+  dead, other = tmp_path / '.out.123.partial', tmp_path / '.out.b.123.partial'
+  for path in (dead, other):
+    path.mkdir()
+    (path / 'file').write_text('x')
+  alive = tmp_path / '.out.124.partial'
+  with staging.directory(tmp_path / 'out') as mine:
+    mine.rename(alive)  # as if of another process: it is locked
+    with staging.directory(tmp_path / 'out') as directory:
+      (directory / 'file').write_text('y')
+    alive.rename(mine)
+    assert not dead.exists() and other.exists()
+    (tmp_path / 'out' / 'file').unlink()
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['.out.b.123.partial', 'out']
 
 
 def test_only_free_directories_are_used(tmp_path):

@@ -157,8 +157,8 @@ def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
                        'schema.json').read_text())
   schema['fields'][0]['name'] = 'other'
   (tmp_path / 'schema.json').write_text(json.dumps(schema))
-  assert f'--data={tmp_path}: its fields or vocabularies differ' in fails(
-      capsys, run, '--what=ics', f'--data={tmp_path}')
+  error = fails(capsys, run, '--what=ics', f'--data={tmp_path}')
+  assert f'--data={tmp_path}: its fields are other, field_1' in error
   damaged = shutil.copytree(runs / 'dense_mlp', tmp_path / 'damaged')
   for path in damaged.glob('checkpoints/*/dense/_METADATA'):
     path.unlink()
@@ -171,7 +171,8 @@ def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
 def test_competitions_give_what_the_gate_uses(settings, alpha):
   config = config_lib.make('ssr_d', {'width': 8, 'views': 3, 'depth': 1} | config_lib.parse_settings(
       'ssr_d', list(settings)))
-  run = restored.Restored(config, 0, (0,), {'a': 30, 'b': 20}, pathlib.Path(), None)
+  metadata = {'vocab_sizes': {'a': 30, 'b': 20}}
+  run = restored.Restored(config, 0, (0,), metadata, pathlib.Path(), pathlib.Path(), None)
   state = restored.initial(run, 'dense') | {'table_RxD': jnp.ones((50, config.embedding_dim))}
   program = train.program(config, restored.schema((('a', 30), ('b', 20)), 1))
   batch = {'ids_BxF': np.stack([np.arange(20), 30 + np.arange(20)], 1)}

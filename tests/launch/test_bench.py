@@ -76,13 +76,21 @@ def test_what_may_be_repeated_and_separated_by_commas():
   assert bench._chosen(['feed', 'all']) == list(bench.WHATS)
 
 
-def test_a_failed_bench_leaves_the_others_figures_and_a_bad_exit_status(tmp_path, capsys, monkeypatch):
+def test_a_failed_bench_leaves_the_others_figures_and_a_bad_exit_status(
+    toy, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(peer, 'install', lambda environment: 1 / 0)
   out = tmp_path / 'bench.json'
-  assert run(out, '--what=peer,feed', f'--peer_data={tmp_path}') == 1
+  assert run(out, '--what=peer,feed', f'--peer_data={toy}') == 1
   found = json.loads(out.read_text())
-  assert 'feed_rows_per_s' in found['figures'] and 'schema.json: not found' in found['failed']['peer']
+  assert 'feed_rows_per_s' in found['figures'] and 'ZeroDivisionError' in found['failed']['peer']
   assert 'error: --what=peer' in capsys.readouterr().err
+
+
+def test_missing_data_of_the_peer_are_named_before_anything_runs(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(bench, '_figures', lambda what: pytest.fail('was measured'))
+  assert run(tmp_path / 'bench.json', '--what=all', f'--peer_data={tmp_path}') == 1
+  assert f'--peer_data={tmp_path}: {tmp_path}/schema.json: not found' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
 
 
 def test_repeated_work_is_done_each_time_in_the_memory_of_the_last_results():

@@ -60,6 +60,16 @@ def _decoded(out, schema, split):
   return list(zip(*columns, strict=True))
 
 
+def _again(log, name):
+  """The same rows in a file whose bytes are others: prepare reads no file twice."""
+  zipped = log.suffix == '.gz'
+  path = log.with_name(f'{name}-{log.name}')
+  content = gzip.decompress(log.read_bytes()) if zipped else log.read_bytes()
+  content += b'\n' * (1 + schema_lib.SPLITS.index(name))  # blank lines at the end are no rows
+  path.write_bytes(gzip.compress(content) if zipped else content)
+  return path
+
+
 def _libfm_lines(rows, seed=0):
   rng = np.random.default_rng(seed)
   return [f'{rng.choice([-1, 1])} {rng.integers(0, 9)}:1 {100 + rng.zipf(1.5) % 50}:1' for _ in range(rows)]
@@ -79,11 +89,13 @@ def _out(tmp_path):
 
 
 def test_libfm_round_trip(capsys, log, out):
-  schema = _made(capsys, out, '--source=libfm', f'--train={log}', f'--valid={log}', f'--test={log}')
+  files = {split: _again(log, split) for split in schema_lib.SPLITS}
+  flags = [f'--{split}={path}' for split, path in files.items()]
+  schema = _made(capsys, out, '--source=libfm', *flags)
   lines = [line.replace('-1 ', '0 ').replace(':1', '').split(' ') for line in _libfm_lines(500)]
   for split in schema_lib.SPLITS:
     assert _decoded(out, schema, split) == [(int(label), user, item) for label, user, item in lines]
-  assert schema.source['files'] == {split: [str(log)] for split in schema_lib.SPLITS}
+  assert schema.source['files'] == {split: [str(path)] for split, path in files.items()}
 
 
 def test_missing_splits_are_cut_from_train(capsys, log, out):
@@ -97,7 +109,7 @@ def test_missing_splits_are_cut_from_train(capsys, log, out):
 
 
 def test_only_test_is_missing(capsys, log, out):
-  schema = _made(capsys, out, '--source=libfm', f'--train={log}', f'--valid={log}')
+  schema = _made(capsys, out, '--source=libfm', f'--train={log}', f'--valid={_again(log, "valid")}')
   rows = [schema.splits[split].rows for split in schema_lib.SPLITS]
   assert rows[1] == 500 and rows[0] + rows[2] == 500 and rows[2] in (55, 56)
 
@@ -105,7 +117,8 @@ def test_only_test_is_missing(capsys, log, out):
 def test_min_count_and_unseen_values(capsys, log, out, tmp_path):
   new = tmp_path / 'new.libfm'
   new.write_text('1 3:1 777:1\n')
-  schema = _made(capsys, out, '--source=libfm', f'--train={log}', f'--valid={new}', f'--test={log}', '--min_count=5')
+  files = [f'--train={log}', f'--valid={new}', f'--test={_again(log, "test")}']
+  schema = _made(capsys, out, '--source=libfm', *files, '--min_count=5')
   table = vocabulary.load(out, 'field_1')
   lines = [line.split()[2].removesuffix(':1') for line in _libfm_lines(500)]
   frequent = {value for value in lines if lines.count(value) >= 5}
@@ -140,7 +153,7 @@ def test_csv_with_spec_numbers_groups_and_two_tasks(capsys, out, tmp_path):
       f'{click}\t{int(buy)}\t{user}\t{price}\t{age}\t{note}\n' for click, buy, user, price, age, note in rows))
   spec.write_text(json.dumps({'label': ['click', 'buy'], 'categorical': ['user'], 'group': 'user',
                               'numeric': {'price': 'value', 'age': 'log_square'}}))
-  files = [f'--{split}={log}' for split in schema_lib.SPLITS]
+  files = [f'--{split}={_again(log, split)}' for split in schema_lib.SPLITS]
   schema = _made(capsys, out, '--source=csv', *files, f'--spec={spec}')
   assert [(f.name, f.kind) for f in schema.fields] == [
       ('user', 'categorical'), ('age', 'categorical'), ('price', 'numeric')]
@@ -218,11 +231,41 @@ def test_bad_csv(capsys, out, tmp_path, content, message, split):
   bad, good = tmp_path / 'bad.csv', tmp_path / 'good.csv'
   bad.write_text(content)
   good.write_text('y,a\n' + '1,2\n0,3\n' * 20)
+  more = _again(good, 'valid')
   if split == 'test' and content.startswith('z'):
     message = "no column 'y'; there are z, a"
-  files = {'train': good, 'valid': good} | {split: bad}
+  files = {'train': good, 'valid': more} | {split: bad}
   error = _refused(capsys, out, '--source=csv', *(f'--{name}={path}' for name, path in files.items()))
   assert f'error: {bad}: {message}' in error
+
+
+@pytest.mark.parametrize('source', ['csv', 'parquet', 'libfm'])
+def test_empty_parts_and_markers_are_skipped_and_told(capsys, out, tmp_path, source):
+  frame = pl.DataFrame({'label': [0, 1] * 30, 'user': range(60)})
+  (tmp_path / 'parts').mkdir()
+  for i, part in enumerate((frame[:30], frame[:0], frame[30:])):
+    path = tmp_path / 'parts' / f'part-{i}.{source}'
+    if source == 'libfm':
+      path.write_text(''.join(f'{y} {user}:1\n' for y, user in part.rows()))
+    else:
+      (part.write_csv if source == 'csv' else part.write_parquet)(path)
+  (tmp_path / 'parts' / '_SUCCESS').touch()
+  assert _prepare(f'--source={source}', f'--train={tmp_path}/parts', f'--out={out}') == 0
+  said = capsys.readouterr().out
+  assert f'--train: skipped markers: {tmp_path}/parts/_SUCCESS\n' in said
+  assert f'--train: skipped files without rows: {tmp_path}/parts/part-1.{source}\n' in said
+  assert schema_lib.load_schema(out).splits['train'].rows == 48
+  empty = f'{tmp_path}/parts/part-1.{source}'
+  files = [f'--train={tmp_path}/parts', f'--test={empty}']
+  last = _refused(capsys, out.with_name('other'), f'--source={source}', *files)
+  assert last.startswith(f'error: {empty}: ')
+
+
+def test_a_column_whose_name_no_file_can_have(capsys, out, tmp_path):
+  log = tmp_path / 'log.csv'
+  log.write_text(f'y,{"列" * 28}\n1,2\n')
+  error = _refused(capsys, out, '--source=csv', f'--train={log}')
+  assert f"column '{'列' * 28}': its name takes 260 bytes" in error
 
 
 def test_missing_column(capsys, out, tmp_path):
@@ -310,9 +353,13 @@ def _real(*parts):
   return path
 
 
-def test_frappe(capsys, out):
-  train, valid = _real('frappe', 'train.libfm.gz'), _real('frappe', 'valid.libfm.gz')
-  schema = _made(capsys, out, '--source=libfm', f'--train={train}', f'--valid={valid}', f'--test={valid}')
+def test_frappe(capsys, out, tmp_path):
+  train = _real('frappe', 'train.libfm.gz')
+  valid = _real('frappe', 'valid.libfm.gz')
+  test = tmp_path / 'test.libfm'
+  test.write_bytes(gzip.decompress(valid.read_bytes()))
+  files = [f'--train={train}', f'--valid={valid}', f'--test={test}']
+  schema = _made(capsys, out, '--source=libfm', *files)
   assert schema.splits['train'].rows == 202_027 and schema.splits['valid'].rows == 57_722
   assert [f.vocab_size - 1 for f in schema.fields][2:8] == [7, 7, 2, 3, 2, 9]
   assert schema.table_rows == 5379 + 10  # 3 of the 5,382 features are in the published test file alone

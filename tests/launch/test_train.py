@@ -1,5 +1,6 @@
 """launch.train and launch.evaluate: runs, resumes bit for bit, stops, and says what is wrong."""
 
+import contextlib
 import gc
 import json
 import os
@@ -13,10 +14,13 @@ import time
 
 import jax
 import numpy as np
+import polars as pl
 import pytest
 
+from data_pipelines import vocabulary
 from launch import evaluate
 from launch import feeds
+from launch import identity
 from launch import main as main_lib
 from launch import train
 from rec_sparse import checkpoint
@@ -305,6 +309,45 @@ def test_evaluate_reads_other_data_only_when_they_are_named(toy, tmp_path, capsy
   assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={out}', f'--data={copy}']) == 0
   assert json.loads(capsys.readouterr().out.splitlines()[-1])['data_fingerprint'] == 'other'
   assert json.loads((out / 'summary.json').read_text())['test_auc'] is None
+
+
+def test_evaluate_refuses_data_whose_ids_are_other_values(toy, tmp_path, capsys):
+  """Sizes agree: hashes alone tell, and vocabularies name the field while both are there."""
+  own = shutil.copytree(toy, tmp_path / 'own')
+  other = shutil.copytree(toy, tmp_path / 'other')
+  for place, value, swapped in ((own, 'ours', False), (other, 'theirs', True)):
+    schema = json.loads((place / 'schema.json').read_text())
+    schema |= {'vocabulary': value, 'fingerprint': value}
+    (place / 'schema.json').write_text(json.dumps(schema))
+    for field in schema['fields']:
+      values = [str(i) for i in range(1, field['vocab_size'])]
+      values = values[::-1] if swapped and field['name'] == 'field_2' else values
+      table = pl.DataFrame({'value': [None, *values], 'id': range(field['vocab_size'])})
+      vocabulary.save(table, place, field['name'])
+  out = tmp_path / 'run'
+  assert run(own, out, '--epochs=1') == 0
+  arguments = [f'--run={out}', f'--data={other}']
+  error = fails(arguments, capsys, evaluate)
+  assert f"--data={other}: values of field 'field_2' have other ids than in the data" in error
+  assert f'with launch.prepare --vocab_from={own}' in error
+  shutil.rmtree(own)
+  assert 'table rows stand for something else than' in fails(arguments, capsys, evaluate)
+  error = fails([f'--run={out}'], capsys, evaluate)
+  assert f'{own}: the data set that the run was trained on is not there; name its' in error
+
+
+@pytest.mark.parametrize('change, message', [
+    ({}, None), ({'tasks': ['buy']}, 'its labels are click, the run.s buy'),
+    ({'vocab_sizes': {'b': 2, 'a': 3}, 'vocabulary': 'y'}, 'its fields are a, b, the run.s b, a'),
+    ({'vocab_sizes': {'a': 3, 'b': 4}}, "values of field 'b' have other ids"),
+    ({'vocabulary': None}, 'is of an older version')])
+def test_what_data_must_share_with_a_checkpoint(change, message):
+  fields = (schema_lib.Field('a', 'categorical', 3), schema_lib.Field('b', 'categorical', 2))
+  schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {}, vocabulary='x')
+  theirs = identity.metadata(schema) | change
+  theirs = {name: value for name, value in theirs.items() if value is not None}
+  with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+    identity.check(theirs, schema, pathlib.Path('data'), pathlib.Path('own'))
 
 
 def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
