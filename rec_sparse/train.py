@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
   seed: jax.Array  # int32, of row order and dropout
   learning_rate: jax.Array  # float32; an array, so that a sweep does not recompile
   params: Any  # dense parameters
-  statistics: Any  # running means and variances of the input normalization
+  statistics: Any  # averages of the input normalization; the masks of a learned filter
   filters: Any  # constants: the static filters
   moments: Any  # optax state
   table_RxD: jax.Array  # the stacked embedding table

@@ -9,7 +9,7 @@ from rec_sparse import flops
 from rec_sparse.alone import alone
 
 EPSILON = 1e-6  # of every variance in a normalization
-MOMENTUM = 0.9  # of the running statistics of `input_norm=batch`; a batch pools B * D numbers a field
+MOMENTUM = 0.9  # of the averages of `input_norm=batch`; a batch pools B * D numbers a field
 TILE = 16  # examples: a vector register of floats
 
 
@@ -26,13 +26,44 @@ class Input(nn.Module):
   def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
     cfg = self.config
     if cfg.input_norm == 'batch':
-      rows_BxFxD = nn.BatchNorm(use_running_average=not train, axis=-2, momentum=MOMENTUM, epsilon=EPSILON,
-                                name='norm')(rows_BxFxD)
+      rows_BxFxD = FieldNorm(name='norm')(rows_BxFxD, train=train)
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
     if cfg.input_norm == 'layer':
       x_BxN = nn.LayerNorm(epsilon=EPSILON, name='norm')(x_BxN)
     x_NxB = nn.Dropout(cfg.embedding_dropout, deterministic=not train, name='dropout')(transposed(x_BxN))
     return x_NxB.astype(cfg.compute_dtype)
+
+
+class FieldNorm(nn.Module):
+  """Batch normalization of each field over examples and coordinates, with a gain and bias of its own per field.
+
+  Evaluation uses averages of what training batches had: a batch counts with its examples, MOMENTUM times less at each
+  later step. No start value is mixed in, so they are right from the first step on. Before it: mean 0, variance 1.
+  """
+
+  @nn.compact
+  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+    fields = rows_BxFxD.shape[1]
+    scale_F = self.param('scale', nn.initializers.ones, (fields,))
+    bias_F = self.param('bias', nn.initializers.zeros, (fields,))
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, (fields,))
+    variance = self.variable('batch_stats', 'var', jnp.ones, (fields,))
+    if self.is_mutable_collection('batch_stats'):  # evaluation needs no count; older checkpoints have none
+      examples = self.variable('batch_stats', 'examples', jnp.zeros, ())
+    if train:
+      mean_F = jnp.mean(rows_BxFxD, (0, 2))
+      square_F = jnp.mean(jnp.square(rows_BxFxD), (0, 2))
+      variance_F = jnp.maximum(square_F - jnp.square(mean_F), 0)
+      count = jnp.float32(len(rows_BxFxD))
+      examples.value = MOMENTUM * examples.value + count
+      share = count / examples.value
+      mean.value = (1 - share) * mean.value + share * mean_F
+      variance.value = (1 - share) * variance.value + share * variance_F
+    else:
+      mean_F = mean.value
+      variance_F = variance.value
+    gain_F = scale_F * jax.lax.rsqrt(variance_F + EPSILON)
+    return (rows_BxFxD - mean_F[None, :, None]) * gain_F[None, :, None] + bias_F[None, :, None]
 
 
 def transposed(x_BxN: jax.Array) -> jax.Array:
