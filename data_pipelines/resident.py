@@ -19,10 +19,10 @@ def to_device(split: blocks.OpenSplit, sharding: Any = None) -> Data:
 def batch_at(data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool) -> Data:
   """The batch of global training step `step`, equal to the stream's; step and seed may be traced or vmapped.
 
-  Raises ValueError when batch_size is not in [1, rows].
+  weight_B is 0 for what pads the last batch of an epoch. Raises ValueError when batch_size is not in [1, rows].
   """
-  rows_B = order.batch_rows(step, batch_size, _rows(data), seed, shuffle, jnp)
-  return _take(data, rows_B)
+  rows_B, weight_B = order.batch_rows(step, batch_size, _rows(data), seed, shuffle, jnp)
+  return _take(data, rows_B) | {'weight_B': weight_B}
 
 
 def eval_batch_at(data: Data, index: Any, batch_size: int) -> Data:

@@ -29,8 +29,9 @@ class TrainBatches:
     return self.steps
 
   def __getitem__(self, step: int) -> blocks.Batch:
-    rows_B = order.batch_rows(step, self.batch_size, self.split.rows, self.seed, self.shuffle)
-    return blocks.take(self.split, rows_B[slice(*self.part)])
+    rows_B, weight_B = order.batch_rows(step, self.batch_size, self.split.rows, self.seed, self.shuffle)
+    mine = slice(*self.part)
+    return blocks.take(self.split, rows_B[mine]) | {'weight_B': weight_B[mine]}
 
 
 def train_stream(split: blocks.OpenSplit, *, batch_size: int, seed: int, shuffle: bool, steps: int = ENDLESS,

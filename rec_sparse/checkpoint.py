@@ -22,7 +22,7 @@ ITEMS = {  # item -> the fields of TrainState in it
     'table': ('table_RxD',),
     'optimizer': ('moments', 'slots'),
 }
-FORMAT = 2  # in the metadata; 1 (not written): the averages of the input normalization held no count of examples
+FORMAT = 2  # in the metadata; before, epochs had whole batches alone, averages of inputs no count of examples
 
 
 @contextlib.contextmanager

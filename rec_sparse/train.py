@@ -27,7 +27,7 @@ from rec_sparse.embedding import storage
 from rec_sparse.embedding import tiny_fields
 from rec_sparse.sparsity import static_filter
 
-Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, and as the data has them value_BxN, group_B, weight_B
+Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, weight_B (0: padding); as the data has them value_BxN, group_B
 
 
 class TrainState(NamedTuple):
@@ -171,16 +171,18 @@ def zero_sums() -> StepSums:
 
 
 def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) -> tuple[TrainState, StepSums]:
-  """One step on one batch."""
+  """One step on one batch: the gradient of the mean loss of its examples, without those of weight 0."""
   state = _in_place(run, state)
   dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
     logits_BxT, changed = run.module.apply(
         {'params': params, 'batch_stats': state.statistics, 'filters': state.filters},
-        scaled_by_values(run, rows_BxFxD, batch), train=True, rngs={'dropout': dropout_key}, mutable=['batch_stats'])
+        scaled_by_values(run, rows_BxFxD, batch), batch['weight_B'], train=True, rngs={'dropout': dropout_key},
+        mutable=['batch_stats'])
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
-    return jnp.mean(jnp.sum(losses_BxT, 1)), changed.get('batch_stats', {})
+    loss = jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
+    return loss, changed.get('batch_stats', {})
 
   batch = _over_data(run, batch)
   ids_BxF = batch['ids_BxF']

@@ -43,7 +43,7 @@ def batches(schema, steps=STEPS):
   sizes = np.array([f.vocab_size for f in schema.fields])
   ids_KxBxF = (rng.random((steps, BATCH, len(sizes)))**3 * sizes).astype(np.int32) + np.array(schema.offsets, np.int32)
   return {'ids_BxF': ids_KxBxF, 'label_BxT': rng.integers(0, 2, (steps, BATCH, 1)).astype(np.float32),
-          'value_BxN': rng.random((steps, BATCH, 1), np.float32)}
+          'value_BxN': rng.random((steps, BATCH, 1), np.float32), 'weight_B': np.ones((steps, BATCH), np.float32)}
 
 
 def steps_of(program):
@@ -118,7 +118,7 @@ def test_kernels_and_their_moments_never_travel_whole(model):
 
 def logits(program, state):
   """Of the first batch, as evaluation has them."""
-  batch = jax.tree.map(lambda stacked: stacked[0], batches(fields())) | {'weight_B': np.ones(BATCH, np.float32)}
+  batch = jax.tree.map(lambda stacked: stacked[0], batches(fields()))
   step = jax.jit(functools.partial(train.eval_step, program))
   return np.asarray(step(state._replace(moments=None, slots=None), metrics.zeros(1), batch)[1])
 

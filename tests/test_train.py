@@ -1,4 +1,4 @@
-"""The training step on one device: what the input normalization averages."""
+"""The training step on one device: what the input normalization averages, and that padding changes nothing."""
 
 import functools
 
@@ -11,15 +11,17 @@ from rec_sparse import config as config_lib
 from rec_sparse import metrics
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.embedding import duplicates
 
 SIZES, BATCH = (40, 30, 20), 64
 
 
-def build(**overrides):
-  """(program, its state at step 0) of a small network."""
-  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(SIZES))
+def build(model='dense_mlp', first=SIZES[0], **overrides):
+  """(program, its state at step 0) of a small network; the first field has `first` rows."""
+  sizes = (first, *SIZES[1:])
+  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(sizes))
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  config = config_lib.make('dense_mlp', {
+  config = config_lib.make(model, {
       'width': 16, 'embedding_dim': 8, 'batch_size': BATCH, 'learning_rate': 0.01} | overrides)
   program = train.program(config, schema)
   return program, train.init(program, schema)
@@ -78,3 +80,26 @@ def test_after_a_few_steps_evaluation_is_as_good_as_with_the_statistics_of_the_b
       mutable=['batch_stats'])
   own = float(jnp.mean(metrics.logloss_from_logits(logits_BxT, fresh['label_BxT'])))
   assert own < 0.5 and loss == pytest.approx(own, abs=0.02)
+
+
+@pytest.mark.parametrize('method, overrides', [
+    ('sort', {}), ('scratch', {'model': 'ssr_d'}), ('scratch', {'first': 1000, 'table_optimizer': 'adagrad'}),
+    ('scratch', {'table_optimizer': 'sgd', 'model': 'ssr_s', 'filter': 'learned'})], ids=str)
+def test_padding_changes_nothing(monkeypatch, method, overrides):
+  """Copies of a row of the batch, of weight 0: the same loss, the same network, the same rows touched."""
+  monkeypatch.setattr(duplicates, 'default_method', lambda platform: method)
+  program, state = build(depth=1, views=2, width=8, table_weight_decay=0.1, **overrides)
+  partial = batches(2, 40)
+  padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], 24, 1)], 1), partial)
+  padded['weight_B'][:, 40:] = 0
+  step = jax.jit(functools.partial(train.train_step, program))
+  found = []
+  for stacked in (partial, padded):
+    reached, sums = state, train.zero_sums()
+    for k in range(2):
+      reached, sums = step(reached, sums, at(stacked, k))
+    moved = np.any(np.asarray(reached.table_RxD) != np.asarray(state.table_RxD), 1)
+    found.append((reached._replace(slots=reached.slots._replace(scratch_R=None)), sums, moved))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), *found)
+  np.testing.assert_array_equal(found[0][2], found[1][2])
+  assert 20 < found[0][2].sum() < 90

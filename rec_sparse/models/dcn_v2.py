@@ -19,9 +19,10 @@ class DCNV2(nn.Module):
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
-    x0_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
+    x0_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     x_NxB = x0_NxB
     for i in range(cfg.options.cross_layers):
       x_NxB = x0_NxB * layers.Linear(x0_NxB.shape[0], name=f'cross_{i}')(x_NxB) + x_NxB

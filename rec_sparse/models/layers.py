@@ -16,6 +16,7 @@ TILE = 16  # examples: a vector register of floats
 class Input(nn.Module):
   """rows_BxFxD -> x_NxB, N = F * D: normalization, flattening, dropout. The same block in every arm.
 
+  It alone looks at several examples at once: those of weight 0 count for nothing (None: all count).
   `input_norm` is 'batch' (per field, pooled over batch and coordinates), 'layer' (per example) or 'none'. What comes
   out has the compute dtype, and the layers that follow compute in it with float32 parameters.
   """
@@ -23,10 +24,12 @@ class Input(nn.Module):
   config: config_lib.Config
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
     if cfg.input_norm == 'batch':
-      rows_BxFxD = FieldNorm(name='norm')(rows_BxFxD, train=train)
+      weight_B = jnp.ones(len(rows_BxFxD)) if weight_B is None else weight_B
+      rows_BxFxD = FieldNorm(name='norm')(rows_BxFxD, weight_B, train=train)
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
     if cfg.input_norm == 'layer':
       x_BxN = nn.LayerNorm(epsilon=EPSILON, name='norm')(x_BxN)
@@ -37,12 +40,13 @@ class Input(nn.Module):
 class FieldNorm(nn.Module):
   """Batch normalization of each field over examples and coordinates, with a gain and bias of its own per field.
 
+  Examples of weight 0 are normalized as the others are, but are in no mean and no variance.
   Evaluation uses averages of what training batches had: a batch counts with its examples, MOMENTUM times less at each
   later step. No start value is mixed in, so they are right from the first step on. Before it: mean 0, variance 1.
   """
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array, *, train: bool) -> jax.Array:
     fields = rows_BxFxD.shape[1]
     scale_F = self.param('scale', nn.initializers.ones, (fields,))
     bias_F = self.param('bias', nn.initializers.zeros, (fields,))
@@ -51,10 +55,12 @@ class FieldNorm(nn.Module):
     if self.is_mutable_collection('batch_stats'):  # evaluation needs no count; older checkpoints have none
       examples = self.variable('batch_stats', 'examples', jnp.zeros, ())
     if train:
-      mean_F = jnp.mean(rows_BxFxD, (0, 2))
-      square_F = jnp.mean(jnp.square(rows_BxFxD), (0, 2))
+      real_Bx1x1 = weight_B[:, None, None] > 0
+      count = jnp.sum(weight_B)
+      per_number = 1 / (count * rows_BxFxD.shape[2])
+      mean_F = per_number * jnp.sum(rows_BxFxD, (0, 2), where=real_Bx1x1)
+      square_F = per_number * jnp.sum(jnp.square(rows_BxFxD), (0, 2), where=real_Bx1x1)
       variance_F = jnp.maximum(square_F - jnp.square(mean_F), 0)
-      count = jnp.float32(len(rows_BxFxD))
       examples.value = MOMENTUM * examples.value + count
       share = count / examples.value
       mean.value = (1 - share) * mean.value + share * mean_F

@@ -60,9 +60,10 @@ class SSRD(nn.Module):
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i, (projection, width) in enumerate(layer_widths(cfg)):
       h_VxKxB = Compete(cfg.views, projection, cfg.options, name=f'filter_{i}')(x_NxB, train=train)  # equations 3 and 5
       z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN

@@ -66,9 +66,10 @@ class SSRS(nn.Module):
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i, width in enumerate(view_widths(cfg)):
       filter_ = self.get_variable('filters', f'layer_{i}')
       if cfg.options.filter == 'learned':

@@ -54,8 +54,11 @@ LEARNED = ('--model=ssr_s', '--set=filter=learned', '--set=filter_warmup=18')  #
     (('--model=dense_mlp',), 'resident'), (('--model=ssr_s',), 'stream'), (('--model=ssr_d',), 'resident'),
     (LEARNED, 'resident'), (LEARNED, 'stream')])
 def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp_path, monkeypatch, model, feed):
-  """Cut twice, at steps that are no multiple of anything; parameters, optimizer and metrics agree bit for bit."""
-  arguments = (*model, f'--feed={feed}', '--epochs=2', '--learning_rate=0.01')
+  """Cut twice, at steps that are no multiple of anything; parameters, optimizer and metrics agree bit for bit.
+
+  The last of 28 batches of an epoch is partial; the second sitting crosses it, the third one starts after it.
+  """
+  arguments = (*model, f'--feed={feed}', '--epochs=2', '--learning_rate=0.01', '--batch_size=110')
   assert run(toy, tmp_path / 'whole', *arguments) == 0
   monkeypatch.setattr(feeds, 'DISPATCH', 4)
   for allowed in (3, 5):
@@ -68,7 +71,8 @@ def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp
   assert jax.tree.structure(whole) == jax.tree.structure(cut)
   jax.tree.map(np.testing.assert_array_equal, whole, cut)
   validations = [[line for line in lines(tmp_path / name) if line['split'] == 'valid'] for name in ('whole', 'cut')]
-  assert validations[0] == validations[1] and len(validations[0]) == 2
+  assert validations[0] == validations[1] and [line['step'] for line in validations[0]] == [28, 56]
+  assert json.loads((tmp_path / 'cut' / 'summary.json').read_text())['train_examples'] == 2 * 3000
 
 
 def test_a_run_cut_and_resumed_keeps_the_checkpoints_of_both_sittings(toy, tmp_path, monkeypatch):
