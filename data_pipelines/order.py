@@ -36,17 +36,19 @@ class BatchRows(NamedTuple):
   weight_B: Any  # float32: 1, and 0 for padding, which repeats the first row: no row is touched for it alone
 
 
-def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, xp: Any = np) -> BatchRows:
+def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, xp: Any = np,
+               length: int | None = None) -> BatchRows:
   """The batch of global training step `step`.
 
-  Each epoch has every row once, in a new order; without shuffle, in file order. Its last batch is padded where
-  batch_size does not divide the rows. With xp=jax.numpy, step and seed may be traced. Raises ValueError when batch_size
-  is not in [1, rows].
+  Each epoch has every row once, in a new order; without shuffle, in file order. A batch is padded to `length`
+  (default: batch_size), its last one from fewer rows where batch_size does not divide them. With xp=jax.numpy, step
+  and seed may be traced. Raises ValueError when batch_size is not in [1, rows].
   """
   steps = steps_per_epoch(rows, batch_size)
   start = xp.asarray(step % steps).astype(xp.int32) * xp.int32(batch_size)
-  place_B = xp.arange(batch_size, dtype=xp.int32)
-  real_B = place_B <= xp.int32(rows - 1) - start
+  last = xp.minimum(xp.int32(rows - 1) - start, xp.int32(batch_size - 1))
+  place_B = xp.arange(length or batch_size, dtype=xp.int32)
+  real_B = place_B <= last
   position_B = start + xp.where(real_B, place_B, 0)
   rows_B = permute(position_B, rows, seed, step // steps, xp) if shuffle else position_B
   return BatchRows(rows_B, real_B.astype(xp.float32))

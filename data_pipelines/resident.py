@@ -16,12 +16,13 @@ def to_device(split: blocks.OpenSplit, sharding: Any = None) -> Data:
   return jax.device_put(blocks.read_all(split), sharding)
 
 
-def batch_at(data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool) -> Data:
+def batch_at(data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool,
+             length: int | None = None) -> Data:
   """The batch of global training step `step`, equal to the stream's; step and seed may be traced or vmapped.
 
-  weight_B is 0 for what pads the last batch of an epoch. Raises ValueError when batch_size is not in [1, rows].
+  weight_B is 0 for what pads a batch to `length` (default: batch_size). Raises ValueError when batch_size is not in [1, rows].
   """
-  rows_B, weight_B = order.batch_rows(step, batch_size, _rows(data), seed, shuffle, jnp)
+  rows_B, weight_B = order.batch_rows(step, batch_size, _rows(data), seed, shuffle, jnp, length)
   return _take(data, rows_B) | {'weight_B': weight_B}
 
 

@@ -64,11 +64,12 @@ def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
 def advance_resident(run: train.Program, state: train.TrainState, data: resident.Data,
                      steps: jax.Array) -> tuple[train.TrainState, train.StepSums]:
   """`steps` training steps on batches gathered inside the loop."""
-  cfg = run.config
+  cfg, length = run.config, padded(run, run.config.batch_size)
 
   def body(_, carry):
     state, sums = carry
-    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed, shuffle=cfg.shuffle)
+    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed, shuffle=cfg.shuffle,
+                              length=length)
     return train.train_step(run, state, sums, batch)
 
   return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
@@ -80,14 +81,14 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   Of several processes, each reads the examples of its own devices; those whose devices share a batch over `model` read
   the same ones.
   """
-  cfg = run.config
+  cfg, length = run.config, padded(run, run.config.batch_size)
   steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
   placed = jax.NamedSharding(run.mesh, jax.P(None, 'data'))
-  mine = [index[1].indices(cfg.batch_size) for index in
-          placed.addressable_devices_indices_map((DISPATCH, cfg.batch_size)).values()]
+  mine = [index[1].indices(length) for index in
+          placed.addressable_devices_indices_map((DISPATCH, length)).values()]
   first, end = min(start for start, _, _ in mine), max(stop for _, stop, _ in mine)
   batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps,
-                                part=(first, end))
+                                part=(first, end), length=length)
 
   def loop(state, stacked, steps):
     body = lambda i, carry: train.train_step(run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked))
@@ -97,8 +98,8 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
 
   def whole(part: np.ndarray) -> jax.Array:
     """The batches on all devices, of which this process has read a part (axis 1)."""
-    of_device = lambda index: part[:, slice(*(at - first for at in index[1].indices(cfg.batch_size)[:2]))]
-    return jax.make_array_from_callback((DISPATCH, cfg.batch_size, *part.shape[2:]), placed, of_device)
+    of_device = lambda index: part[:, slice(*(at - first for at in index[1].indices(length)[:2]))]
+    return jax.make_array_from_callback((DISPATCH, length, *part.shape[2:]), placed, of_device)
 
   def advance(state, steps):
     taken = [next(batches) for _ in range(steps)]
@@ -155,9 +156,14 @@ def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
 
 
 def eval_batch_size(run: train.Program, rows: int) -> int:
-  """EVAL_BATCH, or less for a smaller split, divisible over the data axis of the mesh."""
+  """EVAL_BATCH, or less for a smaller split."""
+  return padded(run, min(EVAL_BATCH, rows))
+
+
+def padded(run: train.Program, examples: int) -> int:
+  """The length of a batch that divides over the data axis of the mesh."""
   devices = run.mesh.shape['data']
-  return -(-min(EVAL_BATCH, rows) // devices) * devices
+  return -(-examples // devices) * devices
 
 
 def without_optimizer(state: train.TrainState) -> train.TrainState:

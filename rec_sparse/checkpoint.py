@@ -73,7 +73,7 @@ def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
   if written != FORMAT:
     raise ValueError(f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} alone; '
                      'evaluate it as it is, or train anew in another --out')
-  items = {item: ocp.args.StandardRestore(fields) for item, fields in _items(_placed(run, like)).items()}
+  items = {item: _restore_args(item, fields) for item, fields in _items(_placed(run, like)).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
   read = _read(found, step, args)
   fields = {name: value for item in ITEMS for name, value in read[item].items()}
@@ -91,7 +91,7 @@ def restore_model(found: ocp.CheckpointManager, step: int, run: train.Program,
   wanted = traverse_util.flatten_dict(like.statistics)
   kept = {path: leaf for path, leaf in wanted.items() if path in stored or path[-1] != 'examples'}
   like = like._replace(statistics=traverse_util.unflatten_dict(kept))
-  items = {item: ocp.args.StandardRestore({name: getattr(like, name) for name in ITEMS[item]})
+  items = {item: _restore_args(item, {name: getattr(like, name) for name in ITEMS[item]})
            for item in ('dense', 'table')}
   read = _read(found, step, ocp.args.Composite(**items))
   return train.from_logical(run, train.TrainState(**read['dense'], **read['table'], moments=None, slots=None))
@@ -112,6 +112,11 @@ def _stored(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any
   """Shapes and dtypes of what an item of a checkpoint holds, named tuples as dicts."""
   with _reading(found, step):
     return ocp.StandardCheckpointHandler().metadata(found.directory / str(step) / item).tree
+
+
+def _restore_args(item: str, fields: dict[str, Any]) -> ocp.args.StandardRestore:
+  """Not strict about what has the table's height: its padding is cut or added, as the mesh at hand needs."""
+  return ocp.args.StandardRestore(fields, strict=item == 'dense')
 
 
 def _placed(run: train.Program, like: train.TrainState) -> train.TrainState:

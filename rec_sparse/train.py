@@ -60,13 +60,8 @@ class Program(NamedTuple):
 
 def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
             lookup: sharded.Exchange = 'reduce_scatter') -> Program:
-  """Everything static of a run of `config` on data of `schema`; without a mesh, on the first device.
-
-  Raises ValueError when the batch does not divide over the devices of the mesh's data axis.
-  """
+  """Everything static of a run of `config` on data of `schema`; without a mesh, on the first device."""
   mesh = mesh or placement.make_mesh(1)
-  if config.batch_size % mesh.shape['data']:
-    raise ValueError(f'batch_size={config.batch_size}: does not divide over {mesh.shape["data"]} devices')
   kernels = lambda params: jax.tree.map_with_path(lambda path, _: path[-1].key.endswith('kernel'), params)
   dense = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels))
   table = {'adam': optimizers.row_adam, 'adagrad': optimizers.rowwise_adagrad, 'sgd': optimizers.row_sgd}

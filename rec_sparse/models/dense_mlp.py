@@ -21,7 +21,7 @@ class DenseMLP(nn.Module):
     x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i in range(cfg.depth):
       x_NxB = nn.relu(layers.Linear(cfg.width, name=f'layer_{i}')(x_NxB))
-      x_NxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(x_NxB)
+      x_NxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(x_NxB, train=train)
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(x_NxB)
 
 

@@ -1,11 +1,14 @@
 """What every architecture shares: input block, head, layer normalization. Feature-major inside (`x_NxB`)."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rec_sparse import config as config_lib
 from rec_sparse import flops
+from rec_sparse import noise
 from rec_sparse.alone import alone
 
 EPSILON = 1e-6  # of every variance in a normalization
@@ -33,7 +36,7 @@ class Input(nn.Module):
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
     if cfg.input_norm == 'layer':
       x_BxN = nn.LayerNorm(epsilon=EPSILON, name='norm')(x_BxN)
-    x_NxB = nn.Dropout(cfg.embedding_dropout, deterministic=not train, name='dropout')(transposed(x_BxN))
+    x_NxB = Dropout(cfg.embedding_dropout, cfg.batch_size, name='dropout')(transposed(x_BxN), train=train)
     return x_NxB.astype(cfg.compute_dtype)
 
 
@@ -83,6 +86,21 @@ def transposed(x_BxN: jax.Array) -> jax.Array:
     return alone(jnp.transpose, x_BxN)
   by_tiles = lambda x_BxN: x_BxN.reshape(-1, TILE, inputs).transpose(2, 0, 1).reshape(inputs, batch)
   return alone(by_tiles, x_BxN)
+
+
+class Dropout(nn.Module):
+  """Drops a share of x_XxB, or of any array whose last axis counts examples, in training."""
+
+  rate: float
+  examples: int  # of a batch; what pads it beyond draws nothing
+
+  @nn.compact
+  def __call__(self, x_XxB: jax.Array, *, train: bool) -> jax.Array:
+    if not train or not self.rate:
+      return x_XxB
+    keep = 1 - self.rate
+    draw = functools.partial(jax.random.bernoulli, self.make_rng('dropout'), keep)
+    return jnp.where(noise.for_examples(draw, x_XxB.shape, self.examples), x_XxB / keep, 0)
 
 
 class Linear(nn.Module):

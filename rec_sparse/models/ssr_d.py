@@ -20,6 +20,7 @@ class Compete(nn.Module):
   views: int  # b
   features: int  # d_v*
   options: config_lib.SSRD
+  examples: int  # of a batch, without padding
 
   @nn.compact
   def __call__(self, x_NxB: jax.Array, *, train: bool) -> jax.Array:
@@ -35,7 +36,7 @@ class Compete(nn.Module):
     key = self.make_rng('dropout') if train else None
     z_VxKxB, gate_params = project('kernel'), gates.Params(self._alpha(), gamma_VxK)
     self.sow('intermediates', 'competition', (z_VxKxB, *gate_params))  # for launch.analyze; nothing unless collected
-    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options(options), key)
+    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options(options, self.examples), key)
     return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
 
   def _alpha(self) -> jax.Array:
@@ -48,9 +49,9 @@ class Compete(nn.Module):
     return jnp.repeat(alpha, options.iterations, -1) if options.alpha_shape == 'scalar' else alpha
 
 
-def gate_options(options: config_lib.SSRD) -> gates.Options:
-  """What the config tells a gate."""
-  return gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass)
+def gate_options(options: config_lib.SSRD, examples: int | None = None) -> gates.Options:
+  """What the config tells a gate; in training, also how many examples a batch has."""
+  return gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass, examples)
 
 
 class SSRD(nn.Module):
@@ -65,9 +66,10 @@ class SSRD(nn.Module):
     cfg = self.config
     x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i, (projection, width) in enumerate(layer_widths(cfg)):
-      h_VxKxB = Compete(cfg.views, projection, cfg.options, name=f'filter_{i}')(x_NxB, train=train)  # equations 3 and 5
+      compete = Compete(cfg.views, projection, cfg.options, cfg.batch_size, name=f'filter_{i}')
+      h_VxKxB = compete(x_NxB, train=train)  # equations 3 and 5
       z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
-      z_VxHxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(z_VxHxB)
+      z_VxHxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9

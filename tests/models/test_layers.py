@@ -39,3 +39,13 @@ def test_transposing_a_batch_over_devices_sends_nothing(batch):
 def _arrays(batch):
   rng = np.random.default_rng(0)
   return (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((batch, 30), (30, batch)))
+
+
+def test_dropout_keeps_the_mean_and_padding_does_not_change_it():
+  def drop(x_NxB):
+    return layers.Dropout(0.25, 50).apply({}, x_NxB, train=True, rngs={'dropout': jax.random.key(3)})
+
+  short_NxB = drop(jnp.ones((200, 50)))
+  np.testing.assert_array_equal(drop(jnp.ones((200, 52)))[:, :50], short_NxB)
+  assert set(np.unique(short_NxB)) == {0, np.float32(1 / 0.75)}
+  assert abs(float(jnp.mean(short_NxB)) - 1) < 4 * (0.25 / 0.75 / short_NxB.size) ** 0.5
