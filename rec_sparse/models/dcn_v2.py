@@ -40,5 +40,5 @@ def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
   widths = (inputs, *(cfg.width,) * cfg.depth)
   cross = cfg.options.cross_layers * flops.linear(inputs, inputs)
   hidden = flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
-  joined = cfg.width + inputs * (cfg.options.structure == 'parallel')
+  joined = widths[-1] + inputs * (cfg.options.structure == 'parallel')
   return cross + hidden + layers.head_cost(joined, cfg.head_hidden, tasks)

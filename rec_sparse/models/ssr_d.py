@@ -82,12 +82,12 @@ def layer_widths(cfg: config_lib.Config) -> list[tuple[int, int]]:
 
 
 def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
-  """Parameters and forward FLOPs per example; the competition's O(T d_v*) elementwise work is counted too."""
+  """Parameters and forward FLOPs per example; the work of the gate, such as T rounds of competition, is counted too."""
   options, parts = cfg.options, []
   for projection, width in layer_widths(cfg):
     alphas = {'iteration': options.iterations, 'scalar': 1, 'dimension': projection * options.iterations}
     compete = flops.Cost(params=alphas[options.alpha_shape] + options.gamma * projection,
-                         flops=3 * options.iterations * projection)
+                         flops=gates.flops(options.gate, projection, options.iterations))
     project = (1 + options.value_gate) * flops.linear(inputs, projection, bias=False)
     parts.append(cfg.views * (project + compete + flops.linear(projection, width) + flops.norm(width)))
     inputs = cfg.views * width

@@ -157,6 +157,24 @@ GATES: dict[str, Gate] = {
 }
 
 
+def flops(gate: str, dims: int, iterations: int) -> int:
+  """What a gate costs per view and example in evaluation, beyond the O(K) of an activation, which no layer is billed.
+
+  A round of competition subtracts, clips and sums K numbers. A sort compares K log2 K times; the gates on the simplex
+  then look for their threshold among K candidates: of sparsemax by a sum, a product and a comparison each, of entmax by
+  two sums and the root of a quadratic.
+  """
+  sort = dims * (dims - 1).bit_length()
+  return {
+      'ics': 3 * iterations * dims,
+      'one_iteration': 3 * dims,
+      'top_k': sort + 4 * dims,  # above or tied, and a running count of the tied
+      'top_k_values': sort,
+      'sparsemax': sort + 3 * dims,
+      'entmax15': sort + 10 * dims,
+  }.get(gate, 0)
+
+
 def _scale(h_VxKxB: jax.Array, params: Params, dtype: jnp.dtype) -> jax.Array:
   """gamma of SSR equation 14, and the type of z."""
   return (params.gamma_VxK.astype(jnp.float32)[:, :, None] * h_VxKxB).astype(dtype)

@@ -28,8 +28,10 @@ def dense_count(params):
   return sum(leaf.size for name, part in params.items() if name != 'input' for leaf in jax.tree.leaves(part))
 
 
-@pytest.mark.parametrize('model', models.MODELS)
-@pytest.mark.parametrize('overrides', [{}, {'depth': 1}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2}])
+@pytest.mark.parametrize('model, overrides', [
+    *((model, overrides) for model in models.MODELS
+      for overrides in ({}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2})),
+    ('dense_mlp', {'depth': 0}), ('dcn_v2', {'depth': 0}), ('dcn_v2', {'depth': 0, 'structure': 'stacked'})])
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   config, _, variables, _ = build(model, tasks=2, **overrides)
   assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(variables['params'])
@@ -44,15 +46,26 @@ def test_a_learned_filter_ends_with_the_connections_and_cost_of_a_random_one(ove
   assert (found.params - found.idle, found.flops) == (random.params, random.flops) and random.idle == 0
 
 
-@pytest.mark.parametrize('model', models.MODELS)
-def test_analytic_flops_follow_the_compiled_program(model):
+@pytest.mark.parametrize('model, overrides', [
+    *((model, {}) for model in models.MODELS), ('dcn_v2', {'depth': 0}),
+    *(('ssr_d', {'gate': gate}) for gate in ('relu', 'one_iteration', 'top_k', 'entmax15'))])
+def test_analytic_flops_follow_the_compiled_program(model, overrides):
   """XLA counts elementwise work too, so its number is above ours, but of the same size on wide layers."""
-  config, module, variables, rows_BxFxD = build(model, width=48)
+  config, module, variables, rows_BxFxD = build(model, width=48, **overrides)
   forward = jax.jit(lambda rows: module.apply(variables, rows, train=False))
   counted = forward.lower(rows_BxFxD).compile().cost_analysis()['flops'] / len(rows_BxFxD)
   ours = models.MODELS[model].cost(config, FIELDS * DIM, 1).flops
   assert ours <= counted * 1.01
   assert counted < 1.6 * ours
+
+
+def test_every_gate_is_billed_its_own_work():
+  """Controls were billed T rounds of competition, whatever they do."""
+  bill = {gate: gates.flops(gate, 32, 5) for gate in gates.GATES}
+  assert bill['ics'] == 5 * bill['one_iteration'] == 5 * 3 * 32
+  assert bill['top_k_values'] == 32 * 5 < bill['sparsemax'] < bill['entmax15']
+  assert {gate for gate, flops in bill.items() if not flops} == {
+      'relu', 'soft_threshold', 'dropout', 'sigmoid', 'gumbel', 'identity'}
 
 
 @pytest.mark.parametrize('model', models.MODELS)
