@@ -169,12 +169,35 @@ def layer_norm(z_BxH, scale_H, bias_H):
   return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * scale_H[None] + bias_H[None]
 
 
-@pytest.mark.parametrize('model', ['ssr_s', 'ssr_d'])
-def test_ssr_equals_its_equations_view_by_view(model):
-  """Equations 3 to 9 and 14 written out for one view at a time, batch-major."""
-  config, module, variables, rows_BxFxD = build(model, input_norm='none', view_widths=(10, 6))
-  params = jax.tree.map(np.asarray, variables['params'])
-  x_BxN = np.asarray(rows_BxFxD).reshape(5, -1)
+def anywhere(variables):
+  """Random parameters and averages: at the start gains are 1 and biases 0, and a mistake in them would not show."""
+  rng = np.random.default_rng(7)
+
+  def moved(path, leaf):
+    noisy = np.asarray(leaf) + 0.3 * rng.standard_normal(leaf.shape, np.float32)
+    return np.abs(noisy) if path[-1].key in ('alpha', 'var') else noisy
+
+  random = {name: jax.tree.map_with_path(moved, variables.get(name, {})) for name in ('params', 'batch_stats')}
+  return variables | random
+
+
+def input_norm(kind, norm, statistics, rows_BxFxD):
+  """x_BxN as `layers.Input` normalizes it in evaluation."""
+  if kind == 'batch':
+    mean_F, var_F = statistics['mean'], statistics['var']
+    normal_BxFxD = (rows_BxFxD - mean_F[None, :, None]) / np.sqrt(var_F + 1e-6)[None, :, None]
+    return (normal_BxFxD * norm['scale'][None, :, None] + norm['bias'][None, :, None]).reshape(5, -1)
+  return layer_norm(rows_BxFxD.reshape(5, -1), norm['scale'], norm['bias'])
+
+
+@pytest.mark.parametrize('model, norm', [('ssr_s', 'batch'), ('ssr_d', 'layer')])
+def test_ssr_equals_its_equations_view_by_view(model, norm):
+  """Equations 3 to 9 and 14 written out for one view at a time, batch-major, at random parameters."""
+  config, module, variables, rows_BxFxD = build(
+      model, input_norm=norm, view_widths=(10, 6), head_hidden=(7,))
+  variables = anywhere(variables)
+  params, statistics = (jax.tree.map(np.asarray, variables[name]) for name in ('params', 'batch_stats'))
+  x_BxN = input_norm(norm, params['input']['norm'], statistics.get('input', {}).get('norm'), np.asarray(rows_BxFxD))
   for i in range(2):
     outputs = []
     for v in range(config.views):
@@ -188,6 +211,7 @@ def test_ssr_equals_its_equations_view_by_view(model):
       z_BxH = np.asarray(jax.nn.gelu(h_BxK @ own['kernel'][v] + own['bias'][v][None]))
       outputs.append(layer_norm(z_BxH, own['norm']['scale'][v], own['norm']['bias'][v]))
     x_BxN = np.concatenate(outputs, -1)
-  head = params['head']['linear']
-  expected = np.mean(outputs, 0) @ head['kernel'] + head['bias'][None]
-  np.testing.assert_allclose(module.apply(variables, rows_BxFxD, train=False), expected, atol=2e-5)
+  hidden, head = params['head']['hidden_0'], params['head']['linear']
+  hidden_BxH = np.maximum(np.mean(outputs, 0) @ hidden['kernel'] + hidden['bias'][None], 0)
+  expected = hidden_BxH @ head['kernel'] + head['bias'][None]
+  np.testing.assert_allclose(module.apply(variables, rows_BxFxD, train=False), expected, rtol=1e-4, atol=1e-4)
