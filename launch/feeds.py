@@ -20,6 +20,7 @@ from rec_sparse import metrics
 from rec_sparse import train
 
 DISPATCH = 64  # steps of one dispatch at most: the progress bar moves and signals are heeded between dispatches
+STACK = 8  # batches that the stream hands to a device at once: while it computes, the next ones are made ready
 EVAL_BATCH = 4096  # examples of one evaluation step
 
 
@@ -76,8 +77,9 @@ def advance_resident(run: train.Program, state: train.TrainState, data: resident
 
 
 def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
-  """Blocks from disk through Grain, DISPATCH batches a dispatch; the last ones of a shorter dispatch are not run.
+  """Blocks from disk through Grain, stacked by STACK; where fewer steps are asked for, the others are not run.
 
+  All stacks are computed by one program, so bits do not depend on where a run is cut. Nothing waits for a result here.
   Of several processes, each reads the examples of its own devices; those whose devices share a batch over `model` read
   the same ones.
   """
@@ -85,27 +87,31 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
   placed = jax.NamedSharding(run.mesh, jax.P(None, 'data'))
   mine = [index[1].indices(length) for index in
-          placed.addressable_devices_indices_map((DISPATCH, length)).values()]
+          placed.addressable_devices_indices_map((STACK, length)).values()]
   first, end = min(start for start, _, _ in mine), max(stop for _, stop, _ in mine)
   batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps,
                                 part=(first, end), length=length)
 
-  def loop(state, stacked, steps):
+  def loop(state, sums, stacked, steps):
     body = lambda i, carry: train.train_step(run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked))
-    return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
+    return jax.lax.fori_loop(0, steps, body, (state, sums))
 
-  compiled = jax.jit(loop, donate_argnums=0)
+  compiled = jax.jit(loop, donate_argnums=(0, 1))
 
   def whole(part: np.ndarray) -> jax.Array:
     """The batches on all devices, of which this process has read a part (axis 1)."""
     of_device = lambda index: part[:, slice(*(at - first for at in index[1].indices(length)[:2]))]
-    return jax.make_array_from_callback((DISPATCH, length, *part.shape[2:]), placed, of_device)
+    return jax.make_array_from_callback((STACK, length, *part.shape[2:]), placed, of_device)
 
   def advance(state, steps):
-    taken = [next(batches) for _ in range(steps)]
-    taken += taken[:1] * (DISPATCH - steps)
-    stacked = jax.tree.map(lambda *leaves: whole(np.stack(leaves)), *taken)
-    return compiled(state, stacked, np.int32(steps))
+    sums = jax.device_put(train.zero_sums(), jax.NamedSharding(run.mesh, jax.P()))
+    for start in range(0, steps, STACK):
+      count = min(STACK, steps - start)
+      taken = [next(batches) for _ in range(count)]
+      taken += taken[:1] * (STACK - count)
+      stacked = jax.tree.map(lambda *leaves: whole(np.stack(leaves)), *taken)
+      state, sums = compiled(state, sums, stacked, np.int32(count))
+    return state, sums
 
   return TrainFeed(advance, lambda: {'feed': 'stream', 'grain': batches.get_state()},
                    lambda position: position and batches.set_state(position['grain']), batches.close)
