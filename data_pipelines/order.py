@@ -5,7 +5,7 @@ next power of two 2^k; each step is invertible, so the whole is a bijection on [
 is n or more (cycle walking, less than two rounds on average) makes it a bijection on [0, n).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +17,41 @@ _ROUNDS = 4
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
-  """Whole batches in one pass; raises ValueError when there is none."""
+  """Batches in one pass, a last partial one included; raises ValueError when batch_size is not in [1, rows]."""
   if not 0 < batch_size <= rows:
     raise ValueError(f'batch_size={batch_size}: expected at least 1 and at most the {rows} rows of the split')
-  return rows // batch_size
+  return -(-rows // batch_size)
 
 
-def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, xp: Any = np) -> Any:
-  """Row numbers int32 (batch_size,) of global training step `step`.
+def examples_of(steps: int, batch_size: int, rows: int) -> int:
+  """Examples that the first `steps` steps train, padding left out."""
+  epochs, rest = divmod(steps, steps_per_epoch(rows, batch_size))
+  return epochs * rows + rest * batch_size
 
-  Each epoch is `rows // batch_size` whole batches in a new order; without shuffle, in file order. With xp=jax.numpy,
-  step and seed may be traced. Raises ValueError when batch_size is not in [1, rows].
+
+class BatchRows(NamedTuple):
+  """The rows of one training batch."""
+
+  rows_B: Any  # int32
+  weight_B: Any  # float32: 1, and 0 for padding, which repeats the first row: no row is touched for it alone
+
+
+def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, xp: Any = np,
+               length: int | None = None) -> BatchRows:
+  """The batch of global training step `step`.
+
+  Each epoch has every row once, in a new order; without shuffle, in file order. A batch is padded to `length`
+  (default: batch_size), its last one from fewer rows where batch_size does not divide them. With xp=jax.numpy, step
+  and seed may be traced. Raises ValueError when batch_size is not in [1, rows].
   """
   steps = steps_per_epoch(rows, batch_size)
   start = xp.asarray(step % steps).astype(xp.int32) * xp.int32(batch_size)
-  position_B = start + xp.arange(batch_size, dtype=xp.int32)
-  return permute(position_B, rows, seed, step // steps, xp) if shuffle else position_B
+  last = xp.minimum(xp.int32(rows - 1) - start, xp.int32(batch_size - 1))
+  place_B = xp.arange(length or batch_size, dtype=xp.int32)
+  real_B = place_B <= last
+  position_B = start + xp.where(real_B, place_B, 0)
+  rows_B = permute(position_B, rows, seed, step // steps, xp) if shuffle else position_B
+  return BatchRows(rows_B, real_B.astype(xp.float32))
 
 
 def permute(index_B: Any, n: int, seed: Any, epoch: Any, xp: Any = np) -> Any:

@@ -23,28 +23,33 @@ class TrainBatches:
   seed: int
   shuffle: bool
   steps: int
-  part: tuple[int, int]  # of each batch: from, and up to but without, these examples
+  part: tuple[int, int]  # of each padded batch: from, and up to but without, these examples
+  length: int  # of a batch with its padding
 
   def __len__(self) -> int:
     return self.steps
 
   def __getitem__(self, step: int) -> blocks.Batch:
-    rows_B = order.batch_rows(step, self.batch_size, self.split.rows, self.seed, self.shuffle)
-    return blocks.take(self.split, rows_B[slice(*self.part)])
+    rows_B, weight_B = order.batch_rows(step, self.batch_size, self.split.rows, self.seed, self.shuffle,
+                                        length=self.length)
+    mine = slice(*self.part)
+    return blocks.take(self.split, rows_B[mine]) | {'weight_B': weight_B[mine]}
 
 
 def train_stream(split: blocks.OpenSplit, *, batch_size: int, seed: int, shuffle: bool, steps: int = ENDLESS,
-                 threads: int = 2, read_ahead: int = 8, part: tuple[int, int] | None = None) -> grain.DatasetIterator:
+                 threads: int = 2, read_ahead: int = 8, part: tuple[int, int] | None = None,
+                 length: int | None = None) -> grain.DatasetIterator:
   """Grain iterator over the batches of steps 0 to `steps` - 1; get_state and set_state save and restore its position.
 
-  `threads` read up to `read_ahead` batches in advance; `part` is which examples of each batch to read (None: all). Call
-  close() when done. Raises ValueError when batch_size is not in [1, rows] or the part not in the batch.
+  `threads` read up to `read_ahead` batches in advance; `length` is that of a padded batch (None: batch_size), `part` is
+  which examples of it to read (None: all). Call close() when done. Raises ValueError when batch_size is not in [1, rows] or the part not in the batch.
   """
   order.steps_per_epoch(split.rows, batch_size)
-  first, end = part or (0, batch_size)
-  if not 0 <= first < end <= batch_size:
-    raise ValueError(f'part={first},{end}: not a part of a batch of {batch_size} examples')
-  source = TrainBatches(split, batch_size, seed, shuffle, steps, (first, end))
+  length = length or batch_size
+  first, end = part or (0, length)
+  if not 0 <= first < end <= length:
+    raise ValueError(f'part={first},{end}: not a part of a batch of {length} examples')
+  source = TrainBatches(split, batch_size, seed, shuffle, steps, (first, end), length)
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=read_ahead)
   return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 

@@ -20,6 +20,7 @@ from rec_sparse import metrics
 from rec_sparse import train
 
 DISPATCH = 64  # steps of one dispatch at most: the progress bar moves and signals are heeded between dispatches
+STACK = 8  # batches that the stream hands to a device at once: while it computes, the next ones are made ready
 EVAL_BATCH = 4096  # examples of one evaluation step
 
 
@@ -64,47 +65,53 @@ def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
 def advance_resident(run: train.Program, state: train.TrainState, data: resident.Data,
                      steps: jax.Array) -> tuple[train.TrainState, train.StepSums]:
   """`steps` training steps on batches gathered inside the loop."""
-  cfg = run.config
+  cfg, length = run.config, padded(run, run.config.batch_size)
 
   def body(_, carry):
     state, sums = carry
-    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed, shuffle=cfg.shuffle)
+    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed, shuffle=cfg.shuffle,
+                              length=length)
     return train.train_step(run, state, sums, batch)
 
   return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
 
 
 def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
-  """Blocks from disk through Grain, DISPATCH batches a dispatch; the last ones of a shorter dispatch are not run.
+  """Blocks from disk through Grain, stacked by STACK; where fewer steps are asked for, the others are not run.
 
+  All stacks are computed by one program, so bits do not depend on where a run is cut. Nothing waits for a result here.
   Of several processes, each reads the examples of its own devices; those whose devices share a batch over `model` read
   the same ones.
   """
-  cfg = run.config
+  cfg, length = run.config, padded(run, run.config.batch_size)
   steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
   placed = jax.NamedSharding(run.mesh, jax.P(None, 'data'))
-  mine = [index[1].indices(cfg.batch_size) for index in
-          placed.addressable_devices_indices_map((DISPATCH, cfg.batch_size)).values()]
+  mine = [index[1].indices(length) for index in
+          placed.addressable_devices_indices_map((STACK, length)).values()]
   first, end = min(start for start, _, _ in mine), max(stop for _, stop, _ in mine)
   batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps,
-                                part=(first, end))
+                                part=(first, end), length=length)
 
-  def loop(state, stacked, steps):
+  def loop(state, sums, stacked, steps):
     body = lambda i, carry: train.train_step(run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked))
-    return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
+    return jax.lax.fori_loop(0, steps, body, (state, sums))
 
-  compiled = jax.jit(loop, donate_argnums=0)
+  compiled = jax.jit(loop, donate_argnums=(0, 1))
 
   def whole(part: np.ndarray) -> jax.Array:
     """The batches on all devices, of which this process has read a part (axis 1)."""
-    of_device = lambda index: part[:, slice(*(at - first for at in index[1].indices(cfg.batch_size)[:2]))]
-    return jax.make_array_from_callback((DISPATCH, cfg.batch_size, *part.shape[2:]), placed, of_device)
+    of_device = lambda index: part[:, slice(*(at - first for at in index[1].indices(length)[:2]))]
+    return jax.make_array_from_callback((STACK, length, *part.shape[2:]), placed, of_device)
 
   def advance(state, steps):
-    taken = [next(batches) for _ in range(steps)]
-    taken += taken[:1] * (DISPATCH - steps)
-    stacked = jax.tree.map(lambda *leaves: whole(np.stack(leaves)), *taken)
-    return compiled(state, stacked, np.int32(steps))
+    sums = jax.device_put(train.zero_sums(), jax.NamedSharding(run.mesh, jax.P()))
+    for start in range(0, steps, STACK):
+      count = min(STACK, steps - start)
+      taken = [next(batches) for _ in range(count)]
+      taken += taken[:1] * (STACK - count)
+      stacked = jax.tree.map(lambda *leaves: whole(np.stack(leaves)), *taken)
+      state, sums = compiled(state, sums, stacked, np.int32(count))
+    return state, sums
 
   return TrainFeed(advance, lambda: {'feed': 'stream', 'grain': batches.get_state()},
                    lambda position: position and batches.set_state(position['grain']), batches.close)
@@ -155,9 +162,14 @@ def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
 
 
 def eval_batch_size(run: train.Program, rows: int) -> int:
-  """EVAL_BATCH, or less for a smaller split, divisible over the data axis of the mesh."""
+  """EVAL_BATCH, or less for a smaller split."""
+  return padded(run, min(EVAL_BATCH, rows))
+
+
+def padded(run: train.Program, examples: int) -> int:
+  """The length of a batch that divides over the data axis of the mesh."""
   devices = run.mesh.shape['data']
-  return -(-min(EVAL_BATCH, rows) // devices) * devices
+  return -(-examples // devices) * devices
 
 
 def without_optimizer(state: train.TrainState) -> train.TrainState:

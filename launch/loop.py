@@ -151,7 +151,8 @@ def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pa
   best = progress.best or {}
   found = record.make(
       config, schema, status='diverged' if progress.status == 'diverged' else 'finished',
-      train_examples=step * config.batch_size, wall_seconds=progress.wall_seconds, best_step=progress.best_step,
+      train_examples=order.examples_of(step, config.batch_size, schema.splits['train'].rows),
+      wall_seconds=progress.wall_seconds, best_step=progress.best_step,
       valid_logloss=best.get('logloss'), valid_auc=best.get('auc'))
   if jax.process_index() == 0:
     record.write_json(out / 'summary.json', found)

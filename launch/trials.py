@@ -158,4 +158,5 @@ def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, diverge
     measured = {f'{split}_{name}': found[name] for split, found in (('valid', valid), ('test', test))
                 for name in ('logloss', 'auc')}
   return record.make(config, schema, status='diverged' if diverged else 'finished',
-                     train_examples=steps * config.batch_size, wall_seconds=seconds, **measured)
+                     train_examples=order.examples_of(steps, config.batch_size, schema.splits['train'].rows),
+                     wall_seconds=seconds, **measured)

@@ -9,6 +9,7 @@ import contextlib
 import pathlib
 from typing import Any
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
@@ -21,6 +22,7 @@ ITEMS = {  # item -> the fields of TrainState in it
     'table': ('table_RxD',),
     'optimizer': ('moments', 'slots'),
 }
+FORMAT = 2  # in the metadata; before, epochs had whole batches alone, averages of inputs no count of examples
 
 
 @contextlib.contextmanager
@@ -51,6 +53,7 @@ def save(found: ocp.CheckpointManager, run: train.Program, state: train.TrainSta
   None where nothing was validated. Raises ValueError when it cannot be written; then the last one is still whole.
   """
   items = {item: ocp.args.StandardSave(fields) for item, fields in _items(train.to_logical(run, state)).items()}
+  metadata = metadata | {'format': FORMAT}
   args = ocp.args.Composite(**items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata))
   try:
     found.save(int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True)
@@ -63,9 +66,14 @@ def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
             like: train.TrainState) -> tuple[train.TrainState, dict, dict]:
   """(state, data position, metadata) of the checkpoint at `step`, on the devices of `run` whatever wrote it.
 
-  `like` is a state, or the shapes of one. Raises ValueError when the checkpoint does not hold such a state.
+  `like` is a state, or the shapes of one. Raises ValueError when the checkpoint does not hold such a state, or is of
+  another format.
   """
-  items = {item: ocp.args.StandardRestore(fields) for item, fields in _items(_placed(run, like)).items()}
+  written = read_metadata(found, step).get('format', 1)
+  if written != FORMAT:
+    raise ValueError(f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} alone; '
+                     'evaluate it as it is, or train anew in another --out')
+  items = {item: _restore_args(item, fields) for item, fields in _items(_placed(run, like)).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
   read = _read(found, step, args)
   fields = {name: value for item in ITEMS for name, value in read[item].items()}
@@ -77,9 +85,13 @@ def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
 
 def restore_model(found: ocp.CheckpointManager, step: int, run: train.Program,
                   like: train.TrainState) -> train.TrainState:
-  """The state without its optimizer (None): what an evaluation reads."""
+  """The state without its optimizer (None): what an evaluation reads, also of format 1."""
   like = _placed(run, like)
-  items = {item: ocp.args.StandardRestore({name: getattr(like, name) for name in ITEMS[item]})
+  stored = traverse_util.flatten_dict(_stored(found, step, 'dense').get('statistics', {}))
+  wanted = traverse_util.flatten_dict(like.statistics)
+  kept = {path: leaf for path, leaf in wanted.items() if path in stored or path[-1] != 'examples'}
+  like = like._replace(statistics=traverse_util.unflatten_dict(kept))
+  items = {item: _restore_args(item, {name: getattr(like, name) for name in ITEMS[item]})
            for item in ('dense', 'table')}
   read = _read(found, step, ocp.args.Composite(**items))
   return train.from_logical(run, train.TrainState(**read['dense'], **read['table'], moments=None, slots=None))
@@ -92,10 +104,19 @@ def read_item(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, A
   """
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-  with _reading(found, step):
-    stored = ocp.StandardCheckpointHandler().metadata(found.directory / str(step) / item).tree
-  args = ocp.args.Composite(**{item: ocp.args.StandardRestore(jax.tree.map(place, stored))})
+  args = ocp.args.Composite(**{item: ocp.args.StandardRestore(jax.tree.map(place, _stored(found, step, item)))})
   return _read(found, step, args)[item]
+
+
+def _stored(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any]:
+  """Shapes and dtypes of what an item of a checkpoint holds, named tuples as dicts."""
+  with _reading(found, step):
+    return ocp.StandardCheckpointHandler().metadata(found.directory / str(step) / item).tree
+
+
+def _restore_args(item: str, fields: dict[str, Any]) -> ocp.args.StandardRestore:
+  """Not strict about what has the table's height: its padding is cut or added, as the mesh at hand needs."""
+  return ocp.args.StandardRestore(fields, strict=item == 'dense')
 
 
 def _placed(run: train.Program, like: train.TrainState) -> train.TrainState:

@@ -28,7 +28,7 @@ from rec_sparse.embedding import tiny_fields
 from rec_sparse.embedding import unknown
 from rec_sparse.sparsity import static_filter
 
-Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, and as the data has them value_BxN, group_B, weight_B
+Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, weight_B (0: padding); as the data has them value_BxN, group_B
 
 
 class TrainState(NamedTuple):
@@ -38,7 +38,7 @@ class TrainState(NamedTuple):
   seed: jax.Array  # int32, of row order and dropout
   learning_rate: jax.Array  # float32; an array, so that a sweep does not recompile
   params: Any  # dense parameters
-  statistics: Any  # running means and variances of the input normalization
+  statistics: Any  # averages of the input normalization; the masks of a learned filter
   filters: Any  # constants: the static filters
   moments: Any  # optax state
   table_RxD: jax.Array  # the stacked embedding table
@@ -62,13 +62,8 @@ class Program(NamedTuple):
 
 def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
             lookup: sharded.Exchange = 'reduce_scatter') -> Program:
-  """Everything static of a run of `config` on data of `schema`; without a mesh, on the first device.
-
-  Raises ValueError when the batch does not divide over the devices of the mesh's data axis.
-  """
+  """Everything static of a run of `config` on data of `schema`; without a mesh, on the first device."""
   mesh = mesh or placement.make_mesh(1)
-  if config.batch_size % mesh.shape['data']:
-    raise ValueError(f'batch_size={config.batch_size}: does not divide over {mesh.shape["data"]} devices')
   kernels = lambda params: jax.tree.map_with_path(lambda path, _: path[-1].key.endswith('kernel'), params)
   dense = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels))
   table = {'adam': optimizers.row_adam, 'adagrad': optimizers.rowwise_adagrad, 'sgd': optimizers.row_sgd}
@@ -175,16 +170,18 @@ def zero_sums() -> StepSums:
 
 
 def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) -> tuple[TrainState, StepSums]:
-  """One step on one batch."""
+  """One step on one batch: the gradient of the mean loss of its examples, without those of weight 0."""
   state = _in_place(run, state)
   dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
     logits_BxT, changed = run.module.apply(
         {'params': params, 'batch_stats': state.statistics, 'filters': state.filters},
-        scaled_by_values(run, rows_BxFxD, batch), train=True, rngs={'dropout': dropout_key}, mutable=['batch_stats'])
+        scaled_by_values(run, rows_BxFxD, batch), batch['weight_B'], train=True, rngs={'dropout': dropout_key},
+        mutable=['batch_stats'])
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
-    return jnp.mean(jnp.sum(losses_BxT, 1)), changed.get('batch_stats', {})
+    loss = jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
+    return loss, changed.get('batch_stats', {})
 
   batch = _over_data(run, batch)
   ids_BxF = unknown.drop(batch['ids_BxF'], run.untrained_F, run.config.unknown_share, dropout_key)

@@ -1,8 +1,14 @@
-"""Which checkpoints stay, also across sittings."""
+"""Which checkpoints stay, also across sittings; what becomes of those of an older format."""
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 
 from rec_sparse import checkpoint
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
 
 
 def save(directory, steps, keep_every=0):
@@ -27,3 +33,20 @@ def test_a_resumed_run_still_knows_its_best_checkpoint(tmp_path):
 def test_checkpoints_at_multiples_of_keep_every_stay_for_good(tmp_path):
   assert save(tmp_path, [(3, 0.9), (5, None), (6, 0.2), (7, None), (10, 0.3)], keep_every=5) == [3, 5, 10]
   assert save(tmp_path, [(12, 0.4), (15, None), (16, 0.95)], keep_every=5) == [5, 10, 15, 16]
+
+
+def test_a_checkpoint_of_format_1_is_evaluated_but_not_gone_on_with(tmp_path, monkeypatch):
+  fields = (schema_lib.Field('user', 'categorical', 5), schema_lib.Field('item', 'categorical', 4))
+  schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
+  run = train.program(config_lib.make('dense_mlp', {'width': 4, 'depth': 1, 'embedding_dim': 4}), schema)
+  like = train.init(run, schema)
+  norm = {name: leaf for name, leaf in like.statistics['input']['norm'].items() if name != 'examples'}
+  old = like._replace(statistics={'input': {'norm': norm}})
+  with checkpoint.manager(tmp_path) as manager:
+    with monkeypatch.context() as before:
+      before.setattr(checkpoint, 'FORMAT', 1)
+      checkpoint.save(manager, run, old, {}, {})
+    read = checkpoint.restore_model(manager, 0, run, like)
+    jax.tree.map(np.testing.assert_array_equal, read, old._replace(moments=None, slots=None))
+    with pytest.raises(ValueError, match='0: of format 1, training goes on from format 2 alone; evaluate it'):
+      checkpoint.restore(manager, 0, run, like)

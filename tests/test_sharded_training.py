@@ -43,7 +43,7 @@ def batches(schema, steps=STEPS):
   sizes = np.array([f.vocab_size for f in schema.fields])
   ids_KxBxF = (rng.random((steps, BATCH, len(sizes)))**3 * sizes).astype(np.int32) + np.array(schema.offsets, np.int32)
   return {'ids_BxF': ids_KxBxF, 'label_BxT': rng.integers(0, 2, (steps, BATCH, 1)).astype(np.float32),
-          'value_BxN': rng.random((steps, BATCH, 1), np.float32)}
+          'value_BxN': rng.random((steps, BATCH, 1), np.float32), 'weight_B': np.ones((steps, BATCH), np.float32)}
 
 
 def steps_of(program):
@@ -54,17 +54,29 @@ def steps_of(program):
   return jax.jit(steps, donate_argnums=0)
 
 
+def padded(stacked, devices):
+  """Batches that divide over the devices: copies of their first example, of weight 0, at the end."""
+  copies = -BATCH % devices
+  longer = lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], copies, 1)], 1)
+  stacked = jax.tree.map(longer, stacked)
+  stacked['weight_B'][:, BATCH:] = 0
+  return stacked
+
+
 def stepped(program, state):
   """(state, mean loss) after STEPS steps."""
-  state, sums = steps_of(program)(state, batches(fields()))
+  state, sums = steps_of(program)(state, padded(batches(fields()), program.mesh.shape['data']))
   assert int(sums.dropped) == 0
   return state, float(sums.loss) / STEPS
 
 
 def on_host(program, state):
-  """In logical order, without the optimizer's working space."""
+  """In logical order, without padding and the optimizer's working space."""
   state = train.to_logical(program, state)
-  return jax.tree.map(np.asarray, state._replace(slots=state.slots._replace(scratch_R=None)))
+  state = state._replace(slots=state.slots._replace(scratch_R=None))
+  height, rows = state.table_RxD.shape[0], fields().table_rows
+  cut = lambda leaf: np.asarray(leaf)[:rows] if leaf.shape[:1] == (height,) else np.asarray(leaf)
+  return jax.tree.map(cut, state)
 
 
 @functools.cache
@@ -74,19 +86,27 @@ def one_device(model):
   return on_host(program, state), loss
 
 
-def assert_close(got, want, **tolerances):
-  jax.tree.map_with_path(
-      lambda path, a, b: np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerances), got, want)
+def assert_close(got, want):
+  """Equal to rounding but for one number in a thousand: Adam makes a whole step of a gradient as small as rounding."""
+  def check(path, a, b):
+    far = np.abs(a - b) > 2e-5 + 1e-4 * np.abs(b)
+    name = jax.tree_util.keystr(path)
+    assert far.mean() < 1e-3, (name, far.mean())
+    np.testing.assert_allclose(a, b, atol=2 * STEPS * 1e-3, err_msg=name)
+
+  jax.tree.map_with_path(check, got, want)
 
 
-@pytest.mark.parametrize('shape', [(4, 2), (2, 4), (1, 8)])
-@pytest.mark.parametrize('model', MODELS)
-def test_steps_on_a_mesh_equal_one_device(model, shape):
-  program, state = build(model, shape)
+@pytest.mark.parametrize('model, shape, lookup', [
+    *((model, shape, 'reduce_scatter') for model in MODELS for shape in ((4, 2), (2, 4), (1, 8))),
+    ('dense_mlp', (3, 1), 'all_to_all'), ('ssr_d', (5, 1), 'reduce_scatter')])
+def test_steps_on_a_mesh_equal_one_device(model, shape, lookup):
+  """With dropout, and also where neither batch nor table divide over the devices."""
+  program, state = build(model, shape, lookup)
   state, loss = stepped(program, state)
   want, want_loss = one_device(model)
   assert loss == pytest.approx(want_loss, abs=1e-6)
-  assert_close(on_host(program, state), want, rtol=1e-4, atol=2e-5)
+  assert_close(on_host(program, state), want)
   for name, axis in SPLIT[model].items():
     assert_split(state.params[name]['kernel'], axis, shape[1])
   assert_lies(state.moments, program.mesh)
@@ -118,18 +138,18 @@ def test_kernels_and_their_moments_never_travel_whole(model):
 
 def logits(program, state):
   """Of the first batch, as evaluation has them."""
-  batch = jax.tree.map(lambda stacked: stacked[0], batches(fields())) | {'weight_B': np.ones(BATCH, np.float32)}
+  batch = jax.tree.map(lambda stacked: stacked[0], padded(batches(fields()), program.mesh.shape['data']))
   step = jax.jit(functools.partial(train.eval_step, program))
-  return np.asarray(step(state._replace(moments=None, slots=None), metrics.zeros(1), batch)[1])
+  return np.asarray(step(state._replace(moments=None, slots=None), metrics.zeros(1), batch)[1])[:BATCH]
 
 
 @pytest.mark.parametrize('model', ['dense_mlp', 'ssr_d'])
 def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_path):
-  """Written on 2 x 4 devices, read on one, on four and on 4 x 2, written again each time: the same bits and logits."""
+  """Written on 2 x 4 devices, read on one, three and 4 x 2, written again each time: the same bits and logits."""
   program, state = build(model, (2, 4))
   state, _ = stepped(program, state)
   want, want_logits = on_host(program, state), logits(program, state)
-  for shape in ((1, 1), (4, 1), (4, 2)):
+  for shape in ((1, 1), (3, 1), (4, 2)):
     with checkpoint.manager(tmp_path / str(shape)) as manager:
       checkpoint.save(manager, program, state, {}, {})
       program, like = build(model, shape)
@@ -138,6 +158,12 @@ def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_pa
     np.testing.assert_allclose(logits(program, state), want_logits, atol=1e-6)
   assert_lies(state.params, program.mesh)
   assert_split(state.params['layer_1']['kernel'], SPLIT[model]['layer_1'], 2)
+
+
+def test_start_values_do_not_depend_on_the_devices():
+  starts = [on_host(*build('ssr_s', shape)) for shape in ((1, 1), (3, 1), (5, 1), (2, 4))]
+  for other in starts[1:]:
+    jax.tree.map(np.testing.assert_array_equal, other, starts[0])
 
 
 def test_stochastic_rounding_has_the_seed_of_the_run():

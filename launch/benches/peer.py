@@ -110,7 +110,7 @@ class Ours:
         'width': network.width, 'depth': network.depth, 'embedding_dim': sizes.dim, 'batch_size': network.batch,
         'input_norm': 'none'})
     run = train.program(config, schema)
-    self._steps, self._batch = order.steps_per_epoch(split.rows, network.batch), network.batch
+    self._steps, self._rows = order.steps_per_epoch(split.rows, network.batch), split.rows
     self._state, self._feed = train.init(run, schema), feeds.open_feed(run, split)
     self._epoch()
     self._turns = max(1, math.ceil(sizes.seconds / self._epoch()))
@@ -118,7 +118,7 @@ class Ours:
   def epochs(self) -> float:
     """Examples a second over some epochs."""
     seconds = sum(self._epoch() for _ in range(self._turns))
-    return self._turns * self._steps * self._batch / seconds
+    return self._turns * self._rows / seconds
 
   def close(self) -> None:
     self._feed.close()

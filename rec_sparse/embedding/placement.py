@@ -4,21 +4,20 @@ Vocabularies are sorted by frequency, so contiguous blocks would put every hot r
 them out. A *stored* array holds shard after shard; a *logical* array holds row after row, and this is what checkpoints
 keep: `to_logical` and `from_logical` exchange rows between devices without any device holding the table.
 
-Heights are padded to a multiple of 4096, whatever the number of devices, so the logical shape is the same on 1, 2, 4 up
-to 64 devices; the exchange needs a multiple of S^2. A one-device table is stored in logical order.
+Heights are padded to a multiple of S^2, which the exchange needs. Padding comes after the last row in logical order, so a
+checkpoint moves between any numbers of devices: its reader cuts the padding, or adds what its own needs. A one-device
+table is stored in logical order, without padding.
 """
 
 from collections.abc import Callable
 import functools
-import math
 
 import jax
 import numpy as np
 from jax import P, lax
 
 AXES = ('data', 'model')  # the table is sharded over both
-ROW_MULTIPLE = 4096
-DEVICES = tuple(2**k for k in range(7))  # counts between which checkpoints move: their squares divide ROW_MULTIPLE
+MAX_DEVICES = 64  # beyond, the padding of a small table would outgrow it
 
 
 def make_mesh(data: int, model: int = 1) -> jax.sharding.Mesh:
@@ -29,7 +28,7 @@ def make_mesh(data: int, model: int = 1) -> jax.sharding.Mesh:
 
 def padded_rows(rows: int, shards: int = 1) -> int:
   """The height of a table that holds `rows` rows."""
-  multiple = math.lcm(ROW_MULTIPLE, shards * shards)
+  multiple = shards * shards
   padded = -(-rows // multiple) * multiple
   if padded >= 2**31:
     raise ValueError(f'{rows} table rows do not fit int32 ids')

@@ -19,16 +19,17 @@ class DCNV2(nn.Module):
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
-    x0_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
+    x0_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     x_NxB = x0_NxB
     for i in range(cfg.options.cross_layers):
       x_NxB = x0_NxB * layers.Linear(x0_NxB.shape[0], name=f'cross_{i}')(x_NxB) + x_NxB
     hidden_HxB = x0_NxB if cfg.options.structure == 'parallel' else x_NxB
     for i in range(cfg.depth):
       hidden_HxB = nn.relu(layers.Linear(cfg.width, name=f'layer_{i}')(hidden_HxB))
-      hidden_HxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(hidden_HxB)
+      hidden_HxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(hidden_HxB, train=train)
     if cfg.options.structure == 'parallel':
       hidden_HxB = jnp.concatenate([x_NxB, hidden_HxB])
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(hidden_HxB)
@@ -39,5 +40,5 @@ def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
   widths = (inputs, *(cfg.width,) * cfg.depth)
   cross = cfg.options.cross_layers * flops.linear(inputs, inputs)
   hidden = flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
-  joined = cfg.width + inputs * (cfg.options.structure == 'parallel')
+  joined = widths[-1] + inputs * (cfg.options.structure == 'parallel')
   return cross + hidden + layers.head_cost(joined, cfg.head_hidden, tasks)

@@ -15,12 +15,13 @@ class DenseMLP(nn.Module):
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i in range(cfg.depth):
       x_NxB = nn.relu(layers.Linear(cfg.width, name=f'layer_{i}')(x_NxB))
-      x_NxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(x_NxB)
+      x_NxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(x_NxB, train=train)
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(x_NxB)
 
 

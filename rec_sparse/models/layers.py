@@ -1,21 +1,25 @@
 """What every architecture shares: input block, head, layer normalization. Feature-major inside (`x_NxB`)."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rec_sparse import config as config_lib
 from rec_sparse import flops
+from rec_sparse import noise
 from rec_sparse.alone import alone
 
 EPSILON = 1e-6  # of every variance in a normalization
-MOMENTUM = 0.9  # of the running statistics of `input_norm=batch`; a batch pools B * D numbers a field
+MOMENTUM = 0.9  # of the averages of `input_norm=batch`; a batch pools B * D numbers a field
 TILE = 16  # examples: a vector register of floats
 
 
 class Input(nn.Module):
   """rows_BxFxD -> x_NxB, N = F * D: normalization, flattening, dropout. The same block in every arm.
 
+  It alone looks at several examples at once: those of weight 0 count for nothing (None: all count).
   `input_norm` is 'batch' (per field, pooled over batch and coordinates), 'layer' (per example) or 'none'. What comes
   out has the compute dtype, and the layers that follow compute in it with float32 parameters.
   """
@@ -23,16 +27,52 @@ class Input(nn.Module):
   config: config_lib.Config
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
     if cfg.input_norm == 'batch':
-      rows_BxFxD = nn.BatchNorm(use_running_average=not train, axis=-2, momentum=MOMENTUM, epsilon=EPSILON,
-                                name='norm')(rows_BxFxD)
+      weight_B = jnp.ones(len(rows_BxFxD)) if weight_B is None else weight_B
+      rows_BxFxD = FieldNorm(name='norm')(rows_BxFxD, weight_B, train=train)
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
     if cfg.input_norm == 'layer':
       x_BxN = nn.LayerNorm(epsilon=EPSILON, name='norm')(x_BxN)
-    x_NxB = nn.Dropout(cfg.embedding_dropout, deterministic=not train, name='dropout')(transposed(x_BxN))
+    x_NxB = Dropout(cfg.embedding_dropout, cfg.batch_size, name='dropout')(transposed(x_BxN), train=train)
     return x_NxB.astype(cfg.compute_dtype)
+
+
+class FieldNorm(nn.Module):
+  """Batch normalization of each field over examples and coordinates, with a gain and bias of its own per field.
+
+  Examples of weight 0 are normalized as the others are, but are in no mean and no variance.
+  Evaluation uses averages of what training batches had: a batch counts with its examples, MOMENTUM times less at each
+  later step. No start value is mixed in, so they are right from the first step on. Before it: mean 0, variance 1.
+  """
+
+  @nn.compact
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array, *, train: bool) -> jax.Array:
+    fields = rows_BxFxD.shape[1]
+    scale_F = self.param('scale', nn.initializers.ones, (fields,))
+    bias_F = self.param('bias', nn.initializers.zeros, (fields,))
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, (fields,))
+    variance = self.variable('batch_stats', 'var', jnp.ones, (fields,))
+    if self.is_mutable_collection('batch_stats'):  # evaluation needs no count; older checkpoints have none
+      examples = self.variable('batch_stats', 'examples', jnp.zeros, ())
+    if train:
+      real_Bx1x1 = weight_B[:, None, None] > 0
+      count = jnp.sum(weight_B)
+      per_number = 1 / (count * rows_BxFxD.shape[2])
+      mean_F = per_number * jnp.sum(rows_BxFxD, (0, 2), where=real_Bx1x1)
+      square_F = per_number * jnp.sum(jnp.square(rows_BxFxD), (0, 2), where=real_Bx1x1)
+      variance_F = jnp.maximum(square_F - jnp.square(mean_F), 0)
+      examples.value = MOMENTUM * examples.value + count
+      share = count / examples.value
+      mean.value = (1 - share) * mean.value + share * mean_F
+      variance.value = (1 - share) * variance.value + share * variance_F
+    else:
+      mean_F = mean.value
+      variance_F = variance.value
+    gain_F = scale_F * jax.lax.rsqrt(variance_F + EPSILON)
+    return (rows_BxFxD - mean_F[None, :, None]) * gain_F[None, :, None] + bias_F[None, :, None]
 
 
 def transposed(x_BxN: jax.Array) -> jax.Array:
@@ -46,6 +86,21 @@ def transposed(x_BxN: jax.Array) -> jax.Array:
     return alone(jnp.transpose, x_BxN)
   by_tiles = lambda x_BxN: x_BxN.reshape(-1, TILE, inputs).transpose(2, 0, 1).reshape(inputs, batch)
   return alone(by_tiles, x_BxN)
+
+
+class Dropout(nn.Module):
+  """Drops a share of x_XxB, or of any array whose last axis counts examples, in training."""
+
+  rate: float
+  examples: int  # of a batch; what pads it beyond draws nothing
+
+  @nn.compact
+  def __call__(self, x_XxB: jax.Array, *, train: bool) -> jax.Array:
+    if not train or not self.rate:
+      return x_XxB
+    keep = 1 - self.rate
+    draw = functools.partial(jax.random.bernoulli, self.make_rng('dropout'), keep)
+    return jnp.where(noise.for_examples(draw, x_XxB.shape, self.examples), x_XxB / keep, 0)
 
 
 class Linear(nn.Module):

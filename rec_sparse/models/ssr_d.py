@@ -20,6 +20,7 @@ class Compete(nn.Module):
   views: int  # b
   features: int  # d_v*
   options: config_lib.SSRD
+  examples: int  # of a batch, without padding
 
   @nn.compact
   def __call__(self, x_NxB: jax.Array, *, train: bool) -> jax.Array:
@@ -35,7 +36,7 @@ class Compete(nn.Module):
     key = self.make_rng('dropout') if train else None
     z_VxKxB, gate_params = project('kernel'), gates.Params(self._alpha(), gamma_VxK)
     self.sow('intermediates', 'competition', (z_VxKxB, *gate_params))  # for launch.analyze; nothing unless collected
-    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options(options), key)
+    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options(options, self.examples), key)
     return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
 
   def _alpha(self) -> jax.Array:
@@ -48,9 +49,9 @@ class Compete(nn.Module):
     return jnp.repeat(alpha, options.iterations, -1) if options.alpha_shape == 'scalar' else alpha
 
 
-def gate_options(options: config_lib.SSRD) -> gates.Options:
-  """What the config tells a gate."""
-  return gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass)
+def gate_options(options: config_lib.SSRD, examples: int | None = None) -> gates.Options:
+  """What the config tells a gate; in training, also how many examples a batch has."""
+  return gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass, examples)
 
 
 class SSRD(nn.Module):
@@ -60,13 +61,15 @@ class SSRD(nn.Module):
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i, (projection, width) in enumerate(layer_widths(cfg)):
-      h_VxKxB = Compete(cfg.views, projection, cfg.options, name=f'filter_{i}')(x_NxB, train=train)  # equations 3 and 5
+      compete = Compete(cfg.views, projection, cfg.options, cfg.batch_size, name=f'filter_{i}')
+      h_VxKxB = compete(x_NxB, train=train)  # equations 3 and 5
       z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
-      z_VxHxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(z_VxHxB)
+      z_VxHxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9
@@ -79,12 +82,12 @@ def layer_widths(cfg: config_lib.Config) -> list[tuple[int, int]]:
 
 
 def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
-  """Parameters and forward FLOPs per example; the competition's O(T d_v*) elementwise work is counted too."""
+  """Parameters and forward FLOPs per example; the work of the gate, such as T rounds of competition, is counted too."""
   options, parts = cfg.options, []
   for projection, width in layer_widths(cfg):
     alphas = {'iteration': options.iterations, 'scalar': 1, 'dimension': projection * options.iterations}
     compete = flops.Cost(params=alphas[options.alpha_shape] + options.gamma * projection,
-                         flops=3 * options.iterations * projection)
+                         flops=gates.flops(options.gate, projection, options.iterations))
     project = (1 + options.value_gate) * flops.linear(inputs, projection, bias=False)
     parts.append(cfg.views * (project + compete + flops.linear(projection, width) + flops.norm(width)))
     inputs = cfg.views * width

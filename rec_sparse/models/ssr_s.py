@@ -66,9 +66,10 @@ class SSRS(nn.Module):
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
+               train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i, width in enumerate(view_widths(cfg)):
       filter_ = self.get_variable('filters', f'layer_{i}')
       if cfg.options.filter == 'learned':
@@ -77,7 +78,7 @@ class SSRS(nn.Module):
       else:
         h_VxKxB = static_filter.keep(filter_, x_NxB)  # equations 3 and 4
         z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
-      z_VxHxB = nn.Dropout(cfg.dropout, deterministic=not train, name=f'dropout_{i}')(z_VxHxB)
+      z_VxHxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9

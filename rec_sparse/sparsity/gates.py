@@ -6,12 +6,14 @@ a gradient, so that all arms have the same parameters; gamma scales the K output
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from rec_sparse import noise
 from rec_sparse.sparsity import ics as ics_lib
 
 
@@ -30,6 +32,7 @@ class Options:
   dropout: float = 0.5  # dropout: share of the dimensions dropped in training
   temperature: float = 1.0  # gumbel: of the relaxed Bernoulli, in units of z; towards 0 the gradient vanishes
   mass: float = 0.25  # sparsemax, entmax15: mean of the K outputs before gamma, in units of z; less is sparser
+  examples: int | None = None  # dropout, gumbel: of a batch without what pads it; None: all of them
 
 
 Gate = Callable[[jax.Array, Params, Options, jax.Array | None], jax.Array]
@@ -101,7 +104,8 @@ def dropout(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array
   if key is None:
     return identity(z_VxKxB, params, options)
   keep = 1.0 - options.dropout
-  stays_VxKxB = jax.random.bernoulli(key, keep, z_VxKxB.shape)
+  draw = functools.partial(jax.random.bernoulli, key, keep)
+  stays_VxKxB = noise.for_examples(draw, z_VxKxB.shape, options.examples or z_VxKxB.shape[-1])
   return _scale(jnp.where(stays_VxKxB, z_VxKxB.astype(jnp.float32) / keep, 0.0), params, z_VxKxB.dtype)
 
 
@@ -118,7 +122,9 @@ def gumbel(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array 
   if key is None:
     return relu(z_VxKxB, params, options)
   z_f32 = z_VxKxB.astype(jnp.float32)
-  noisy_VxKxB = z_f32 / options.temperature + jax.random.logistic(key, z_f32.shape)
+  draw = functools.partial(jax.random.logistic, key)
+  noise_VxKxB = noise.for_examples(draw, z_f32.shape, options.examples or z_f32.shape[-1])
+  noisy_VxKxB = z_f32 / options.temperature + noise_VxKxB
   bit_VxKxB = _straight_through((noisy_VxKxB > 0).astype(jnp.float32), jax.nn.sigmoid(noisy_VxKxB))
   return _scale(z_f32 * bit_VxKxB, params, z_VxKxB.dtype)
 
@@ -149,6 +155,24 @@ GATES: dict[str, Gate] = {
     'entmax15': entmax15,
     'identity': identity,
 }
+
+
+def flops(gate: str, dims: int, iterations: int) -> int:
+  """What a gate costs per view and example in evaluation, beyond the O(K) of an activation, which no layer is billed.
+
+  A round of competition subtracts, clips and sums K numbers. A sort compares K log2 K times; the gates on the simplex
+  then look for their threshold among K candidates: of sparsemax by a sum, a product and a comparison each, of entmax by
+  two sums and the root of a quadratic.
+  """
+  sort = dims * (dims - 1).bit_length()
+  return {
+      'ics': 3 * iterations * dims,
+      'one_iteration': 3 * dims,
+      'top_k': sort + 4 * dims,  # above or tied, and a running count of the tied
+      'top_k_values': sort,
+      'sparsemax': sort + 3 * dims,
+      'entmax15': sort + 10 * dims,
+  }.get(gate, 0)
 
 
 def _scale(h_VxKxB: jax.Array, params: Params, dtype: jnp.dtype) -> jax.Array:

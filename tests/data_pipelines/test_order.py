@@ -88,20 +88,39 @@ def _chi_square(counts, freedom):
   return (((counts - expected)**2 / expected).sum() - freedom) / np.sqrt(2 * freedom)
 
 
-def test_batches_of_an_epoch_partition_the_rows():
-  rows = np.concatenate([order.batch_rows(step, 30, 100, 1, True) for step in range(6)])
-  assert len(np.unique(rows[:90])) == len(np.unique(rows[90:])) == 90
-  assert not np.array_equal(rows[:90], rows[90:])
-  np.testing.assert_array_equal(rows[:90], _order(100, 1)[:90])
+def _epoch(first_step, batch_size, rows, shuffle):
+  """(row of every example of an epoch, in order; the rows that pad it)."""
+  steps = range(first_step, first_step + order.steps_per_epoch(rows, batch_size))
+  batches = [order.batch_rows(step, batch_size, rows, 1, shuffle) for step in steps]
+  for batch in batches:
+    assert len(batch.rows_B) == batch_size and batch.rows_B.dtype == np.int32 and batch.weight_B.dtype == np.float32
+    assert set(batch.rows_B[batch.weight_B == 0]) <= {batch.rows_B[0]} and batch.weight_B[0] == 1
+  return np.concatenate([batch.rows_B[batch.weight_B == 1] for batch in batches])
 
 
-def test_without_shuffle_in_file_order_each_epoch():
-  rows = [order.batch_rows(step, 30, 100, 1, False) for step in range(4)]
-  np.testing.assert_array_equal(np.concatenate(rows), [*range(90), *range(30)])
+@pytest.mark.parametrize('batch_size', [1, 25, 30, 99, 100])
+def test_every_epoch_has_each_row_once(batch_size):
+  steps = order.steps_per_epoch(100, batch_size)
+  np.testing.assert_array_equal(_epoch(0, batch_size, 100, True), _order(100, 1))
+  np.testing.assert_array_equal(_epoch(2 * steps, batch_size, 100, True), _order(100, 1, 2))
+  np.testing.assert_array_equal(_epoch(steps, batch_size, 100, False), np.arange(100))
+
+
+def test_padding_is_not_counted_as_examples():
+  assert [order.examples_of(steps, 30, 100) for steps in (0, 1, 3, 4, 5, 8)] == [0, 30, 90, 100, 130, 200]
+  assert order.examples_of(7, 25, 100) == 175
+
+
+def test_the_last_batch_of_a_huge_split_does_not_overflow():
+  rows = 2**31 - 1
+  step = order.steps_per_epoch(rows, 2**16) - 1
+  for xp in (np, jnp):
+    found = order.batch_rows(step, 2**16, rows, 1, False, xp)
+    assert found.weight_B.sum() == 2**16 - 1 and found.rows_B.max() == rows - 1 and found.rows_B.min() >= 0
 
 
 @pytest.mark.parametrize('batch_size', [0, -1, 101])
-def test_no_whole_batch(batch_size):
+def test_no_such_batch(batch_size):
   with pytest.raises(ValueError, match=f'batch_size={batch_size}: .* 100 rows'):
     order.batch_rows(0, batch_size, 100, 0, True)
 

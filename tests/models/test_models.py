@@ -28,8 +28,10 @@ def dense_count(params):
   return sum(leaf.size for name, part in params.items() if name != 'input' for leaf in jax.tree.leaves(part))
 
 
-@pytest.mark.parametrize('model', models.MODELS)
-@pytest.mark.parametrize('overrides', [{}, {'depth': 1}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2}])
+@pytest.mark.parametrize('model, overrides', [
+    *((model, overrides) for model in models.MODELS
+      for overrides in ({}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2})),
+    ('dense_mlp', {'depth': 0}), ('dcn_v2', {'depth': 0}), ('dcn_v2', {'depth': 0, 'structure': 'stacked'})])
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   config, _, variables, _ = build(model, tasks=2, **overrides)
   assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(variables['params'])
@@ -44,15 +46,26 @@ def test_a_learned_filter_ends_with_the_connections_and_cost_of_a_random_one(ove
   assert (found.params - found.idle, found.flops) == (random.params, random.flops) and random.idle == 0
 
 
-@pytest.mark.parametrize('model', models.MODELS)
-def test_analytic_flops_follow_the_compiled_program(model):
+@pytest.mark.parametrize('model, overrides', [
+    *((model, {}) for model in models.MODELS), ('dcn_v2', {'depth': 0}),
+    *(('ssr_d', {'gate': gate}) for gate in ('relu', 'one_iteration', 'top_k', 'entmax15'))])
+def test_analytic_flops_follow_the_compiled_program(model, overrides):
   """XLA counts elementwise work too, so its number is above ours, but of the same size on wide layers."""
-  config, module, variables, rows_BxFxD = build(model, width=48)
+  config, module, variables, rows_BxFxD = build(model, width=48, **overrides)
   forward = jax.jit(lambda rows: module.apply(variables, rows, train=False))
   counted = forward.lower(rows_BxFxD).compile().cost_analysis()['flops'] / len(rows_BxFxD)
   ours = models.MODELS[model].cost(config, FIELDS * DIM, 1).flops
   assert ours <= counted * 1.01
   assert counted < 1.6 * ours
+
+
+def test_every_gate_is_billed_its_own_work():
+  """Controls were billed T rounds of competition, whatever they do."""
+  bill = {gate: gates.flops(gate, 32, 5) for gate in gates.GATES}
+  assert bill['ics'] == 5 * bill['one_iteration'] == 5 * 3 * 32
+  assert bill['top_k_values'] == 32 * 5 < bill['sparsemax'] < bill['entmax15']
+  assert {gate for gate, flops in bill.items() if not flops} == {
+      'relu', 'soft_threshold', 'dropout', 'sigmoid', 'gumbel', 'identity'}
 
 
 @pytest.mark.parametrize('model', models.MODELS)
@@ -156,12 +169,35 @@ def layer_norm(z_BxH, scale_H, bias_H):
   return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * scale_H[None] + bias_H[None]
 
 
-@pytest.mark.parametrize('model', ['ssr_s', 'ssr_d'])
-def test_ssr_equals_its_equations_view_by_view(model):
-  """Equations 3 to 9 and 14 written out for one view at a time, batch-major."""
-  config, module, variables, rows_BxFxD = build(model, input_norm='none', view_widths=(10, 6))
-  params = jax.tree.map(np.asarray, variables['params'])
-  x_BxN = np.asarray(rows_BxFxD).reshape(5, -1)
+def anywhere(variables):
+  """Random parameters and averages: at the start gains are 1 and biases 0, and a mistake in them would not show."""
+  rng = np.random.default_rng(7)
+
+  def moved(path, leaf):
+    noisy = np.asarray(leaf) + 0.3 * rng.standard_normal(leaf.shape, np.float32)
+    return np.abs(noisy) if path[-1].key in ('alpha', 'var') else noisy
+
+  random = {name: jax.tree.map_with_path(moved, variables.get(name, {})) for name in ('params', 'batch_stats')}
+  return variables | random
+
+
+def input_norm(kind, norm, statistics, rows_BxFxD):
+  """x_BxN as `layers.Input` normalizes it in evaluation."""
+  if kind == 'batch':
+    mean_F, var_F = statistics['mean'], statistics['var']
+    normal_BxFxD = (rows_BxFxD - mean_F[None, :, None]) / np.sqrt(var_F + 1e-6)[None, :, None]
+    return (normal_BxFxD * norm['scale'][None, :, None] + norm['bias'][None, :, None]).reshape(5, -1)
+  return layer_norm(rows_BxFxD.reshape(5, -1), norm['scale'], norm['bias'])
+
+
+@pytest.mark.parametrize('model, norm', [('ssr_s', 'batch'), ('ssr_d', 'layer')])
+def test_ssr_equals_its_equations_view_by_view(model, norm):
+  """Equations 3 to 9 and 14 written out for one view at a time, batch-major, at random parameters."""
+  config, module, variables, rows_BxFxD = build(
+      model, input_norm=norm, view_widths=(10, 6), head_hidden=(7,))
+  variables = anywhere(variables)
+  params, statistics = (jax.tree.map(np.asarray, variables[name]) for name in ('params', 'batch_stats'))
+  x_BxN = input_norm(norm, params['input']['norm'], statistics.get('input', {}).get('norm'), np.asarray(rows_BxFxD))
   for i in range(2):
     outputs = []
     for v in range(config.views):
@@ -175,6 +211,7 @@ def test_ssr_equals_its_equations_view_by_view(model):
       z_BxH = np.asarray(jax.nn.gelu(h_BxK @ own['kernel'][v] + own['bias'][v][None]))
       outputs.append(layer_norm(z_BxH, own['norm']['scale'][v], own['norm']['bias'][v]))
     x_BxN = np.concatenate(outputs, -1)
-  head = params['head']['linear']
-  expected = np.mean(outputs, 0) @ head['kernel'] + head['bias'][None]
-  np.testing.assert_allclose(module.apply(variables, rows_BxFxD, train=False), expected, atol=2e-5)
+  hidden, head = params['head']['hidden_0'], params['head']['linear']
+  hidden_BxH = np.maximum(np.mean(outputs, 0) @ hidden['kernel'] + hidden['bias'][None], 0)
+  expected = hidden_BxH @ head['kernel'] + head['bias'][None]
+  np.testing.assert_allclose(module.apply(variables, rows_BxFxD, train=False), expected, rtol=1e-4, atol=1e-4)

@@ -160,3 +160,12 @@ def test_sparsemax_is_sparser_than_entmax_and_both_leave_the_mass(z_VxKxB):
 @pytest.mark.parametrize('name', ['ics', 'one_iteration', 'relu', 'soft_threshold', 'top_k', 'top_k_values'])
 def test_losers_are_exactly_zero(name, z_VxKxB):
   assert 0.4 < float(jnp.mean(gates.GATES[name](z_VxKxB, params(), OPTIONS) == 0)) < 0.7
+
+
+@pytest.mark.parametrize('name', ['dropout', 'gumbel'])
+def test_padding_does_not_change_the_noise(name):
+  z_VxKxB = jax.random.normal(jax.random.key(0), (V, K, 12))
+  options = gates.Options(examples=10)
+  long, short = (gates.GATES[name](z, params(), options, jax.random.key(1))
+                 for z in (z_VxKxB, z_VxKxB[..., :10]))
+  np.testing.assert_array_equal(long[..., :10], short)
