@@ -130,7 +130,7 @@ def _encode(job: Job, reader: raw.Reader, spec: spec_lib.Spec, vocabularies: dic
     ids = [vocabulary.encode(columns.fields[name], vocabularies[name]) for name in columns.fields.columns]
     zeros = [np.zeros(len(split_B), np.int32)] * numeric
     ids_BxF = np.stack(ids + zeros, axis=1) + offset_F
-    group_B = None if groups is None else vocabulary.encode(columns.group, groups)
+    group_B = None if groups is None else vocabulary.encode(columns.group, groups, unknown=vocabulary.NO_GROUP)
     for split, writer in enumerate(writers):
       mine_B = split_B == split
       if mine_B.any():

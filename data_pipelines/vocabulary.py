@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+NO_GROUP = -1  # group id of a row whose group is missing
 _MERGE_ROWS = 1 << 20  # pending counts that are worth a merge
 
 
@@ -48,16 +49,16 @@ def build(counts: Counts, min_count: int) -> pl.DataFrame:
 
 
 def build_groups(counts: Counts) -> pl.DataFrame:
-  """Exact factorisation: value, id int32 from 0 in the order of values."""
-  values = total(counts).select(pl.col('value').sort())
+  """Exact factorisation: value, id int32 from 0 in the order of values; a missing value ('') is no group."""
+  values = total(counts).filter(pl.col('value') != '').select(pl.col('value').sort())
   return values.with_row_index('id').select('value', pl.col('id').cast(pl.Int32))
 
 
-def encode(values: pl.Series, vocabulary: pl.DataFrame) -> np.ndarray:
-  """String values -> ids int32; 0 for values that the vocabulary lacks."""
+def encode(values: pl.Series, vocabulary: pl.DataFrame, unknown: int = 0) -> np.ndarray:
+  """String values -> ids int32; `unknown` for values that the vocabulary lacks."""
   joined = values.alias('value').to_frame().join(
       vocabulary.select('value', 'id'), on='value', how='left', maintain_order='left')
-  return joined['id'].fill_null(0).to_numpy()
+  return joined['id'].fill_null(unknown).to_numpy()
 
 
 def save(vocabulary: pl.DataFrame, directory: pathlib.Path, field: str) -> None:
