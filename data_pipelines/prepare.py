@@ -207,7 +207,7 @@ def _encode(
   unknown_F = {split: np.zeros(len(fields), np.int64) for split in made}
   offset_F = np.cumsum([0, *(f.vocab_size for f in fields)])[:-1].astype(np.int32)
   ids_of = encoder_lib.ids_of(encoder)
-  encode_group = None if groups is None else vocabulary.encoder(groups)
+  encode_group = None if groups is None else vocabulary.encoder(groups, vocabulary.NO_GROUP)
   for split_B, chunk in _rows(job, reader, schema_lib.SPLITS, 'encoding rows'):
     columns = columns_lib.clean(chunk, encoder.spec)
     encoded = encoder_lib.encode(encoder, ids_of, columns)

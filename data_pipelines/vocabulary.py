@@ -12,6 +12,7 @@ import polars as pl
 
 from data_pipelines import damage
 
+NO_GROUP = -1  # group id of a row whose group is missing
 _MERGE_ROWS = 1 << 20  # pending counts that are worth a merge
 _NAME_BYTES = 255  # of a file name, on most systems
 _HASH_VALUES = 1 << 20  # values that are hashed at a time; a part of what the digest is
@@ -60,23 +61,26 @@ def build(counts: Counts, min_count: int) -> pl.DataFrame:
 
 
 def build_groups(counts: Counts) -> pl.DataFrame:
-  """Exact factorisation: value, id int32 from 0 in the order of values."""
-  values = total(counts).select(pl.col('value').sort())
+  """Exact factorisation: value, id int32 from 0 in the order of values; a missing value ('') is no group."""
+  values = total(counts).filter(pl.col('value') != '').select(pl.col('value').sort())
   return values.with_row_index('id').select('value', pl.col('id').cast(pl.Int32))
 
 
-Encode = Callable[[pl.Series], np.ndarray]  # texts -> ids int32; 0 for what the vocabulary lacks
+Encode = Callable[[pl.Series], np.ndarray]  # texts -> ids int32
 
 
-def encoder(vocabulary: pl.DataFrame) -> Encode:
-  """Hashes the vocabulary once; then a call costs what its values cost, at any size of it."""
+def encoder(vocabulary: pl.DataFrame, unknown: int = 0) -> Encode:
+  """Hashes the vocabulary once; then a call costs what its values cost, at any size of it.
+
+  What the vocabulary lacks gets the id `unknown`.
+  """
   known = vocabulary.filter(pl.col('value').is_not_null())
   values_of = pl.Enum(known['value'])
   place = pl.first().cast(values_of, strict=False).to_physical()  # kept, for making it is hashing
 
   def encode(values: pl.Series) -> np.ndarray:
     places = values.to_frame().select(place).to_series()
-    return known['id'].gather(places).fill_null(0).to_numpy()
+    return known['id'].gather(places).fill_null(unknown).to_numpy()
 
   return encode
 

@@ -22,7 +22,7 @@ OUT = _string('out', None, 'Directory of trials; studies on the same data may sh
 
 
 def main() -> int:
-  """Writes <study>.json, <study>.md and <study>.png for each study and prints the tables."""
+  """Writes <study>.json, <study>.md and <study>.png for each study and prints the tables; 75 when a signal came."""
   from launch import ablation as ablation_lib  # here, so that --help and wrong flags answer before jax is loaded
   from rec_sparse import schema as schema_lib
   from rec_sparse.scaling import ablation
@@ -34,7 +34,10 @@ def main() -> int:
   schema = schema_lib.load_schema(data, needs=schema_lib.SPLITS)
   planned = [ablation.configs(study, schema) for study in studies]
   for study, configs in zip(studies, planned, strict=True):
-    for path in ablation_lib.run_ablation(data, schema, out, study, configs):
+    written = ablation_lib.run_ablation(data, schema, out, study, configs)
+    if written is None:
+      return main_lib.interrupted(out)
+    for path in written:
       print(f'wrote {path}')
   return 0
 

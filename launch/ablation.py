@@ -5,7 +5,6 @@ import pathlib
 import numpy as np
 
 from data_pipelines import blocks
-from data_pipelines import order
 from launch import evaluation
 from launch import report
 from launch import study as study_lib
@@ -20,16 +19,21 @@ from rec_sparse.scaling import records
 
 
 def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, study: ablation.Ablation,
-                 configs: dict[str, tuple[config_lib.Config, ...]]) -> list[pathlib.Path]:
-  """Trains what `out` lacks of the study and prints its table -> the files written.
+                 configs: dict[str, tuple[config_lib.Config, ...]]) -> list[pathlib.Path] | None:
+  """Trains what `out` lacks of the study and prints its table -> the files written; None when a signal came first.
 
-  Raises ValueError when `out` holds something else than trials on this data, or damaged ones.
+  Raises ValueError when `out` holds something else than trials on this data, or damaged ones, and when the memory
+  does not hold a trial.
   """
   every = list(dict.fromkeys(config for own in configs.values() for config in own))
-  for config in every:
-    order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+  study_lib.check(schema, every)
   _claim(out, schema)  # after what wrong input can stop
-  study_lib.run_missing(data, schema, out, every)
+  left = study_lib.run_missing(data, schema, out, every)
+  if left.interrupted:
+    return None
+  if left.too_large:
+    raise ValueError(f'{study.name}: {len(left.too_large)} of {len(every)} trials are missing, so there is no table: '
+                     f'{study_lib.why_too_large(left)}')
   trials = {name: [records.read_trial(study_lib.trial_path(out, c)) for c in own] for name, own in configs.items()}
   label_NxT, _ = evaluation.labels(blocks.open_split(data, schema, 'test'))
   logits = lambda run_id: _read_logits(out / 'logits' / f'{run_id}.npy', len(label_NxT))[:, 0]
@@ -41,6 +45,7 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
   record.write_json(out / f'{study.name}.json', outcome.to_json(study, found) | about)
   report.replace_files(out, {f'{study.name}.md': table.encode(), f'{study.name}.png': picture})
   print(table)
+  evaluation.say_undefined(schema, 'valid', 'test')
   return [out / f'{study.name}.{kind}' for kind in ('json', 'md', 'png')]
 
 

@@ -42,7 +42,8 @@ def main() -> int:
   record.write_json(directory / f'eval-{SPLIT.value}.json', found)
   if SPLIT.value == 'test' and CHECKPOINT.value == 'best' and schema.fingerprint == config.data_fingerprint:
     evaluation.record_test(directory, found)
-  print(json.dumps(found))
+  evaluation.say_undefined(schema, SPLIT.value)
+  print(json.dumps(found, allow_nan=False))
   return 0
 
 

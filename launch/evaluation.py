@@ -4,9 +4,12 @@ from collections.abc import Callable
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import blocks
+from data_pipelines import stream
 from launch import feeds
 from launch import identity
 from launch import run_directory
@@ -18,23 +21,71 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import train
 
 
-def evaluator(run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path,
-              split_name: str) -> Callable[[train.TrainState], dict[str, Any] | None]:
-  """state -> metrics of `split_name` (opened once), None where a logit is not finite."""
-  split = blocks.open_split(data, schema, split_name)
+def evaluator(run: train.Program, tasks: tuple[str, ...],
+              split: blocks.OpenSplit) -> Callable[[train.TrainState], dict[str, Any] | None]:
+  """state -> metrics of `split`, None where a logit is not finite."""
   evaluate = feeds.open_evaluate(run, split)
   label_NxT, group_N = labels(split)
 
   def call(state: train.TrainState) -> dict[str, Any] | None:
     sums, logits_NxT = evaluate(state)
-    return summarize(schema.tasks, sums, logits_NxT, label_NxT, group_N)
+    return summarize(tasks, sums, logits_NxT, label_NxT, group_N)
 
   return call
+
+
+def soundness(run: train.Program, split: blocks.OpenSplit) -> Callable[[train.TrainState], bool]:
+  """state -> whether it may be saved: all its numbers are finite, and its logits on the first batch of `split`.
+
+  The second does not follow from the first: weights of 1e38 are finite, but no sum of them is.
+  """
+  batch = next(iter(stream.eval_batches(split, feeds.eval_batch_size(run, split.rows))))
+
+  @jax.jit
+  def sound(state: train.TrainState, batch: train.Batch) -> jax.Array:
+    _, logits_BxT = train.eval_step(run, state, metrics.zeros(batch['label_BxT'].shape[1]), batch)
+    return all_finite((logits_BxT, state))
+
+  def call(state: train.TrainState) -> bool:
+    return bool(sound(state, batch))
+
+  return call
+
+
+def all_finite(tree: Any) -> jax.Array:
+  """Whether no number of a tree is NaN or infinite: those times 0 are NaN, all others 0.
+
+  A sum of zeros takes half the time of asking each number on a CPU (a maximum would lose NaN there).
+  """
+  floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+  zeros = [jnp.sum(leaf * 0).astype(jnp.float32) for leaf in floats]
+  return jnp.isfinite(jnp.stack(zeros)).all()
 
 
 def rank(config: config_lib.Config, found: dict[str, Any]) -> float:
   """What ranks the validations of a run; higher is better."""
   return found['auc'] if config.monitor == 'auc' else -found['logloss']
+
+
+def check_monitor(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:
+  """Raises ValueError when runs are ranked by an AUC that the validation labels leave undefined."""
+  if config.monitor == 'auc' and schema.tasks[0] in one_class(schema, 'valid'):
+    raise ValueError(f'monitor=auc: all labels {schema.tasks[0]!r} of the validation split are of one class, '
+                     'so AUC is undefined; use monitor=logloss')
+
+
+def one_class(schema: schema_lib.FeatureSchema, split_name: str) -> list[str]:
+  """The tasks whose labels in a split are all 0 or all 1: their AUC is undefined, null in what is written."""
+  split = schema.splits[split_name]
+  return [task for task, positives in zip(schema.tasks, split.positives, strict=True)
+          if positives in (0, split.rows)]
+
+
+def say_undefined(schema: schema_lib.FeatureSchema, *split_names: str) -> None:
+  """Prints a line for every task and split that has no AUC."""
+  for split_name in split_names:
+    for task in one_class(schema, split_name):
+      print(f'{split_name}: all labels {task!r} are of one class, so AUC is undefined (null)')
 
 
 def labels(split: blocks.OpenSplit) -> tuple[np.ndarray, np.ndarray | None]:
@@ -70,7 +121,7 @@ def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: sch
     _, own = run_directory.read(directory)
     identity.check(checkpoint.read_metadata(manager, step), schema, data, own)
     state = checkpoint.restore_model(manager, step, run, train.abstract_state(run, schema))
-  found = evaluator(run, schema, data, split_name)(state)
+  found = evaluator(run, schema.tasks, blocks.open_split(data, schema, split_name))(state)
   if found is None:
     raise ValueError(f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}')
   return found | {'split': split_name, 'step': step, 'run_id': config_lib.run_id(config),

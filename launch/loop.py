@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import math
 import pathlib
-import signal
 import time
 from typing import Any
 
@@ -22,6 +21,7 @@ from launch import feeds
 from launch import huge_pages
 from launch import identity
 from launch import metrics_log
+from launch import stopping
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import record
@@ -33,7 +33,7 @@ from rec_sparse import train
 class Progress:
   """What a run knows beyond its state; every checkpoint carries it."""
 
-  status: str = 'running'  # then 'finished' or 'diverged'
+  status: str = 'running'  # then 'finished'; a state that is not finite has no checkpoint
   best_step: int = 0  # step of the best validation so far
   best: dict[str, Any] | None = None  # what that validation found; None before the first
   waited: int = 0  # validations since then
@@ -44,14 +44,17 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
                  out: pathlib.Path) -> dict[str, Any] | None:
   """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a signal came first.
 
-  A run that has ended is left as it is. Raises ValueError when `out` was made with another config, or when data or
-  checkpoint are damaged.
+  A run that has ended, well or diverged, is left as it is. Raises ValueError when `out` was made with another config,
+  when data or checkpoint are damaged, or when one class in the validation split leaves the monitored AUC undefined.
   """
   config = run.config
   _check_claim(config, out)
+  evaluation.check_monitor(config, schema)
   multihost_utils.sync_global_devices('the run directory was checked by every process')
-  split = blocks.open_split(data, schema, 'train')
-  evaluate = evaluation.evaluator(run, schema, data, 'valid')
+  if (out / 'summary.json').is_file():
+    return record.read_json(out / 'summary.json')
+  split, valid = (blocks.open_split(data, schema, name) for name in ('train', 'valid'))
+  evaluate, is_sound = evaluation.evaluator(run, schema.tasks, valid), evaluation.soundness(run, valid)
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
@@ -59,18 +62,16 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
   if jax.process_index() == 0:
     _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:
-    stopping = stack.enter_context(_signals())
+    stop_wanted = stack.enter_context(stopping.on_signals())
     manager = stack.enter_context(checkpoint.manager(out, keep_every=config.keep_every))
     state, progress, position = _start(run, schema, like, manager)
     step, began = int(state.step), time.perf_counter() - progress.wall_seconds
-    if progress.status != 'running' and (out / 'summary.json').is_file():
-      return record.read_json(out / 'summary.json')
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
     log = stack.enter_context(metrics_log.open_log(out, step) if jax.process_index() == 0 else _no_log())
     bar = stack.enter_context(tqdm.tqdm(total=last, initial=step, unit='step', desc=config.model, mininterval=1.0,
                                         disable=jax.process_index() != 0))
-    stop_asked = False
+    stop_asked, diverged = False, ''  # diverged: why, in words
     while step < last and progress.status == 'running' and not stop_asked:
       stop = min(last, step + feeds.DISPATCH, *(_next(step, every) for every in (eval_every, *save_every)))
       state, sums = feed.advance(state, stop - step)
@@ -78,27 +79,33 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
         raise ValueError(f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter')
       loss = float(sums.loss) / (stop - step)
       bar.update(stop - step)
-      step, stop_asked = stop, _anywhere(stopping)
+      step, stop_asked = stop, _anywhere(stop_wanted())
       log(step, 'train', {'loss': loss})
+      progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
       due = step % eval_every == 0 or step == last
+      saves = due or stop_asked or any(step % every == 0 for every in save_every)
       found = evaluate(state) if due and math.isfinite(loss) else None
-      if not math.isfinite(loss) or due and not found:
-        progress = dataclasses.replace(progress, status='diverged')  # the last good checkpoint stays
-        break
+      if not math.isfinite(loss):  # of the states before each update: of the last state it says nothing
+        diverged = f'the training loss became NaN or infinite by step {step}'
+      elif due and not found:
+        diverged = f'logits of the validation split are NaN or infinite at step {step}'
+      elif saves and not is_sound(state):
+        diverged = f'parameters, optimizer or logits became NaN or infinite by step {step}'
+      if diverged:
+        break  # what was saved before stays
       if found:
         log(step, 'valid', found)
         progress = _judge(config, progress, step, found)
       if step == last:
         progress = dataclasses.replace(progress, status='finished')
-      progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
-      if found or stop_asked or any(step % every == 0 for every in save_every):
-        _save(run, schema, manager, state, feed, progress, found)
+      if saves:
+        _save(run, schema, manager, state, feed, progress)
     if step == 0 and manager.latest_step() is None:
       progress = dataclasses.replace(progress, status='finished')
-      _save(run, schema, manager, state, feed, progress, None)  # --epochs=0: the network as it was initialized
-  if step < last and progress.status == 'running':
+      _save(run, schema, manager, state, feed, progress)  # --epochs=0: the network as it was initialized
+  if step < last and progress.status == 'running' and not diverged:
     return None
-  return _finish(config, schema, out, progress, step)
+  return _finish(config, schema, out, progress, step, diverged)
 
 
 def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
@@ -138,19 +145,23 @@ def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict
 
 
 def _save(run: train.Program, schema: schema_lib.FeatureSchema, manager: ocp.CheckpointManager,
-          state: train.TrainState, feed: feeds.TrainFeed, progress: Progress, found: dict[str, Any] | None) -> None:
+          state: train.TrainState, feed: feeds.TrainFeed, progress: Progress) -> None:
+  """Saves; only a checkpoint that `progress` calls the best has a rank, so it is the one that retention keeps."""
   config = run.config
   metadata = {'config': config_lib.to_raw(config), 'run_id': config_lib.run_id(config),
               **identity.metadata(schema), 'versions': record.versions(),
               'progress': dataclasses.asdict(progress)}
-  checkpoint.save(manager, run, state, feed.position(), metadata, evaluation.rank(config, found) if found else None)
+  is_best = progress.best is not None and progress.best_step == int(state.step)
+  value = evaluation.rank(config, progress.best) if is_best else None
+  checkpoint.save(manager, run, state, feed.position(), metadata, value)
 
 
 def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pathlib.Path, progress: Progress,
-            step: int) -> dict[str, Any]:
+            step: int, diverged: str) -> dict[str, Any]:
   best = progress.best or {}
+  ended = {'status': 'diverged', 'error': diverged} if diverged else {'status': 'finished'}
   found = record.make(
-      config, schema, status='diverged' if progress.status == 'diverged' else 'finished',
+      config, schema, **ended,
       train_examples=order.examples_of(step, config.batch_size, schema.splits['train'].rows),
       wall_seconds=progress.wall_seconds, best_step=progress.best_step,
       valid_logloss=best.get('logloss'), valid_auc=best.get('auc'))
@@ -164,34 +175,14 @@ def _next(step: int, every: int) -> int:
   return (step // every + 1) * every
 
 
-def _anywhere(stopping: list[bool]) -> bool:
+def _anywhere(stop_wanted: bool) -> bool:
   """Whether any process was told to stop: all must leave the loop at the same step."""
-  return bool(stopping) if jax.process_count() == 1 else bool(
-      multihost_utils.process_allgather(np.array(bool(stopping))).any())
+  if jax.process_count() == 1:
+    return stop_wanted
+  return bool(multihost_utils.process_allgather(np.array(stop_wanted)).any())
 
 
 @contextlib.contextmanager
 def _no_log() -> Iterator[metrics_log.Log]:
   """Process 0 alone writes."""
   yield lambda step, split, values: None
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[bool]]:
-  """A list that SIGTERM or Ctrl-C makes true (non-empty): the loop saves and stops at the end of its dispatch.
-
-  The second Ctrl-C does not wait for that.
-  """
-  requested = []
-
-  def request(number: int, _: Any) -> None:
-    requested.append(True)
-    if number == signal.SIGINT:
-      signal.signal(signal.SIGINT, previous[signal.SIGINT])
-
-  previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
-  try:
-    yield requested
-  finally:
-    for number, handler in previous.items():
-      signal.signal(number, handler)

@@ -1,13 +1,18 @@
 """How every program starts: its own flags, one sentence for a user's error, a non-zero exit status."""
 
 from collections.abc import Callable
+import pathlib
+import signal
 import sys
 
 from absl import app
 from absl import flags
 from absl import logging
 
+from launch import memory
+
 Main = Callable[[], int | None]  # -> exit status
+INTERRUPTED = 75  # exit status EX_TEMPFAIL: not done, and the same command goes on
 
 
 def run(main: Main, own: flags.FlagValues) -> None:
@@ -20,7 +25,14 @@ def run(main: Main, own: flags.FlagValues) -> None:
       flags.FLAGS[flag.name] = flag
       flags.FLAGS.register_flag_by_module(module, flag)
   own.mark_as_parsed()
-  app.run(lambda argv: _status(main, own, argv))
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half-written goes
+  app.run(lambda argv: _uncut(main, own, argv))
+
+
+def interrupted(out: pathlib.Path) -> int:
+  """Says that `out` holds what a stopped program had done -> its exit status."""
+  print(f'interrupted; resumable: the same command goes on from {out}')
+  return INTERRUPTED
 
 
 def call(main: Main, own: flags.FlagValues, arguments: list[str]) -> int:
@@ -29,6 +41,14 @@ def call(main: Main, own: flags.FlagValues, arguments: list[str]) -> int:
   for name in own:
     own[name].unparse()
   return _status(main, own, own(['program', *arguments], known_only=False))
+
+
+def _uncut(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
+  try:
+    return _status(main, own, argv)
+  except KeyboardInterrupt:
+    print('interrupted; run the same command again', file=sys.stderr)
+    return INTERRUPTED
 
 
 def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
@@ -44,8 +64,9 @@ def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
     said = f'{e.filename}: {e.strerror}' if isinstance(e, OSError) and e.filename else e
     print(f'error: {said}', file=sys.stderr)
     return 1
-  except RuntimeError as e:
-    if 'RESOURCE_EXHAUSTED' not in str(e):  # as XLA says it
+  except (RuntimeError, MemoryError) as e:
+    said = memory.in_words(e)
+    if not memory.is_full(said):
       raise
-    print(f'error: the device has not enough memory ({str(e).splitlines()[0][:200]})', file=sys.stderr)
+    print(f'error: the device has not enough memory ({said.splitlines()[0][:200]})', file=sys.stderr)
     return 1

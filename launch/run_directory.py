@@ -9,7 +9,8 @@ from rec_sparse import schema as schema_lib
 def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
   """(config, the data set that it was trained on).
 
-  Raises ValueError naming --run when there is no run, or the file and the field when one of its files is damaged.
+  Raises ValueError naming --run when there is no run or no checkpoint in it, or the file and the field when one of its
+  files is damaged.
   """
   path = directory / 'config.json'
   if not path.is_file():
@@ -23,4 +24,17 @@ def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
   place = schema_lib.read_json(data).get('data')
   if not isinstance(place, str):
     raise ValueError(f'{data}: data is {place!r}, expected the path of a dataset directory')
+  if not checkpoints(directory):
+    raise ValueError(f'--run={directory}: holds no checkpoint: {_why_none(directory)}')
   return config, pathlib.Path(place)
+
+
+def checkpoints(directory: pathlib.Path) -> list[int]:
+  """The steps whose checkpoints are kept, rising."""
+  return sorted(int(path.name) for path in (directory / 'checkpoints').glob('*') if path.name.isdecimal())
+
+
+def _why_none(directory: pathlib.Path) -> str:
+  path = directory / 'summary.json'
+  error = schema_lib.read_json(path).get('error') if path.is_file() else None
+  return f'the run diverged before its first ({error})' if error else 'launch.train has saved none yet'

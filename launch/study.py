@@ -1,5 +1,6 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
+from collections.abc import Callable
 import dataclasses
 import pathlib
 import time
@@ -9,6 +10,10 @@ import numpy as np
 import tqdm
 
 from data_pipelines import order
+from launch import evaluation
+from launch import memory
+from launch import partial
+from launch import stopping
 from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import record
@@ -18,41 +23,150 @@ from rec_sparse.scaling import grid as grid_lib
 from rec_sparse.scaling import records
 
 
-def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
-              configs: list[config_lib.Config], command: str) -> int:
-  """Trains what `out` does not hold yet -> number of trials recorded as failed.
+@dataclasses.dataclass(frozen=True)
+class Left:
+  """What a call of `run_missing` did not do."""
 
-  A trial that failed is recorded with its error and not tried again: delete its file for that.
+  interrupted: bool  # a signal came
+  too_large: dict[config_lib.Config, str]  # trials that the memory does not hold even alone -> what it said
+
+
+def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
+              configs: list[config_lib.Config], command: str) -> Left:
+  """Trains what `out` does not hold yet -> what is left to do.
+
+  A trial that failed is recorded with its error and not tried again: delete its file for that. One that the memory did
+  not hold is not recorded: that is the machine's failure, and the next call tries it again.
   Raises ValueError when `out` is a study of other data or other recipes, or not a study, and when a config does not
   fit the data.
   """
-  for config in configs:
-    order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+  check(schema, configs)
   for group in grid_lib.groups(configs):
     _check_filters(group[0], schema)
   _claim(out, _describe(data, schema, grid, configs, command))
-  run_missing(data, schema, out, configs)
-  return sum('"status": "failed"' in trial_path(out, c).read_text() for c in configs)
+  return run_missing(data, schema, out, configs)
+
+
+def check(schema: schema_lib.FeatureSchema, configs: list[config_lib.Config]) -> None:
+  """Raises ValueError when a batch is larger than the training split, or the monitored AUC undefined."""
+  for config in configs:
+    order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+    evaluation.check_monitor(config, schema)
 
 
 def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path,
-                configs: list[config_lib.Config]) -> None:
-  """Trains the trials that have no record in `out`, or that finished but have no logits of the test split there."""
-  missing = [c for c in configs if not trial_path(out, c).exists()
-             or _finished(out, c) and not logits_path(out, c).exists()]
+                configs: list[config_lib.Config]) -> Left:
+  """Trains the trials that have no record in `out`, or that finished but have no logits of the test split there.
+
+  A group that does not fit the memory runs by halves. SIGTERM or Ctrl-C saves the running group and ends the call.
+  """
+  missing = [c for c in configs if _is_missing(out, c)]
+  too_large = {}
   if not missing:
-    return
+    return Left(False, too_large)
+  waiting = _groups(out, missing)
   (out / 'trials').mkdir(parents=True, exist_ok=True)
   opened = trials.open_study(data, schema)
   _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
-  steps = lambda config: config.epochs * order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
-  with tqdm.tqdm(total=sum(map(steps, missing)), unit='step', mininterval=1.0) as bar:
-    for group in grid_lib.groups(missing):
-      bar.set_description(f'{group[0].model} {group[0].width}x{group[0].depth}, {len(group)} trials')
-      for config, found in zip(group, _run_or_record(opened, group, bar), strict=True):
-        if found.record['status'] == 'finished':
-          _write_array(logits_path(out, config), found.test_logits_NxT)
-        record.write_json(trial_path(out, config), found.record)
+  with stopping.on_signals() as stop_wanted, tqdm.tqdm(
+      total=sum(_steps(schema, c) for c in missing), unit='step', mininterval=1.0) as bar:
+    while waiting and not stop_wanted():
+      group = waiting.pop(0)
+      bar.set_description(f'{_shape(group[0])}, {len(group)} trials')
+      begun = partial.read(out, group, schema)
+      try:
+        found = _run_or_fail(opened, group, bar, stop_wanted, begun)
+      except trials.Interrupted as e:
+        partial.save(out, group, e.begun)
+        return Left(True, too_large)
+      except _OutOfMemory as e:
+        said = str(e)
+      else:
+        _record(out, group, found)
+        continue
+      if len(group) > 1:  # beyond the handler: what the exception held is free again
+        half = len(group) // 2
+        tqdm.tqdm.write(f'{_shape(group[0])}: the memory does not hold {len(group)} trials, so half of them run first')
+        waiting[:0] = [group[:half], group[half:]]
+        continue
+      same = [own for own in waiting if grid_lib.shape(own[0]) == grid_lib.shape(group[0])]
+      waiting = [own for own in waiting if own not in same]
+      too_large |= dict.fromkeys(sum(same, group), said)
+    return Left(bool(waiting), too_large)
+
+
+class _OutOfMemory(Exception):
+  """A group does not fit the memory; the text is what was said."""
+
+
+def _run_or_fail(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm,
+                 stop_wanted: Callable[[], bool], begun: trials.Begun | None) -> list[trials.Finished]:
+  """The group's records; an exception becomes the `failed` record of each of its trials and the study goes on.
+
+  Raises _OutOfMemory, and trials.Interrupted.
+  """
+  began = time.perf_counter()
+  try:
+    return trials.run_group(opened, group, bar.update, stop_wanted, begun)
+  except trials.Interrupted:
+    raise
+  except Exception as e:  # whatever it is, the other shapes must run
+    error = memory.in_words(e)
+  if memory.is_full(error):
+    raise _OutOfMemory(error)
+  tqdm.tqdm.write(f'{_shape(group[0])} failed: {error}')
+  seconds = (time.perf_counter() - began) / len(group)
+  return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0))) for c in group]
+
+
+def _record(out: pathlib.Path, group: list[config_lib.Config], found: list[trials.Finished]) -> None:
+  for config, trial in zip(group, found, strict=True):
+    if trial.record['status'] == 'finished':
+      _write_array(logits_path(out, config), trial.test_logits_NxT)
+    record.write_json(trial_path(out, config), trial.record)
+  partial.remove(out, group)
+
+
+def _is_missing(out: pathlib.Path, config: config_lib.Config) -> bool:
+  path = trial_path(out, config)
+  if not path.exists():
+    return True
+  found = record.read_json(path)
+  if found.get('status') == 'failed':
+    return memory.is_full(str(found.get('error')))  # as older versions recorded it
+  return found.get('status') == 'finished' and not logits_path(out, config).exists()
+
+
+def _groups(out: pathlib.Path, missing: list[config_lib.Config]) -> list[list[config_lib.Config]]:
+  """The missing trials by shape, first those of groups that were cut, as they were.
+
+  A group that was cut and of which a trial has been recorded since is forgotten; one of other trials stays.
+  """
+  left = {config_lib.run_id(c): c for c in missing}
+  cut = []
+  for path in sorted((out / 'partial').glob('*.npz')):
+    run_ids = partial.trials_of(path)
+    if all(run_id in left for run_id in run_ids):
+      cut.append([left.pop(run_id) for run_id in run_ids])
+    elif any(run_id not in left and (out / 'trials' / f'{run_id}.json').exists() for run_id in run_ids):
+      path.unlink()
+  return cut + grid_lib.groups(list(left.values()))
+
+
+def _steps(schema: schema_lib.FeatureSchema, config: config_lib.Config) -> int:
+  return config.epochs * order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+
+
+def _shape(config: config_lib.Config) -> str:
+  return f'{config.model} {config.width}x{config.depth}'
+
+
+def why_too_large(left: Left) -> str:
+  """One sentence on the trials that the memory did not hold: which, what was said, what to do."""
+  shapes = ', '.join(dict.fromkeys(map(_shape, left.too_large)))
+  said = next(iter(left.too_large.values())).splitlines()[0][:200]
+  return (f'the memory does not hold even one trial of {shapes} ({said}); the same command tries '
+          f'{"them" if len(left.too_large) > 1 else "it"} again: run it with more memory, or choose a smaller batch_size')
 
 
 def trial_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
@@ -65,33 +179,10 @@ def logits_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
   return out / 'logits' / f'{config_lib.run_id(config)}.npy'
 
 
-def _finished(out: pathlib.Path, config: config_lib.Config) -> bool:
-  return '"status": "finished"' in trial_path(out, config).read_text()
-
-
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
   path.parent.mkdir(exist_ok=True)
   with record.replacing(path) as temporary, temporary.open('wb') as file:
     np.save(file, array)
-
-
-def _run_or_record(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm) -> list[trials.Finished]:
-  """The group's records; an exception becomes the `failed` record of each of its trials and the study goes on.
-
-  Trials that do not fit the memory together run by halves.
-  """
-  began, shape = time.perf_counter(), f'{group[0].model} {group[0].width}x{group[0].depth}'
-  try:
-    return trials.run_group(opened, group, bar.update)
-  except Exception as e:  # whatever it is, the other shapes must run
-    error = f'{type(e).__name__}: {e}'
-  half = len(group) // 2  # beyond the handler: what the exception held is free again
-  if half and 'RESOURCE_EXHAUSTED' in error:
-    tqdm.tqdm.write(f'{shape}: the memory does not hold {len(group)} trials, so half of them run first')
-    return _run_or_record(opened, group[:half], bar) + _run_or_record(opened, group[half:], bar)
-  tqdm.tqdm.write(f'{shape} failed: {error}')
-  seconds = (time.perf_counter() - began) / len(group)
-  return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0))) for c in group]
 
 
 def _check_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:

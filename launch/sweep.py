@@ -40,21 +40,39 @@ EXECUTOR = _enum('executor', 'local', ['local'], 'Where trials run: this process
 
 
 def main() -> int:
-  """Runs the missing trials; a failed one is a result too, so the exit status stays 0."""
-  from launch import study  # here, so that --help and wrong flags answer before jax is loaded
+  """Runs the missing trials -> 75 when a signal came, 1 when the memory did not hold some or every one failed, or 0.
+
+  A trial that failed is a result as long as others did not.
+  """
+  from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
+  from launch import study
+  from rec_sparse import record
 
   arms = tuple(dict.fromkeys(ARMS.value))
   grid = grid_lib.Grid(
       arms, grid_lib.parse_widths(arms, WIDTHS.value), _numbers(DEPTHS, int), _numbers(VIEWS, int),
       _numbers(RATES, float), _seeds())
   data = pathlib.Path(DATA.value)
+  out = pathlib.Path(OUT.value)
   schema = schema_lib.load_schema(data, needs=schema_lib.SPLITS)
   common = {'epochs': EPOCHS.value, 'batch_size': BATCH.value, 'embedding_dim': DIM.value, 'patience': PATIENCE.value,
             'data_fingerprint': schema.fingerprint}
   configs = grid_lib.trials(grid, common, _settings())
-  failed = study.run_study(data, schema, pathlib.Path(OUT.value), grid, configs, _command())
-  print(f'{len(configs) - failed} of {len(configs)} trials done in {OUT.value}, {failed} failed')
-  return 0
+  left = study.run_study(data, schema, out, grid, configs, _command())
+  recorded = [record.read_json(path) for path in (study.trial_path(out, c) for c in configs) if path.exists()]
+  failed = [found for found in recorded if found['status'] == 'failed']
+  missing = len(configs) - len(recorded)
+  print(f'{len(recorded) - len(failed)} of {len(configs)} trials done in {out}, {len(failed)} failed'
+        + (f', {missing} missing' if missing else ''))
+  evaluation.say_undefined(schema, 'valid', 'test')
+  if failed:
+    print(f'failed: {failed[0]["run_id"]}: {failed[0]["error"]}; delete {out}/trials/{failed[0]["run_id"]}.json to try '
+          'it again' + (f', and so for {len(failed) - 1} others' if failed[1:] else ''))
+  if left.interrupted:
+    return main_lib.interrupted(out)
+  if left.too_large:
+    raise ValueError(study.why_too_large(left))
+  return int(len(failed) == len(configs))
 
 
 def _command() -> str:

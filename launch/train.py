@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 
 from launch import main as main_lib
+from launch import run_directory
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 
@@ -87,8 +88,9 @@ def join_processes() -> None:
 
 
 def main() -> int:
-  """Trains, and prints the trial record as the last line."""
-  from launch import loop  # here, so that --help and wrong flags answer before jax is loaded
+  """Trains, and prints the trial record as the last line -> 0; 1 when it diverged; 75 when a signal stopped it."""
+  from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
+  from launch import loop
   from rec_sparse import train
 
   join_processes()
@@ -97,12 +99,20 @@ def main() -> int:
   run_program = train.program(config_from_flags(schema), schema, mesh_from_flags(), LOOKUP.value)
   found = loop.run_training(run_program, schema, data, out)
   if found is None:
-    print(f'interrupted; resumable: the same command goes on from {out}')
-    return 0
+    return main_lib.interrupted(out)
+  evaluation.say_undefined(schema, 'valid')
+  shown = ('run_id', 'status', 'best_step', 'valid_logloss', 'valid_auc')
+  print(json.dumps({name: found[name] for name in shown}, allow_nan=False), flush=True)
   if found['status'] == 'diverged':
-    print(f'{out}: the loss became NaN or infinite; checkpoints from before it are kept')
-  print(json.dumps({k: found[k] for k in ('run_id', 'status', 'best_step', 'valid_logloss', 'valid_auc')}))
+    raise ValueError(f'{out}: the run diverged: {found.get("error", "its loss became NaN or infinite")}; {_kept(out)}')
   return 0
+
+
+def _kept(out: pathlib.Path) -> str:
+  steps = run_directory.checkpoints(out)
+  if not steps:
+    return 'it had saved no checkpoint'
+  return f'its checkpoints from before that are kept (steps {", ".join(map(str, steps))})'
 
 
 def run() -> None:

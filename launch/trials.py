@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import dataclasses
 import functools
 import pathlib
 import time
@@ -50,49 +51,130 @@ def open_study(data: pathlib.Path, schema: schema_lib.FeatureSchema,
                {name: evaluation.labels(split) for name, split in opened.items()})
 
 
-def run_group(study: Study, configs: list[config_lib.Config], progress: Callable[[int], None]) -> list[Finished]:
+@dataclasses.dataclass
+class Standing:
+  """How far the trials of a group are; arrays and lists have an entry per trial."""
+
+  found: list[dict[str, Any] | None]  # what the best validation found; None before the first
+  waited: np.ndarray  # validations since then
+  running: np.ndarray  # False once a trial has ended, by patience or so
+  error: list[str]  # why a trial diverged; '' where it did not
+  ran: np.ndarray  # steps until a trial ended
+  step: int = 0  # steps of the group
+  seconds: float = 0.0  # of the group, over all sittings
+
+
+class Begun(NamedTuple):
+  """A group between two dispatches, on the host: all that going on needs."""
+
+  standing: Standing
+  states: train.TrainState  # trials stacked
+  best: train.TrainState | None  # in the states of their best validations; None before the first
+
+
+class Interrupted(Exception):
+  """A group was told to stop; `begun` is where it stands."""
+
+  def __init__(self, begun: Begun):
+    super().__init__('a signal came')
+    self.begun = begun
+
+
+def never() -> bool:
+  """The answer of a caller that does not stop a group."""
+  return False
+
+
+def run_group(study: Study, configs: list[config_lib.Config], progress: Callable[[int], None],
+              stop_wanted: Callable[[], bool] = never, begun: Begun | None = None) -> list[Finished]:
   """Trains, validates and, once, tests every trial; `progress` is told of finished trial steps.
 
-  A trial keeps the state of its best validation, and is tested in that state. One whose loss is not finite is
-  'diverged'. One that has ended, by patience or so, runs on with the others, but nothing of that is recorded. Raises
-  ValueError when the configs do not fit the data.
+  A trial keeps the state of its best validation, and is tested in that state. One whose loss or logits are not finite
+  is 'diverged'. One that has ended, by patience or so, runs on with the others, but nothing of that is recorded.
+  Asked after every dispatch, `stop_wanted` ends the group with Interrupted; `begun` goes on from there, bit for bit.
+  Raises ValueError when the configs do not fit the data.
   """
-  began, config, wanted = time.perf_counter(), configs[0], len(configs)
+  clock, config, wanted = time.perf_counter(), configs[0], len(configs)
   run, mesh = train.program(config, study.schema), _mesh(study.devices, wanted)
   study = study._replace(splits=jax.device_put(study.splits, jax.NamedSharding(mesh, jax.P())))  # copies nothing
-  configs = configs + configs[-1:] * (-wanted % mesh.size)  # the last one again where a device would have a trial less
+  fillers = -wanted % mesh.size  # the last trial again where a device would have one less
   per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   advance, evaluate = _advance(run, study, mesh), _evaluate(run, study, mesh)
+  now, states, best = _begin(run, study, configs, mesh, fillers) if begun is None else _go_on(begun, mesh, fillers)
+  clock -= now.seconds
+  progress(now.step * wanted)
+  while now.step < last and (now.running.any() or best is None):
+    due = min(last, (now.step // eval_every + 1) * eval_every)
+    while now.step < due:
+      count = min(feeds.DISPATCH, due - now.step)
+      states, sums = advance(states, count)
+      now.step += count
+      now.ran = np.where(now.running, now.step, now.ran)
+      _diverge(now, ~np.isfinite(np.asarray(sums.loss)), 'the training loss became NaN or infinite')
+      progress(count * wanted)
+      if stop_wanted() and now.step < due:  # at an evaluation, after it
+        raise Interrupted(_leave(now, states, best, wanted, clock))
+    results, _ = evaluate(states, 'valid')
+    _diverge(now, np.array([new is None for new in results]), 'logits of the validation split are NaN or infinite')
+    better = now.running & np.array([_better(config, new, old) for new, old in zip(results, now.found, strict=True)])
+    best = states if best is None or better.all() else _select(better, states, best)
+    now.found = [new if take else old for take, new, old in zip(better, results, now.found, strict=True)]
+    now.waited = np.where(better, 0, now.waited + 1)
+    now.running &= now.waited < (config.patience or np.inf)
+    states = jax.tree.map(jnp.copy, states) if now.step < last else states  # `best` must outlive the donated state
+    if stop_wanted():
+      raise Interrupted(_leave(now, states, best, wanted, clock))
+  tested, logits = evaluate(best, 'test')
+  seconds = (time.perf_counter() - clock) / wanted
+  return [Finished(_record(config, study.schema, now, i, tested[i], seconds), logits[i])
+          for i, config in enumerate(configs)]
+
+
+def _begin(run: train.Program, study: Study, configs: list[config_lib.Config], mesh: jax.sharding.Mesh,
+           fillers: int) -> tuple[Standing, train.TrainState, None]:
+  """(standing, states, best) at step 0."""
+  configs = configs + configs[-1:] * fillers
   states = train.init_trials(run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs],
                              jax.NamedSharding(mesh, jax.P(AXIS)))
-  best, found, waited = None, [None] * len(configs), np.zeros(len(configs), int)
-  running, diverged = np.ones(len(configs), bool), np.zeros(len(configs), bool)
-  ran, step = np.zeros(len(configs), int), 0  # steps that each trial ran, and all of them
-  while step < last and running.any():
-    stop = min(last, (step // eval_every + 1) * eval_every)
-    for start in range(step, stop, feeds.DISPATCH):
-      count = min(feeds.DISPATCH, stop - start)
-      states, sums = advance(states, count)
-      ran = np.where(running, start + count, ran)
-      diverged |= running & ~np.isfinite(np.asarray(sums.loss))
-      running &= ~diverged
-      progress(count * wanted)
-    step = stop
-    results, _ = evaluate(states, 'valid')
-    diverged |= running & np.array([new is None for new in results])
-    running &= ~diverged
-    better = running & np.array([_better(config, new, old) for new, old in zip(results, found, strict=True)])
-    best = states if best is None or better.all() else _select(better, states, best)
-    found = [new if take else old for take, new, old in zip(better, results, found, strict=True)]
-    waited = np.where(better, 0, waited + 1)
-    running &= waited < (config.patience or np.inf)
-    states = jax.tree.map(jnp.copy, states) if step < last else states  # `best` must outlive the donated state
-  tested, logits = evaluate(best, 'test')
-  seconds = (time.perf_counter() - began) / wanted
-  return [Finished(_record(c, study.schema, lost, v, t, steps, seconds), logits_NxT)
-          for c, lost, v, t, steps, logits_NxT in zip(
-              configs, diverged, found, tested, ran.tolist(), logits, strict=True)][:wanted]
+  size = len(configs)
+  standing = Standing(
+      found=[None] * size, waited=np.zeros(size, int), running=np.ones(size, bool), error=[''] * size,
+      ran=np.zeros(size, int))
+  return standing, states, None
+
+
+def _go_on(begun: Begun, mesh: jax.sharding.Mesh,
+           fillers: int) -> tuple[Standing, train.TrainState, train.TrainState | None]:
+  """(standing, states, best) of a group that was left, on the devices at hand."""
+
+  def filled(leaf: np.ndarray) -> np.ndarray:
+    return np.concatenate([leaf, np.repeat(leaf[-1:], fillers, 0)])
+
+  then = begun.standing
+  standing = dataclasses.replace(
+      then, found=then.found + then.found[-1:] * fillers, waited=filled(then.waited), running=filled(then.running),
+      error=then.error + then.error[-1:] * fillers, ran=filled(then.ran))
+  place = jax.NamedSharding(mesh, jax.P(AXIS))
+  states, best = (stack and jax.device_put(jax.tree.map(filled, stack), place) for stack in (begun.states, begun.best))
+  return standing, states, best
+
+
+def _leave(now: Standing, states: train.TrainState, best: train.TrainState | None, wanted: int,
+           clock: float) -> Begun:
+  """The inverse of `_go_on`."""
+  standing = dataclasses.replace(
+      now, found=now.found[:wanted], waited=now.waited[:wanted], running=now.running[:wanted],
+      error=now.error[:wanted], ran=now.ran[:wanted], seconds=time.perf_counter() - clock)
+  states, best = (stack and jax.tree.map(lambda leaf: np.asarray(leaf)[:wanted], stack) for stack in (states, best))
+  return Begun(standing, states, best)
+
+
+def _diverge(now: Standing, lost: np.ndarray, why: str) -> None:
+  """Ends the running trials that are lost."""
+  lost = lost & now.running
+  now.error = [f'{why} by step {now.step}' if own else error for own, error in zip(lost, now.error, strict=True)]
+  now.running &= ~lost
 
 
 Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (states, steps)
@@ -151,12 +233,14 @@ def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> t
   return jax.tree.map(pick, new, old)
 
 
-def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, diverged: bool, valid: dict[str, Any] | None,
-            test: dict[str, Any] | None, steps: int, seconds: float) -> dict[str, Any]:
-  measured = {}
-  if not diverged and valid and test:
-    measured = {f'{split}_{name}': found[name] for split, found in (('valid', valid), ('test', test))
-                for name in ('logloss', 'auc')}
-  return record.make(config, schema, status='diverged' if diverged else 'finished',
-                     train_examples=order.examples_of(steps, config.batch_size, schema.splits['train'].rows),
-                     wall_seconds=seconds, **measured)
+def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, now: Standing, trial: int,
+            test: dict[str, Any] | None, seconds: float) -> dict[str, Any]:
+  error = now.error[trial] or ('' if test else 'logits of the test split are NaN or infinite')
+  examples = order.examples_of(
+      int(now.ran[trial]), config.batch_size, schema.splits['train'].rows)
+  if error:
+    return record.make(
+        config, schema, status='diverged', train_examples=examples, wall_seconds=seconds, error=error)
+  measured = {f'{split}_{name}': found[name] for split, found in (('valid', now.found[trial]), ('test', test))
+              for name in ('logloss', 'auc')}
+  return record.make(config, schema, status='finished', train_examples=examples, wall_seconds=seconds, **measured)

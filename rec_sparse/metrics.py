@@ -117,11 +117,11 @@ def _binned_auc(count_2xN: np.ndarray) -> float | None:
 
 
 class Gauc(NamedTuple):
-  """AUC within groups; groups with one class have none and are skipped."""
+  """AUC within groups; groups with one class have none and are skipped, as are rows without a group."""
 
   impressions: float | None  # mean weighted by a group's examples
   users: float | None  # plain mean over groups
-  skipped_examples: float  # share of examples in skipped groups
+  skipped_examples: float  # share of examples in skipped groups, or in none
   skipped_groups: float  # share of groups skipped
 
 
@@ -131,15 +131,20 @@ def exact_auc(logit_N: np.ndarray, label_N: np.ndarray) -> float | None:
 
 
 def gauc(group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray) -> Gauc:
-  """AUC within each group and its means, by one sort; both meanings of GAUC in the literature, named apart."""
+  """AUC within each group and its means, by one sort; both meanings of GAUC in the literature, named apart.
+
+  A row of a negative group has none.
+  """
   if np.isnan(np.asarray(logit_N, np.float32)).any():
     raise ValueError('a logit is NaN: it has no rank, so AUC is undefined')
-  if not len(logit_N):
-    return Gauc(None, None, 0.0, 0.0)
-  twice_won_G, positive_G, negative_G = _pairs_by_group(np.asarray(group_N), np.asarray(logit_N), np.asarray(label_N))
+  grouped_N = np.asarray(group_N) >= 0
+  if not grouped_N.any():
+    return Gauc(None, None, float(len(grouped_N) > 0), 0.0)
+  twice_won_G, positive_G, negative_G = _pairs_by_group(
+      *(np.asarray(column_N)[grouped_N] for column_N in (group_N, logit_N, label_N)))
   size_G = positive_G + negative_G
   kept_G = (positive_G > 0) & (negative_G > 0)
-  skipped = float(1 - size_G[kept_G].sum() / size_G.sum()), float(1 - kept_G.mean())
+  skipped = float(1 - size_G[kept_G].sum() / len(grouped_N)), float(1 - kept_G.mean())
   if not kept_G.any():
     return Gauc(None, None, *skipped)
   auc_G = twice_won_G[kept_G] / (2.0 * positive_G[kept_G] * negative_G[kept_G])

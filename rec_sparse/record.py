@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
+import subprocess
 from typing import Any
 
 import jax
@@ -37,9 +39,29 @@ def failed(config: config_lib.Config, schema: schema_lib.FeatureSchema, error: s
 
 
 def versions() -> dict[str, str]:
-  """Versions of what a result depends on."""
+  """Versions of what a result depends on; `revision` where this code lies in a git checkout."""
   packages = ('rec_sparse', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
-  return {'python': platform.python_version()} | {name: _version(name) for name in packages}
+  own = revision(pathlib.Path(__file__))
+  return {'python': platform.python_version()} | {name: _version(name) for name in packages} | (
+      {'revision': own} if own else {})
+
+
+@functools.cache
+def revision(file: pathlib.Path) -> str:
+  """The commit of the git checkout that tracks `file`, with -dirty where tracked files have changed; '' if none does.
+
+  An installed copy may lie inside the checkout of something else, which does not track it.
+  """
+  tracked = _git(file, 'ls-files', '--error-unmatch', file.name)
+  return _git(file, 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*') if tracked else ''
+
+
+def _git(file: pathlib.Path, *arguments: str) -> str:
+  command = ['git', '-C', str(file.parent), *arguments]
+  try:
+    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
+  except (OSError, UnicodeDecodeError, subprocess.SubprocessError):
+    return ''
 
 
 def _version(package: str) -> str:

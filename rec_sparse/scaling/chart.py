@@ -116,9 +116,11 @@ def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], v
   axes.set_ylabel(panel.y_label)
   axes.grid(color=FAINT, alpha=0.22, linewidth=0.8)
   every = [r for own in rungs.values() for r in own]
-  if not every:
+  undefined = any(np.isnan(r.metrics[panel.metric]).any() for r in every)  # AUC, of labels of one class
+  if undefined or not every:
+    said = 'undefined: all test labels are of one class' if undefined else 'no finished trial'
     axes.set(xticks=[], yticks=[])
-    axes.text(0.5, 0.5, 'no finished trial', transform=axes.transAxes, ha='center', va='center', fontsize=14)
+    axes.text(0.5, 0.5, said, transform=axes.transAxes, ha='center', va='center', fontsize=14)
     return
   values = np.concatenate([
       _draw_arm(axes, panel, own, verdicts[arm].ladder, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])

@@ -63,8 +63,13 @@ def groups(configs: list[config_lib.Config]) -> list[list[config_lib.Config]]:
   """Configs that differ in seed and learning rate alone: each group can run as one vectorised program."""
   found: dict[config_lib.Config, list[config_lib.Config]] = {}
   for config in configs:
-    found.setdefault(dataclasses.replace(config, seed=0, learning_rate=1.0), []).append(config)
+    found.setdefault(shape(config), []).append(config)
   return list(found.values())
+
+
+def shape(config: config_lib.Config) -> config_lib.Config:
+  """The same for all configs of a group."""
+  return dataclasses.replace(config, seed=0, learning_rate=1.0)
 
 
 def _settings(arms: tuple[str, ...], arm: str, settings: list[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Outcome:
   lost: int  # trials of the whole grid that diverged or failed
   counts: Mapping[str, float]  # records.COUNTS; empty if no trial finished
   metrics: Mapping[str, Mapping[int, float]]  # records.METRICS -> seed -> value, at that learning rate
-  auc: paired_rows.Difference | None  # test AUC minus the reference's; None: a reference, or no common seed
+  auc: paired_rows.Difference | None  # test AUC minus the reference's; None: a reference, no common seed, or one class
   logloss: paired_rows.Difference | None  # test log loss minus the reference's, nats per example
 
 
@@ -56,8 +56,10 @@ def _compare(outcome: Outcome, reference: dict[int, np.ndarray], own: dict[int, 
   if not seeds:
     return outcome
   first_SxN, second_SxN = (np.stack([logits[seed] for seed in seeds]) for logits in (reference, own))
-  return dataclasses.replace(outcome, auc=paired_rows.auc_difference(first_SxN, second_SxN, label_N),
-                             logloss=paired_rows.logloss_difference(first_SxN, second_SxN, label_N))
+  defined = len(np.unique(label_N)) > 1
+  return dataclasses.replace(
+      outcome, auc=paired_rows.auc_difference(first_SxN, second_SxN, label_N) if defined else None,
+      logloss=paired_rows.logloss_difference(first_SxN, second_SxN, label_N))
 
 
 def to_json(study: Ablation, found: Sequence[Outcome]) -> dict[str, Any]:
@@ -68,12 +70,18 @@ def to_json(study: Ablation, found: Sequence[Outcome]) -> dict[str, Any]:
 
 def _arm_json(o: Outcome) -> dict[str, Any]:
   differences = {f'{name}_difference': d and d._asdict() for name, d in (('auc', o.auc), ('logloss', o.logloss))}
-  metrics = {name: {'mean': float(np.mean(values)), 'sd': float(np.std(values, ddof=1)) if len(values) > 1 else None}
-             for name, values in ((name, list(by_seed.values())) for name, by_seed in o.metrics.items())}
+  metrics = {name: _moments(list(by_seed.values())) for name, by_seed in o.metrics.items()}
   return {'model': o.arm.model, 'says': o.arm.says, 'against': None if o.arm.is_reference else o.arm.against,
           'overrides': o.arm.overrides, 'width': o.width, **o.counts, 'learning_rate': o.learning_rate,
           'learning_rate_edge': o.edge, 'trials_lost': o.lost, **metrics, **differences,
           'published_auc_points': o.arm.published}
+
+
+def _moments(values: Sequence[float]) -> dict[str, float | None]:
+  """Mean and standard deviation over seeds; None of an AUC that is undefined."""
+  if np.isnan(values).any():
+    return {'mean': None, 'sd': None}
+  return {'mean': float(np.mean(values)), 'sd': float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
 
 def to_markdown(found: Sequence[Outcome]) -> str:
@@ -89,10 +97,10 @@ def to_markdown(found: Sequence[Outcome]) -> str:
 def _row(o: Outcome, first: str) -> list[str]:
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
-  auc = [f'{np.mean(list(o.metrics["test_auc"].values())):.4f}'] if o.metrics else ['none finished']
+  auc = _number(_moments(list(o.metrics['test_auc'].values()))['mean'], '.4f') if o.metrics else 'none finished'
   against = '' if o.arm.is_reference or o.arm.against == first else f' (against {o.arm.against})'
   return [o.arm.name, o.arm.says + against + lost,
-          _number(o.counts.get('dense_params_nonzero'), ',.0f'), *auc,
+          _number(o.counts.get('dense_params_nonzero'), ',.0f'), auc,
           *(['reference'] * 2 if o.arm.is_reference else [_interval(o.auc, 1e2), _interval(o.logloss, 1e3)]),
           _number(o.learning_rate, 'g') + edge]
 

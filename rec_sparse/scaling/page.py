@@ -202,6 +202,8 @@ def _shared_config(study: Study) -> str:
 
 
 def _moments(values: np.ndarray) -> str:
+  if np.isnan(values).any():
+    return DASH
   if len(values) < 2:
     return f'{values.mean():.5f}'
   return f'{values.mean():.5f} ({values.std(ddof=1):.5f})'

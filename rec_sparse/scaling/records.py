@@ -36,7 +36,7 @@ class Trial:
   status: str  # finished, diverged or failed
   error: str  # why it did not finish; '' if it did
   counts: Mapping[str, float]  # COUNTS; empty if not finished
-  metrics: Mapping[str, float]  # METRICS: nats per example and areas; empty if not finished
+  metrics: Mapping[str, float]  # METRICS: nats per example, and areas, nan of labels of one class; empty if not finished
   config: Mapping[str, object]  # resolved config, as written
   device: str  # where it ran, in words
   versions: Mapping[str, str]  # libraries it ran with
@@ -225,13 +225,18 @@ def read_trial(path: pathlib.Path) -> Trial:
         views=int(raw['views'] or 1), seed=int(raw['seed']), learning_rate=float(raw['learning_rate']),
         status=raw['status'], error='' if finished else str(raw.get('error') or ''),
         counts={key: _number(raw, key, key != 'embedding_params') for key in COUNTS} if finished else {},
-        metrics={key: _number(raw, key) for key in METRICS} if finished else {},
+        metrics={key: _metric(raw, key) for key in METRICS} if finished else {},
         config=config, device=str(raw.get('device') or ''),
         versions=dict(raw.get('versions') or {}), wall_seconds=raw.get('wall_seconds'))
   except KeyError as e:
     raise ValueError(f'{path}: damaged trial record (no {e})') from None
   except (TypeError, ValueError) as e:
     raise ValueError(f'{path}: damaged trial record ({e})') from None
+
+
+def _metric(raw: dict, key: str) -> float:
+  """A log loss, or an AUC: null in the file, nan here, where labels of one class leave it undefined."""
+  return math.nan if key.endswith('auc') and raw[key] is None else _number(raw, key)
 
 
 def _number(raw: dict, key: str, positive: bool = False) -> float:

@@ -6,6 +6,8 @@ import io
 import json
 import math
 
+import numpy as np
+
 from rec_sparse.scaling.records import METRICS, Rung, Study
 from rec_sparse.scaling.verdict import Verdict
 
@@ -78,6 +80,8 @@ def _row(rung: Rung) -> dict[str, object]:
       'learning_rate': rung.learning_rate, 'learning_rate_edge': rung.edge,
   }
   for metric, values in rung.metrics.items():
+    if np.isnan(values).any():  # an AUC of labels of one class
+      continue
     row[f'{metric}_mean'] = float(values.mean())
     row[f'{metric}_sd'] = float(values.std(ddof=1)) if len(values) > 1 else ''
     row |= {f'{metric}_seed_{seed}': float(value) for seed, value in zip(rung.seeds, values)}

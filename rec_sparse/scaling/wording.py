@@ -145,6 +145,9 @@ def _missing(study: Study) -> list[str]:
   if len(study.trials) < len(study.expected):
     found.append(f'The study is unfinished: {len(study.trials)} of {len(study.expected)} trials have a record. '
                  'Every verdict is provisional; the same launch.sweep command does what is missing.')
+  for split in ('valid', 'test'):
+    if any(math.isnan(t.metrics.get(f'{split}_auc', 0.0)) for t in study.trials):
+      found.append(f'All labels of the {split} split are of one class, so its AUC is undefined.')
   bad = sum(t.status != 'finished' for t in study.trials)
   if bad:
     found.append(f'{bad} of {len(study.trials)} recorded trials did not finish; they are listed below with their '

@@ -15,7 +15,16 @@ SIZES = (*(VOCAB,) * (FIELDS - 1), 300)  # rows of each field; all but the last 
 @pytest.fixture(scope='session')
 def toy(tmp_path_factory) -> pathlib.Path:
   """A dataset directory with groups, 3,000 / 700 / 700 rows, in several blocks."""
-  directory = tmp_path_factory.mktemp('toy')
+  return write(tmp_path_factory.mktemp('toy'))
+
+
+@pytest.fixture(scope='session')
+def one_class(tmp_path_factory) -> pathlib.Path:
+  """The same, but nobody clicked in valid and test."""
+  return write(tmp_path_factory.mktemp('one_class'), clicked=('train',))
+
+
+def write(directory: pathlib.Path, clicked: tuple[str, ...] = schema_lib.SPLITS) -> pathlib.Path:
   rng = np.random.default_rng(0)
   weight = rng.normal(size=(FIELDS, VOCAB))
   dtype = blocks.record_dtype(FIELDS, tasks=1, numeric=0, grouped=True)
@@ -24,7 +33,7 @@ def toy(tmp_path_factory) -> pathlib.Path:
     ids_BxF = (rng.zipf(1.5, (rows, FIELDS)) % VOCAB).astype(np.int32)
     part = weight[np.arange(FIELDS), ids_BxF]
     logit_B = 2 * part[:, 0] * part[:, 1] + part[:, 2] - 1
-    label_B = rng.random(rows) < 1 / (1 + np.exp(-logit_B))
+    label_B = (rng.random(rows) < 1 / (1 + np.exp(-logit_B))) & (name in clicked)
     writer = blocks.BlockWriter(directory, name, dtype, block_rows=1024)
     writer.append(ids_BxF + VOCAB * np.arange(FIELDS, dtype=np.int32), label_B.astype(np.uint8)[:, None],
                   group_B=ids_BxF[:, 0].copy())

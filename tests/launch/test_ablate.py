@@ -1,5 +1,6 @@
 """launch.ablate: table, picture and JSON of a small study; shared trials; what it refuses."""
 
+import contextlib
 import json
 import re
 
@@ -8,6 +9,8 @@ import pytest
 
 from launch import ablate
 from launch import main as main_lib
+from launch import stopping
+from launch import trials
 from rec_sparse import metrics
 from rec_sparse.scaling import paired_rows
 
@@ -97,6 +100,31 @@ def _check_against_the_trials(toy, out, reference, relu):
       relu['test_auc']['mean'] - reference['test_auc']['mean'], abs=1e-9)
   assert relu['logloss_difference']['value'] == pytest.approx(
       relu['test_logloss']['mean'] - reference['test_logloss']['mean'], abs=1e-6)
+
+
+def test_a_table_waits_for_every_trial(toy, one_class, tmp_path, study, capsys, monkeypatch):
+  """Stopped before the first trial; with memory for none; and on labels of one class, which leave AUC undefined."""
+  out = tmp_path / 'out'
+  with monkeypatch.context() as stopped:
+    stopped.setattr(stopping, 'on_signals', lambda: contextlib.nullcontext(lambda: True))
+    assert run(toy, out, study) == main_lib.INTERRUPTED
+  assert f'interrupted; resumable: the same command goes on from {out}' in capsys.readouterr().out
+  with monkeypatch.context() as small:
+    small.setattr(trials, 'run_group', raise_memory_error)
+    assert run(toy, out, study) == 1
+  assert 'small: 12 of 12 trials are missing, so there is no table: the memory does not hold' in capsys.readouterr().err
+  assert not (out / 'small.json').exists()
+
+  study.write_text(STUDY.partition('[arms.broken]')[0].replace('seeds = 2', 'seeds = 1'))
+  assert run(one_class, tmp_path / 'one_class', study) == 0
+  assert "test: all labels 'label' are of one class" in capsys.readouterr().out
+  relu = json.loads((tmp_path / 'one_class' / 'small.json').read_text())['arms']['relu']
+  assert relu['auc_difference'] is None and relu['test_auc'] == {'mean': None, 'sd': None}
+  assert relu['logloss_difference']['value'] is not None
+
+
+def raise_memory_error(*_):
+  raise MemoryError
 
 
 def test_what_it_refuses(toy, tmp_path, study, capsys):

@@ -181,6 +181,14 @@ def test_old_vocabularies(capsys, out, log, tmp_path):
   assert f'error: {tmp_path}/none/schema.json: not found' in error
 
 
+def test_rows_without_a_group_form_none(capsys, out, tmp_path):
+  log = tmp_path / 'log.csv'
+  log.write_text('y,user,item\n' + ''.join(f'{i % 2},{user},i\n' for i, user in enumerate(['b', '', 'a'] * 50)))
+  schema = _made(capsys, out, '--source=csv', f'--train={log}', '--group=user')
+  groups = np.concatenate([_read(out, schema, split)['group_B'] for split in schema_lib.SPLITS])
+  assert np.unique(groups, return_counts=True)[1].tolist() == [50, 50, 50] and set(groups) == {-1, 0, 1}
+
+
 def test_group_ids_cover_all_splits(capsys, out, tmp_path):
   for split, users in (('train', 'bab'), ('valid', 'cb'), ('test', 'da')):
     (tmp_path / f'{split}.csv').write_text('y,user,item\n' + ''.join(f'1,{user},i\n' for user in users))

@@ -1,5 +1,6 @@
 """launch.sweep: vectorised trials equal single ones; reruns do what is missing; failures are recorded."""
 
+import contextlib
 import functools
 import json
 
@@ -7,8 +8,10 @@ import jax
 import numpy as np
 import pytest
 
+from launch import feeds
 from launch import main as main_lib
 from launch import report
+from launch import stopping
 from launch import sweep
 from launch import train
 from launch import trials
@@ -99,36 +102,42 @@ def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy
   out = tmp_path / 'study'
   real = trials.run_group
 
-  def without_memory_for_9(study, configs, bar):
+  def not_with_9(study, configs, *more):
     if configs[0].width == 9:
-      raise RuntimeError('out of memory')
-    return real(study, configs, bar)
+      raise RuntimeError('an odd width')
+    return real(study, configs, *more)
 
-  monkeypatch.setattr(trials, 'run_group', without_memory_for_9)
+  monkeypatch.setattr(trials, 'run_group', not_with_9)
+  assert run(toy, out, '--arms=ssr_s', '--widths=9') == 1, 'every trial failed'
   assert run(toy, out, '--arms=ssr_s', '--widths=6,9') == 0
-  assert '4 failed' in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert '4 of 8 trials done' in said and '4 failed' in said and 'an odd width; delete' in said
   found = records(out)
   failed = [r for r in found.values() if r['status'] == 'failed']
   assert len(found) == 8 and len(failed) == 4
-  assert all(r['error'] == 'RuntimeError: out of memory' and r['test_auc'] is None for r in failed)
+  assert all(r['error'] == 'RuntimeError: an odd width' and r['test_auc'] is None for r in failed)
   victim = next(r['run_id'] for r in found.values() if r['status'] == 'finished')
   (out / 'trials' / f'{victim}.json').unlink()
   ran = []
-  monkeypatch.setattr(trials, 'run_group', lambda study, configs, bar: ran.extend(configs) or real(study, configs, bar))
+  monkeypatch.setattr(trials, 'run_group', lambda study, configs, *more: ran.extend(configs) or real(
+      study, configs, *more))
   assert run(toy, out, '--arms=ssr_s', '--widths=6,9') == 0
   assert len(ran) == 1
   again = records(out)
   assert again[victim]['test_logloss'] == pytest.approx(found[victim]['test_logloss'], abs=1e-6)
 
 
-def test_trials_that_do_not_fit_the_memory_together_run_by_halves(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize('error', [
+    RuntimeError('RESOURCE_EXHAUSTED: Out of memory'), MemoryError(),
+    RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.')])
+def test_trials_that_do_not_fit_the_memory_together_run_by_halves(toy, tmp_path, monkeypatch, error):
   real, sizes = trials.run_group, []
 
-  def run_group(study, configs, progress):
+  def run_group(study, configs, *more):
     sizes.append(len(configs))
     if len(configs) > 1:
-      raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory')
-    return real(study, configs, progress)
+      raise error
+    return real(study, configs, *more)
 
   assert run(toy, tmp_path / 'whole', '--arms=dense_mlp') == 0
   monkeypatch.setattr(trials, 'run_group', run_group)
@@ -136,6 +145,84 @@ def test_trials_that_do_not_fit_the_memory_together_run_by_halves(toy, tmp_path,
   assert sizes == [4, 2, 1, 1, 2, 1, 1]
   whole, halves = records(tmp_path / 'whole'), records(tmp_path / 'halves')
   assert {name: r['test_auc'] for name, r in halves.items()} == {name: r['test_auc'] for name, r in whole.items()}
+
+
+def test_a_trial_that_the_memory_does_not_hold_is_missing_and_tried_again(toy, tmp_path, monkeypatch, capsys):
+  out, arguments = tmp_path / 'study', ('--arms=dense_mlp', '--widths=6,9')
+  real, sizes = trials.run_group, []
+
+  def run_group(study, configs, *more):
+    if configs[0].width == 9:
+      sizes.append(len(configs))
+      raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory')
+    return real(study, configs, *more)
+
+  with monkeypatch.context() as small:
+    small.setattr(trials, 'run_group', run_group)
+    assert run(toy, out, *arguments) == 1
+  said = capsys.readouterr()
+  assert sizes == [4, 2, 1], 'where one trial does not fit, no other of its shape is tried'
+  assert '4 of 8 trials done' in said.out and '0 failed, 4 missing' in said.out
+  assert 'does not hold even one trial of dense_mlp 9x1 (RuntimeError: RESOURCE' in said.err
+  assert {found['width'] for found in records(out).values()} == {6}
+  old = next(iter(records(out).values()))  # as older versions recorded it
+  (out / 'trials' / f'{old["run_id"]}.json').write_text(json.dumps(old | {'status': 'failed', 'error': 'Out of memory'}))
+  assert run(toy, out, *arguments) == 0
+  assert {found['status'] for found in records(out).values()} == {'finished'} and len(records(out)) == 8
+
+
+def stop_after(monkeypatch, dispatches):
+  """A signal comes in the dispatch after so many."""
+  asked = iter([False] * dispatches)
+
+  @contextlib.contextmanager
+  def on_signals():
+    yield lambda: next(asked, True)
+  monkeypatch.setattr(stopping, 'on_signals', on_signals)
+
+
+def test_a_sweep_that_was_stopped_goes_on_bit_for_bit(toy, tmp_path, monkeypatch, capsys):
+  """Stopped in the first evaluation interval, at an evaluation, and with another number of devices before the end."""
+  arguments = ('--arms=ssr_s', '--epochs=3', '--set=dropout=0.2', '--set=eval_every=25', '--learning_rates=3e-2,1e38',
+               '--set=table_dtype=bfloat16', '--patience=1')
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  monkeypatch.setattr(feeds, 'DISPATCH', 10)
+  assert run(toy, whole, *arguments) == 0
+  for dispatches, devices in ((1, 1), (1, 2), (3, 4)):
+    opened = functools.partial(trials.open_study.func, devices=jax.local_devices()[:devices])
+    with monkeypatch.context() as stopped:
+      stopped.setattr(trials, 'open_study', opened)
+      stop_after(stopped, dispatches + 1)  # asked once before the group begins
+      assert run(toy, cut, *arguments) == main_lib.INTERRUPTED
+    assert 'interrupted; resumable: the same command goes on from' in capsys.readouterr().out
+    assert not records(cut) and len(list((cut / 'partial').iterdir())) == 1
+  damaged = next((cut / 'partial').iterdir())
+  before = damaged.read_bytes()
+  damaged.write_bytes(before[:-9])
+  assert run(toy, cut, *arguments) == 1
+  assert f'{damaged}: damaged' in capsys.readouterr().err
+  damaged.write_bytes(before)
+  assert run(toy, cut, *arguments) == 0
+  assert not (cut / 'partial').exists()
+  uncut, resumed = records(whole), records(cut)
+  assert {name: r | {'wall_seconds': 0} for name, r in uncut.items()} == {
+      name: r | {'wall_seconds': 0} for name, r in resumed.items()}
+  for path in (whole / 'logits').iterdir():
+    np.testing.assert_array_equal(np.load(path), np.load(cut / 'logits' / path.name))
+
+
+def test_one_class_leaves_a_study_that_can_be_read(one_class, tmp_path, capsys):
+  out, arguments = tmp_path / 'study', ('--arms=dense_mlp', '--learning_rates=1e-2')
+  assert run(one_class, tmp_path / 'refused', *arguments, '--set=monitor=auc') == 1
+  assert 'monitor=auc: all labels' in capsys.readouterr().err and not (tmp_path / 'refused').exists()
+  assert run(one_class, out, *arguments) == 0
+  said = capsys.readouterr().out
+  assert "valid: all labels 'label' are of one class" in said and "test: all labels 'label'" in said
+  assert all(r['status'] == 'finished' and r['test_auc'] is None for r in records(out).values())
+  assert main_lib.call(report.main, report.FLAGS, [f'--study={out}']) == 0
+  page = (out / 'report.html').read_text()
+  assert 'All labels of the test split are of one class, so its AUC is undefined.' in page and '>nan' not in page
+  assert 'nan' not in (out / 'curves.csv').read_text()
 
 
 def test_a_study_grows_and_remembers_its_axes(toy, tmp_path):

@@ -19,6 +19,7 @@ import pytest
 
 from data_pipelines import vocabulary
 from launch import evaluate
+from launch import evaluation
 from launch import feeds
 from launch import identity
 from launch import main as main_lib
@@ -188,10 +189,57 @@ def test_epochs_zero_initializes_counts_and_saves(toy, tmp_path):
   assert json.loads((tmp_path / 'run' / 'summary.json').read_text()) == found
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(toy, tmp_path, capsys):
-  assert run(toy, tmp_path / 'run', '--learning_rate=1e38', '--set=input_norm=none', '--epochs=2') == 0
-  assert json.loads((tmp_path / 'run' / 'summary.json').read_text())['status'] == 'diverged'
-  assert 'NaN or infinite' in capsys.readouterr().out
+def test_of_equal_validations_the_first_is_the_best_and_its_checkpoint_stays(toy, tmp_path, monkeypatch, capsys):
+  out, arguments = tmp_path / 'run', ('--epochs=3', '--model=dense_mlp')
+  monkeypatch.setattr(evaluation, 'rank', lambda config, found: 0.5)
+  with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+    cut_after(cut, 11)  # beyond the second validation, at 60
+    run(toy, out, *arguments)
+  assert steps_of(out) == [30, 63]
+  assert run(toy, out, *arguments) == 0
+  assert steps_of(out) == [30, 90]
+  capsys.readouterr()
+  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={out}', '--split=valid']) == 0
+  assert json.loads(capsys.readouterr().out.splitlines()[-1])['step'] == 30
+
+  summary = json.loads((out / 'summary.json').read_text())
+  (out / 'summary.json').write_text(json.dumps(summary | {'status': 'diverged', 'error': 'the loss'}))
+  assert run(toy, out, *arguments) == 1
+  assert 'diverged: the loss; its checkpoints from before that are kept (steps 30, 90)' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('norm, every, error', [
+    ('none', 1, 'parameters, optimizer or logits became NaN or infinite by step 1'),
+    ('batch', 1, 'parameters, optimizer or logits became NaN or infinite by step 1'),
+    ('none', 7, 'the training loss became NaN or infinite by step 7')])
+def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(toy, tmp_path, capsys, norm, every, error):
+  """The loss of step 1 is that of the initial network: finite, where the network after it is not."""
+  out = tmp_path / 'run'
+  arguments = [f'--data={toy}', f'--out={out}', '--width=8', '--embedding_dim=4', '--batch_size=100', '--mesh=1',
+               '--learning_rate=1e38', f'--set=input_norm={norm}', f'--set=checkpoint_every={every}']
+  said = fails(arguments, capsys)
+  assert said == f'error: {out}: the run diverged: {error}; it had saved no checkpoint'
+  strict = dict(parse_constant=lambda token: pytest.fail(token))
+  assert json.loads((out / 'summary.json').read_text(), **strict)['status'] == 'diverged'
+  before = (out / 'metrics.jsonl').read_text()
+  assert [json.loads(line, **strict)['step'] for line in before.splitlines()] == [every]
+  assert fails(arguments, capsys) == said
+  assert (out / 'metrics.jsonl').read_text() == before, 'the same command does not train again'
+  assert f'--run={out}: holds no checkpoint: the run diverged before its first ({error})' in fails(
+      [f'--run={out}'], capsys, evaluate)
+
+
+def test_one_class_leaves_auc_null_and_says_so(one_class, tmp_path, capsys):
+  assert 'monitor=auc: all labels \'label\' of the validation split are of one class' in fails(
+      [f'--data={one_class}', f'--out={tmp_path / "refused"}', *SMALL, '--set=monitor=auc'], capsys)
+  assert not (tmp_path / 'refused').exists()
+  assert run(one_class, tmp_path / 'run', '--epochs=2', '--patience=1') == 0
+  said = capsys.readouterr().out.splitlines()
+  assert "valid: all labels 'label' are of one class, so AUC is undefined (null)" in said
+  assert json.loads(said[-1])['valid_auc'] is None
+  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "run"}']) == 0
+  said = capsys.readouterr().out.splitlines()
+  assert said[-2].startswith("test: all labels 'label'") and json.loads(said[-1])['auc'] is None
 
 
 def program(toy, out, *arguments, devices=1):
@@ -209,7 +257,7 @@ def test_a_killed_process_loses_at_most_the_steps_since_its_last_checkpoint(toy,
   process.send_signal(sent)
   out, error = process.communicate(timeout=60)
   if sent != signal.SIGKILL:
-    assert process.returncode == 0 and 'resumable' in out, error
+    assert process.returncode == main_lib.INTERRUPTED and 'resumable' in out, error
   with checkpoint.manager(tmp_path / 'run', read_only=True) as manager:
     reached = manager.latest_step()
   process = program(toy, tmp_path / 'run', *arguments)
@@ -264,12 +312,14 @@ def test_a_mesh_must_hold_the_devices_of_every_process(toy, tmp_path, capsys, mo
 
 @pytest.mark.parametrize('error, message', [
     (RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore'), 'has not enough memory'),
+    (RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.\nmore'), 'enough memory'),
+    (MemoryError(), 'has not enough memory'),
     (ValueError('RESOURCE_EXHAUSTED: writing failed\nmore'), 'cannot be written, is the disk full?')])
 def test_a_full_memory_or_disk_is_one_sentence(toy, tmp_path, capsys, monkeypatch, error, message):
   def full(*arguments, **named):
     raise error
 
-  where = (train_lib, 'init') if isinstance(error, RuntimeError) else (checkpoint.ocp.CheckpointManager, 'save')
+  where = (train_lib, 'init') if not isinstance(error, ValueError) else (checkpoint.ocp.CheckpointManager, 'save')
   monkeypatch.setattr(*where, full)
   said = fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL], capsys)
   assert said.startswith('error: ') and message in said and 'more' not in said
@@ -363,6 +413,10 @@ def test_what_data_must_share_with_a_checkpoint(change, message):
 def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
   out = tmp_path / 'run'
   assert 'holds no config.json' in fails([f'--run={out}'], capsys, evaluate)
+  assert run(toy, out, '--epochs=0') == 0
+  shutil.rmtree(out / 'checkpoints')
+  assert 'holds no checkpoint: launch.train has saved none yet' in fails([f'--run={out}'], capsys, evaluate)
+  shutil.rmtree(out)
   assert run(toy, out, '--epochs=1') == 0
   assert 'holds the steps 30' in fails([f'--run={out}', '--checkpoint=31'], capsys, evaluate)
   shutil.rmtree(out / 'checkpoints' / '30' / 'table')

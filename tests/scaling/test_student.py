@@ -47,6 +47,14 @@ def test_a_noisy_judged_rung_counts_by_itself():
   assert found.deviation == pytest.approx(np.std(weights @ y, ddof=1))
 
 
+def test_a_mean_over_seeds_has_one_degree_of_freedom_less_than_seeds():
+  """Its half width is the textbook one: t(.975; 3) = 3.18245 times s / sqrt(4)."""
+  y = np.array([1.0, 2.0, 4.0, 9.0])
+  found = student.spread_of_mean(y)
+  assert found == Spread(pytest.approx(np.sqrt(38 / 3)), 3)
+  assert student.half_width(found, 4) == pytest.approx(3.18245 * np.sqrt(38 / 3) / 2, rel=1e-5)
+
+
 def test_what_a_seed_does_to_every_rung_cancels():
   rng = np.random.default_rng(3)
   y = rng.normal(size=(3, 4))
