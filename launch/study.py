@@ -44,7 +44,8 @@ def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathl
     return
   (out / 'trials').mkdir(parents=True, exist_ok=True)
   opened = trials.open_study(data, schema)
-  steps = lambda config: config.epochs * order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+  rows = schema.splits['train'].rows
+  steps = lambda config: config.epochs * order.steps_per_epoch(rows, config.batch_size)
   with tqdm.tqdm(total=sum(map(steps, missing)), unit='step', mininterval=1.0) as bar:
     for group in grid_lib.groups(missing):
       bar.set_description(f'{group[0].model} {group[0].width}x{group[0].depth}, {len(group)} trials')

@@ -153,10 +153,10 @@ def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> t
 
 def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, diverged: bool, valid: dict[str, Any] | None,
             test: dict[str, Any] | None, steps: int, seconds: float) -> dict[str, Any]:
+  trained = order.examples_of(steps, config.batch_size, schema.splits['train'].rows)
   measured = {}
   if not diverged and valid and test:
     measured = {f'{split}_{name}': found[name] for split, found in (('valid', valid), ('test', test))
                 for name in ('logloss', 'auc')}
   return record.make(config, schema, status='diverged' if diverged else 'finished',
-                     train_examples=order.examples_of(steps, config.batch_size, schema.splits['train'].rows),
-                     wall_seconds=seconds, **measured)
+                     train_examples=trained, wall_seconds=seconds, **measured)
