@@ -17,7 +17,10 @@ _ROUNDS = 4
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
-  """Batches in one pass, a last partial one included; raises ValueError when batch_size is not in [1, rows]."""
+  """Batches in one pass, a last partial one included.
+
+  Raises ValueError when batch_size is not in [1, rows].
+  """
   if not 0 < batch_size <= rows:
     raise ValueError(f'batch_size={batch_size}: expected at least 1 and at most the {rows} rows of the split')
   return -(-rows // batch_size)
@@ -33,16 +36,17 @@ class BatchRows(NamedTuple):
   """The rows of one training batch."""
 
   rows_B: Any  # int32
-  weight_B: Any  # float32: 1, and 0 for padding, which repeats the first row: no row is touched for it alone
+  weight_B: Any  # float32: 1, and 0 for padding; that repeats the first row, so it touches no other
 
 
 def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, xp: Any = np,
                length: int | None = None) -> BatchRows:
   """The batch of global training step `step`.
 
-  Each epoch has every row once, in a new order; without shuffle, in file order. A batch is padded to `length`
-  (default: batch_size), its last one from fewer rows where batch_size does not divide them. With xp=jax.numpy, step
-  and seed may be traced. Raises ValueError when batch_size is not in [1, rows].
+  Each epoch has every row once, in a new order; without shuffle, in file order. Its last batch has
+  fewer rows where batch_size does not divide them. Batches are padded to `length` (default:
+  batch_size). With xp=jax.numpy, step and seed may be traced. Raises ValueError when batch_size is
+  not in [1, rows].
   """
   steps = steps_per_epoch(rows, batch_size)
   start = xp.asarray(step % steps).astype(xp.int32) * xp.int32(batch_size)

@@ -20,7 +20,8 @@ def batch_at(data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool
              length: int | None = None) -> Data:
   """The batch of global training step `step`, equal to the stream's; step and seed may be traced or vmapped.
 
-  weight_B is 0 for what pads a batch to `length` (default: batch_size). Raises ValueError when batch_size is not in [1, rows].
+  weight_B is 0 for what pads a batch to `length` (default: batch_size). Raises ValueError when
+  batch_size is not in [1, rows].
   """
   rows_B, weight_B = order.batch_rows(step, batch_size, _rows(data), seed, shuffle, jnp, length)
   return _take(data, rows_B) | {'weight_B': weight_B}

@@ -30,8 +30,8 @@ class TrainBatches:
     return self.steps
 
   def __getitem__(self, step: int) -> blocks.Batch:
-    rows_B, weight_B = order.batch_rows(step, self.batch_size, self.split.rows, self.seed, self.shuffle,
-                                        length=self.length)
+    rows_B, weight_B = order.batch_rows(
+        step, self.batch_size, self.split.rows, self.seed, self.shuffle, length=self.length)
     mine = slice(*self.part)
     return blocks.take(self.split, rows_B[mine]) | {'weight_B': weight_B[mine]}
 
@@ -41,8 +41,9 @@ def train_stream(split: blocks.OpenSplit, *, batch_size: int, seed: int, shuffle
                  length: int | None = None) -> grain.DatasetIterator:
   """Grain iterator over the batches of steps 0 to `steps` - 1; get_state and set_state save and restore its position.
 
-  `threads` read up to `read_ahead` batches in advance; `length` is that of a padded batch (None: batch_size), `part` is
-  which examples of it to read (None: all). Call close() when done. Raises ValueError when batch_size is not in [1, rows] or the part not in the batch.
+  `threads` read up to `read_ahead` batches in advance; `length` is that of a padded batch (None:
+  batch_size), `part` is which examples of it to read (None: all). Call close() when done. Raises
+  ValueError when batch_size is not in [1, rows] or the part not in the batch.
   """
   order.steps_per_epoch(split.rows, batch_size)
   length = length or batch_size

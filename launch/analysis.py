@@ -90,8 +90,8 @@ def ics(run: restored.Restored) -> Found:
   Of whatever gate the run has: `ics_dynamics.layer` says what is None for a control in place of ICS.
 
   Reads `dense` and `table` of each, and the data set. Step 0, where it is not kept, is initialised again; it is what an
-  evaluation would see there: with input_norm=batch the average variance is still 1, so inputs are small. Raises
-  Unavailable for a model without competition.
+  evaluation would see there: with input_norm=batch the average variance is still 1, so inputs are
+  small. Raises Unavailable for a model without competition.
   """
   config = run.config
   if config.model != 'ssr_d':

@@ -20,7 +20,7 @@ from rec_sparse import metrics
 from rec_sparse import train
 
 DISPATCH = 64  # steps of one dispatch at most: the progress bar moves and signals are heeded between dispatches
-STACK = 8  # batches that the stream hands to a device at once: while it computes, the next ones are made ready
+STACK = 8  # batches that the stream hands over at once; while they are computed it reads the next
 EVAL_BATCH = 4096  # examples of one evaluation step
 
 
@@ -65,25 +65,28 @@ def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
 def advance_resident(run: train.Program, state: train.TrainState, data: resident.Data,
                      steps: jax.Array) -> tuple[train.TrainState, train.StepSums]:
   """`steps` training steps on batches gathered inside the loop."""
-  cfg, length = run.config, padded(run, run.config.batch_size)
+  cfg = run.config
+  length = padded(run, cfg.batch_size)
 
   def body(_, carry):
     state, sums = carry
-    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed, shuffle=cfg.shuffle,
-                              length=length)
+    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed,
+                              shuffle=cfg.shuffle, length=length)
     return train.train_step(run, state, sums, batch)
 
   return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
 
 
 def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
-  """Blocks from disk through Grain, stacked by STACK; where fewer steps are asked for, the others are not run.
+  """Blocks from disk through Grain, in stacks of STACK batches; of the last, what is asked for is run.
 
-  All stacks are computed by one program, so bits do not depend on where a run is cut. Nothing waits for a result here.
+  One program computes all stacks, so bits do not depend on where a run is cut. Nothing waits for a
+  result here.
   Of several processes, each reads the examples of its own devices; those whose devices share a batch over `model` read
   the same ones.
   """
-  cfg, length = run.config, padded(run, run.config.batch_size)
+  cfg = run.config
+  length = padded(run, cfg.batch_size)
   steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
   placed = jax.NamedSharding(run.mesh, jax.P(None, 'data'))
   mine = [index[1].indices(length) for index in

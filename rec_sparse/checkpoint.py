@@ -23,7 +23,7 @@ ITEMS = {  # item -> the fields of TrainState in it
     'table': ('table_RxD',),
     'optimizer': ('moments', 'slots'),
 }
-FORMAT = 2  # in the metadata; before, epochs had whole batches alone, averages of inputs no count of examples
+FORMAT = 2  # in the metadata; 1: epochs of whole batches alone, no count in the averages of inputs
 
 
 @contextlib.contextmanager
@@ -67,13 +67,14 @@ def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
             like: train.TrainState) -> tuple[train.TrainState, dict, dict]:
   """(state, data position, metadata) of the checkpoint at `step`, on the devices of `run` whatever wrote it.
 
-  `like` is a state, or the shapes of one. Raises ValueError when the checkpoint does not hold such a state, or is of
-  another format.
+  `like` is a state, or the shapes of one. Raises ValueError when the checkpoint does not hold such
+  a state, or is of another format.
   """
   written = read_metadata(found, step).get('format', 1)
   if written != FORMAT:
-    raise ValueError(f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} alone; '
-                     'evaluate it as it is, or train anew in another --out')
+    raise ValueError(
+        f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} '
+        'alone; evaluate it as it is, or train anew in another --out')
   items = {item: _restore_args(item, fields) for item, fields in _items(_placed(run, like)).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
   read = _read(found, step, args)
@@ -105,7 +106,8 @@ def read_item(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, A
   """
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-  args = ocp.args.Composite(**{item: ocp.args.StandardRestore(jax.tree.map(place, _stored(found, step, item)))})
+  wanted = jax.tree.map(place, _stored(found, step, item))
+  args = ocp.args.Composite(**{item: ocp.args.StandardRestore(wanted)})
   return _read(found, step, args)[item]
 
 
@@ -116,7 +118,7 @@ def _stored(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any
 
 
 def _restore_args(item: str, fields: dict[str, Any]) -> ocp.args.StandardRestore:
-  """Not strict about what has the table's height: its padding is cut or added, as the mesh at hand needs."""
+  """Not strict about what has the table's height: the mesh at hand may need another padding."""
   return ocp.args.StandardRestore(fields, strict=item == 'dense')
 
 

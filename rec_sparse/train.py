@@ -28,7 +28,8 @@ from rec_sparse.embedding import tiny_fields
 from rec_sparse.embedding import unknown
 from rec_sparse.sparsity import static_filter
 
-Batch = dict[str, jax.Array]  # ids_BxF, label_BxT, weight_B (0: padding); as the data has them value_BxN, group_B
+# ids_BxF, label_BxT, weight_B (0: padding), and as the data has them value_BxN, group_B
+Batch = dict[str, jax.Array]
 
 
 class TrainState(NamedTuple):
@@ -62,7 +63,7 @@ class Program(NamedTuple):
 
 def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
             lookup: sharded.Exchange = 'reduce_scatter') -> Program:
-  """Everything static of a run of `config` on data of `schema`; without a mesh, on the first device."""
+  """Everything static of a run of `config` on data of `schema`, by default on the first device."""
   mesh = mesh or placement.make_mesh(1)
   kernels = lambda params: jax.tree.map_with_path(lambda path, _: path[-1].key.endswith('kernel'), params)
   dense = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels))
@@ -170,15 +171,15 @@ def zero_sums() -> StepSums:
 
 
 def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) -> tuple[TrainState, StepSums]:
-  """One step on one batch: the gradient of the mean loss of its examples, without those of weight 0."""
+  """One step on one batch: on the mean loss of its examples, without those of weight 0."""
   state = _in_place(run, state)
   dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
     logits_BxT, changed = run.module.apply(
         {'params': params, 'batch_stats': state.statistics, 'filters': state.filters},
-        scaled_by_values(run, rows_BxFxD, batch), batch['weight_B'], train=True, rngs={'dropout': dropout_key},
-        mutable=['batch_stats'])
+        scaled_by_values(run, rows_BxFxD, batch), batch['weight_B'], train=True,
+        rngs={'dropout': dropout_key}, mutable=['batch_stats'])
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
     loss = jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
     return loss, changed.get('batch_stats', {})

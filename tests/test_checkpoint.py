@@ -38,9 +38,11 @@ def test_checkpoints_at_multiples_of_keep_every_stay_for_good(tmp_path):
 def test_a_checkpoint_of_format_1_is_evaluated_but_not_gone_on_with(tmp_path, monkeypatch):
   fields = (schema_lib.Field('user', 'categorical', 5), schema_lib.Field('item', 'categorical', 4))
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  run = train.program(config_lib.make('dense_mlp', {'width': 4, 'depth': 1, 'embedding_dim': 4}), schema)
+  config = config_lib.make('dense_mlp', {'width': 4, 'depth': 1, 'embedding_dim': 4})
+  run = train.program(config, schema)
   like = train.init(run, schema)
-  norm = {name: leaf for name, leaf in like.statistics['input']['norm'].items() if name != 'examples'}
+  norm = dict(like.statistics['input']['norm'])
+  del norm['examples']
   old = like._replace(statistics={'input': {'norm': norm}})
   with checkpoint.manager(tmp_path) as manager:
     with monkeypatch.context() as before:
@@ -48,5 +50,5 @@ def test_a_checkpoint_of_format_1_is_evaluated_but_not_gone_on_with(tmp_path, mo
       checkpoint.save(manager, run, old, {}, {})
     read = checkpoint.restore_model(manager, 0, run, like)
     jax.tree.map(np.testing.assert_array_equal, read, old._replace(moments=None, slots=None))
-    with pytest.raises(ValueError, match='0: of format 1, training goes on from format 2 alone; evaluate it'):
+    with pytest.raises(ValueError, match='0: of format 1, training goes on from format 2 alone'):
       checkpoint.restore(manager, 0, run, like)

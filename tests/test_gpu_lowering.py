@@ -36,7 +36,8 @@ def scatters(fn, *arguments):
 
 def scatters_of_step(monkeypatch, model, method):
   run, schema = program(monkeypatch, model, method)
-  batch = {'ids_BxF': jnp.zeros((16, 3), jnp.int32), 'label_BxT': jnp.zeros((16, 1)), 'weight_B': jnp.ones(16)}
+  batch = {'ids_BxF': jnp.zeros((16, 3), jnp.int32), 'label_BxT': jnp.zeros((16, 1)),
+           'weight_B': jnp.ones(16)}
   return scatters(functools.partial(train.train_step, run), train.abstract_state(run, schema), train.zero_sums(), batch)
 
 

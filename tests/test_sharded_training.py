@@ -43,7 +43,8 @@ def batches(schema, steps=STEPS):
   sizes = np.array([f.vocab_size for f in schema.fields])
   ids_KxBxF = (rng.random((steps, BATCH, len(sizes)))**3 * sizes).astype(np.int32) + np.array(schema.offsets, np.int32)
   return {'ids_BxF': ids_KxBxF, 'label_BxT': rng.integers(0, 2, (steps, BATCH, 1)).astype(np.float32),
-          'value_BxN': rng.random((steps, BATCH, 1), np.float32), 'weight_B': np.ones((steps, BATCH), np.float32)}
+          'value_BxN': rng.random((steps, BATCH, 1), np.float32),
+          'weight_B': np.ones((steps, BATCH), np.float32)}
 
 
 def steps_of(program):
@@ -55,7 +56,7 @@ def steps_of(program):
 
 
 def padded(stacked, devices):
-  """Batches that divide over the devices: copies of their first example, of weight 0, at the end."""
+  """Batches that divide over the devices, by copies of their first example, of weight 0."""
   copies = -BATCH % devices
   longer = lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], copies, 1)], 1)
   stacked = jax.tree.map(longer, stacked)
@@ -87,7 +88,10 @@ def one_device(model):
 
 
 def assert_close(got, want):
-  """Equal to rounding but for one number in a thousand: Adam makes a whole step of a gradient as small as rounding."""
+  """Equal to rounding but for one number in a thousand.
+
+  Adam makes a whole step of a gradient as small as rounding.
+  """
   def check(path, a, b):
     far = np.abs(a - b) > 2e-5 + 1e-4 * np.abs(b)
     name = jax.tree_util.keystr(path)
@@ -138,14 +142,16 @@ def test_kernels_and_their_moments_never_travel_whole(model):
 
 def logits(program, state):
   """Of the first batch, as evaluation has them."""
-  batch = jax.tree.map(lambda stacked: stacked[0], padded(batches(fields()), program.mesh.shape['data']))
+  stacked = padded(batches(fields()), program.mesh.shape['data'])
+  batch = jax.tree.map(lambda leaf: leaf[0], stacked)
   step = jax.jit(functools.partial(train.eval_step, program))
-  return np.asarray(step(state._replace(moments=None, slots=None), metrics.zeros(1), batch)[1])[:BATCH]
+  _, logits_BxT = step(state._replace(moments=None, slots=None), metrics.zeros(1), batch)
+  return np.asarray(logits_BxT)[:BATCH]
 
 
 @pytest.mark.parametrize('model', ['dense_mlp', 'ssr_d'])
 def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_path):
-  """Written on 2 x 4 devices, read on one, three and 4 x 2, written again each time: the same bits and logits."""
+  """Written on 2 x 4 devices, read and written again on one, three and 4 x 2: the same bits."""
   program, state = build(model, (2, 4))
   state, _ = stepped(program, state)
   want, want_logits = on_host(program, state), logits(program, state)

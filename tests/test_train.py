@@ -1,4 +1,4 @@
-"""The training step on one device: what the input normalization averages, and that padding changes nothing."""
+"""The training step on one device: averages of the input normalization; padding changes nothing."""
 
 import functools
 
@@ -19,7 +19,8 @@ SIZES, BATCH = (40, 30, 20), 64
 def build(model='dense_mlp', first=SIZES[0], **overrides):
   """(program, its state at step 0) of a small network; the first field has `first` rows."""
   sizes = (first, *SIZES[1:])
-  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(sizes))
+  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', size)
+                 for i, size in enumerate(sizes))
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
   config = config_lib.make(model, {
       'width': 16, 'embedding_dim': 8, 'batch_size': BATCH, 'learning_rate': 0.01} | overrides)
@@ -49,8 +50,8 @@ def step_of(**overrides):
 
 
 def batch_statistics(state, batch):
-  """(mean_F, variance_F) of the rows that a batch reads, over its examples of weight 1 and all coordinates."""
-  rows_BxFxD = np.asarray(state.table_RxD)[batch['ids_BxF'][batch['weight_B'] > 0]].astype(np.float64)
+  """(mean_F, variance_F) of the rows that a batch reads, over all examples and coordinates."""
+  rows_BxFxD = np.asarray(state.table_RxD, np.float64)[batch['ids_BxF']]
   return rows_BxFxD.mean((0, 2)), rows_BxFxD.var((0, 2))
 
 
@@ -63,34 +64,37 @@ def test_evaluation_normalizes_by_the_exact_average_of_what_batches_had():
     state, _ = step_of()(state, train.zero_sums(), at(made, step))
     norm = state.statistics['input']['norm']
     for name, values_SxF in zip(('mean', 'var'), zip(*found, strict=True), strict=True):
-      np.testing.assert_allclose(norm[name], np.average(values_SxF, 0, weights), rtol=1e-4, atol=1e-7)
+      expected_F = np.average(values_SxF, 0, weights)
+      np.testing.assert_allclose(norm[name], expected_F, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize('overrides', [{}, {'compute_dtype': 'bfloat16'}], ids=str)
 def test_after_a_few_steps_evaluation_is_as_good_as_with_the_statistics_of_the_batch(overrides):
-  """A start value of 1 in the variance, a thousand times the truth, would cost more than .1 here."""
+  """A start value of 1 in the variance, hundreds of times the truth, would cost more than .1."""
   program, state = build(**overrides)
   made, fresh = batches(15), at(batches(16, 512), 15)
   for step in range(15):
     state, _ = step_of(**overrides)(state, train.zero_sums(), at(made, step))
   sums, _ = jax.jit(functools.partial(train.eval_step, program))(state, metrics.zeros(1), fresh)
   loss = metrics.compute(sums)[0]['logloss']
-  logits_BxT, _ = program.module.apply(
-      {'params': state.params, 'batch_stats': state.statistics}, state.table_RxD[fresh['ids_BxF']], train=True,
-      mutable=['batch_stats'])
+  variables = {'params': state.params, 'batch_stats': state.statistics}
+  rows_BxFxD = state.table_RxD[fresh['ids_BxF']]
+  logits_BxT, _ = program.module.apply(variables, rows_BxFxD, train=True, mutable=['batch_stats'])
   own = float(jnp.mean(metrics.logloss_from_logits(logits_BxT, fresh['label_BxT'])))
   assert own < 0.5 and loss == pytest.approx(own, abs=0.02)
 
 
 @pytest.mark.parametrize('method, overrides', [
-    ('sort', {}), ('scratch', {'model': 'ssr_d'}), ('scratch', {'first': 1000, 'table_optimizer': 'adagrad'}),
+    ('sort', {}), ('scratch', {'model': 'ssr_d'}),
+    ('scratch', {'first': 1000, 'table_optimizer': 'adagrad'}),
     ('scratch', {'table_optimizer': 'sgd', 'model': 'ssr_s', 'filter': 'learned'})], ids=str)
 def test_padding_changes_nothing(monkeypatch, method, overrides):
-  """Copies of a row of the batch, of weight 0: the same loss, the same network, the same rows touched."""
+  """Copies of a row of the batch, of weight 0: the same loss and network, the same rows touched."""
   monkeypatch.setattr(duplicates, 'default_method', lambda platform: method)
   program, state = build(depth=1, views=2, width=8, table_weight_decay=0.1, **overrides)
   partial = batches(2, 40)
-  padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], 24, 1)], 1), partial)
+  longer = lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], 24, 1)], 1)
+  padded = jax.tree.map(longer, partial)
   padded['weight_B'][:, 40:] = 0
   step = jax.jit(functools.partial(train.train_step, program))
   found = []

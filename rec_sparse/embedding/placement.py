@@ -4,9 +4,9 @@ Vocabularies are sorted by frequency, so contiguous blocks would put every hot r
 them out. A *stored* array holds shard after shard; a *logical* array holds row after row, and this is what checkpoints
 keep: `to_logical` and `from_logical` exchange rows between devices without any device holding the table.
 
-Heights are padded to a multiple of S^2, which the exchange needs. Padding comes after the last row in logical order, so a
-checkpoint moves between any numbers of devices: its reader cuts the padding, or adds what its own needs. A one-device
-table is stored in logical order, without padding.
+Heights are padded to a multiple of S^2, which the exchange needs. Padding comes after the last row
+in logical order, so a checkpoint moves between any numbers of devices: its reader cuts the padding,
+or adds to it. A one-device table is stored in logical order, without padding.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import numpy as np
 from jax import P, lax
 
 AXES = ('data', 'model')  # the table is sharded over both
-MAX_DEVICES = 64  # beyond, the padding of a small table would outgrow it
+MAX_DEVICES = 64  # whose square, the padding at most, is still a small table
 
 
 def make_mesh(data: int, model: int = 1) -> jax.sharding.Mesh:

@@ -16,7 +16,8 @@ from rec_sparse.models import ssr_s
 class Architecture(NamedTuple):
   """How a named model is built, what it keeps constant, and what it costs."""
 
-  module: Callable[[config_lib.Config, int], nn.Module]  # (config, tasks) -> rows_BxFxD, weight_B -> logits_BxT
+  # (config, tasks) -> rows_BxFxD, weight_B -> logits_BxT
+  module: Callable[[config_lib.Config, int], nn.Module]
   cost: Callable[[config_lib.Config, int, int], flops.Cost]  # (config, inputs F * D, tasks)
   filters: Callable[[config_lib.Config, int, int], dict[str, Any]]  # (config, inputs, seed) -> constants
 

@@ -29,7 +29,8 @@ class DCNV2(nn.Module):
     hidden_HxB = x0_NxB if cfg.options.structure == 'parallel' else x_NxB
     for i in range(cfg.depth):
       hidden_HxB = nn.relu(layers.Linear(cfg.width, name=f'layer_{i}')(hidden_HxB))
-      hidden_HxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(hidden_HxB, train=train)
+      drop = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')
+      hidden_HxB = drop(hidden_HxB, train=train)
     if cfg.options.structure == 'parallel':
       hidden_HxB = jnp.concatenate([x_NxB, hidden_HxB])
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(hidden_HxB)

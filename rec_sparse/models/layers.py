@@ -36,16 +36,18 @@ class Input(nn.Module):
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
     if cfg.input_norm == 'layer':
       x_BxN = nn.LayerNorm(epsilon=EPSILON, name='norm')(x_BxN)
-    x_NxB = Dropout(cfg.embedding_dropout, cfg.batch_size, name='dropout')(transposed(x_BxN), train=train)
+    drop = Dropout(cfg.embedding_dropout, cfg.batch_size, name='dropout')
+    x_NxB = drop(transposed(x_BxN), train=train)
     return x_NxB.astype(cfg.compute_dtype)
 
 
 class FieldNorm(nn.Module):
-  """Batch normalization of each field over examples and coordinates, with a gain and bias of its own per field.
+  """Batch normalization of each field over examples and coordinates; a gain and bias per field.
 
   Examples of weight 0 are normalized as the others are, but are in no mean and no variance.
-  Evaluation uses averages of what training batches had: a batch counts with its examples, MOMENTUM times less at each
-  later step. No start value is mixed in, so they are right from the first step on. Before it: mean 0, variance 1.
+  Evaluation uses averages of what training batches had: a batch counts with its examples, MOMENTUM
+  times less at each later step. No start value is mixed in, so they are right from the first step
+  on. Before it: mean 0, variance 1.
   """
 
   @nn.compact
@@ -55,7 +57,7 @@ class FieldNorm(nn.Module):
     bias_F = self.param('bias', nn.initializers.zeros, (fields,))
     mean = self.variable('batch_stats', 'mean', jnp.zeros, (fields,))
     variance = self.variable('batch_stats', 'var', jnp.ones, (fields,))
-    if self.is_mutable_collection('batch_stats'):  # evaluation needs no count; older checkpoints have none
+    if self.is_mutable_collection('batch_stats'):  # evaluation needs no count, format 1 has none
       examples = self.variable('batch_stats', 'examples', jnp.zeros, ())
     if train:
       real_Bx1x1 = weight_B[:, None, None] > 0

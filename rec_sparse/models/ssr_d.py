@@ -36,7 +36,8 @@ class Compete(nn.Module):
     key = self.make_rng('dropout') if train else None
     z_VxKxB, gate_params = project('kernel'), gates.Params(self._alpha(), gamma_VxK)
     self.sow('intermediates', 'competition', (z_VxKxB, *gate_params))  # for launch.analyze; nothing unless collected
-    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, gate_options(options, self.examples), key)
+    told = gate_options(options, self.examples)
+    h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, told, key)
     return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
 
   def _alpha(self) -> jax.Array:
@@ -51,7 +52,8 @@ class Compete(nn.Module):
 
 def gate_options(options: config_lib.SSRD, examples: int | None = None) -> gates.Options:
   """What the config tells a gate; in training, also how many examples a batch has."""
-  return gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass, examples)
+  return gates.Options(options.gate_kept, options.gate_dropout, options.gate_temperature,
+                       options.gate_mass, examples)
 
 
 class SSRD(nn.Module):
@@ -69,7 +71,8 @@ class SSRD(nn.Module):
       compete = Compete(cfg.views, projection, cfg.options, cfg.batch_size, name=f'filter_{i}')
       h_VxKxB = compete(x_NxB, train=train)  # equations 3 and 5
       z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
-      z_VxHxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(z_VxHxB, train=train)
+      drop = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')
+      z_VxHxB = drop(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9
@@ -82,7 +85,7 @@ def layer_widths(cfg: config_lib.Config) -> list[tuple[int, int]]:
 
 
 def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
-  """Parameters and forward FLOPs per example; the work of the gate, such as T rounds of competition, is counted too."""
+  """Parameters and forward FLOPs per example, the work of the gate (T rounds of ICS) included."""
   options, parts = cfg.options, []
   for projection, width in layer_widths(cfg):
     alphas = {'iteration': options.iterations, 'scalar': 1, 'dimension': projection * options.iterations}

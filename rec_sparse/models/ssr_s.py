@@ -78,7 +78,8 @@ class SSRS(nn.Module):
       else:
         h_VxKxB = static_filter.keep(filter_, x_NxB)  # equations 3 and 4
         z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
-      z_VxHxB = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(z_VxHxB, train=train)
+      drop = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')
+      z_VxHxB = drop(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9

@@ -158,11 +158,11 @@ GATES: dict[str, Gate] = {
 
 
 def flops(gate: str, dims: int, iterations: int) -> int:
-  """What a gate costs per view and example in evaluation, beyond the O(K) of an activation, which no layer is billed.
+  """What a gate costs per view and example in evaluation, beyond an activation, which is free.
 
-  A round of competition subtracts, clips and sums K numbers. A sort compares K log2 K times; the gates on the simplex
-  then look for their threshold among K candidates: of sparsemax by a sum, a product and a comparison each, of entmax by
-  two sums and the root of a quadratic.
+  A round of competition subtracts, clips and sums K numbers. A sort compares K log2 K times; the
+  gates on the simplex then look for their threshold among K candidates: of sparsemax by a sum, a
+  product and a comparison each, of entmax by two sums and the root of a quadratic.
   """
   sort = dims * (dims - 1).bit_length()
   return {

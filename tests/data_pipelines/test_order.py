@@ -89,11 +89,12 @@ def _chi_square(counts, freedom):
 
 
 def _epoch(first_step, batch_size, rows, shuffle):
-  """(row of every example of an epoch, in order; the rows that pad it)."""
+  """Row of every example of an epoch, in order, without what pads it."""
   steps = range(first_step, first_step + order.steps_per_epoch(rows, batch_size))
   batches = [order.batch_rows(step, batch_size, rows, 1, shuffle) for step in steps]
   for batch in batches:
-    assert len(batch.rows_B) == batch_size and batch.rows_B.dtype == np.int32 and batch.weight_B.dtype == np.float32
+    assert batch.rows_B.dtype == np.int32 and batch.weight_B.dtype == np.float32
+    assert len(batch.rows_B) == len(batch.weight_B) == batch_size
     assert set(batch.rows_B[batch.weight_B == 0]) <= {batch.rows_B[0]} and batch.weight_B[0] == 1
   return np.concatenate([batch.rows_B[batch.weight_B == 1] for batch in batches])
 
@@ -107,7 +108,8 @@ def test_every_epoch_has_each_row_once(batch_size):
 
 
 def test_padding_is_not_counted_as_examples():
-  assert [order.examples_of(steps, 30, 100) for steps in (0, 1, 3, 4, 5, 8)] == [0, 30, 90, 100, 130, 200]
+  found = [order.examples_of(steps, 30, 100) for steps in (0, 1, 3, 4, 5, 8)]
+  assert found == [0, 30, 90, 100, 130, 200]
   assert order.examples_of(7, 25, 100) == 175
 
 
@@ -116,7 +118,8 @@ def test_the_last_batch_of_a_huge_split_does_not_overflow():
   step = order.steps_per_epoch(rows, 2**16) - 1
   for xp in (np, jnp):
     found = order.batch_rows(step, 2**16, rows, 1, False, xp)
-    assert found.weight_B.sum() == 2**16 - 1 and found.rows_B.max() == rows - 1 and found.rows_B.min() >= 0
+    assert found.weight_B.sum() == 2**16 - 1
+    assert found.rows_B.max() == rows - 1 and found.rows_B.min() >= 0
 
 
 @pytest.mark.parametrize('batch_size', [0, -1, 101])

@@ -36,7 +36,8 @@ def test_row_r_lives_on_shard_r_mod_s():
 
 
 def test_padding_is_less_than_the_square_of_the_device_count():
-  assert [placement.padded_rows(5000, shards) for shards in (1, 2, 3, 8, 64)] == [5000, 5000, 5004, 5056, 8192]
+  found = [placement.padded_rows(5000, shards) for shards in (1, 2, 3, 8, 64)]
+  assert found == [5000, 5000, 5004, 5056, 8192]
   with pytest.raises(ValueError, match='do not fit int32'):
     placement.padded_rows(2**31 - 1, 2)
 

@@ -39,7 +39,8 @@ def records(out):
 LEARNED = ('--set=filter=learned', '--set=filter_warmup=20')
 
 
-@pytest.mark.parametrize('arm, settings', [('dense_mlp', ('--batch_size=110',)), ('ssr_s', ()), ('ssr_s', LEARNED)])
+@pytest.mark.parametrize('arm, settings', [
+    ('dense_mlp', ('--batch_size=110',)), ('ssr_s', ()), ('ssr_s', LEARNED)])
 def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, arm, settings):
   assert run(toy, tmp_path / 'study', f'--arms={arm}', '--epochs=2', *settings) == 0
   found = records(tmp_path / 'study')
@@ -51,7 +52,8 @@ def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, 
   summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   twin = found[summary['run_id']]
   assert twin['valid_logloss'] == pytest.approx(summary['valid_logloss'], abs=1e-5)
-  assert twin['config'] == summary['config'] and twin['train_examples'] == summary['train_examples'] == 2 * 3000
+  assert twin['config'] == summary['config']
+  assert twin['train_examples'] == summary['train_examples'] == 2 * 3000
   assert set(twin) >= {
       'run_id', 'config', 'arm', 'width', 'depth', 'views', 'seed', 'learning_rate', 'dense_params',
       'dense_params_nonzero', 'embedding_params', 'flops_per_example', 'train_examples', 'valid_logloss', 'valid_auc',

@@ -59,9 +59,9 @@ LEARNED = ('--model=ssr_s', '--set=filter=learned', '--set=filter_warmup=18')  #
     (('--model=dense_mlp',), 'resident'), (('--model=ssr_s',), 'stream'), (('--model=ssr_d',), 'resident'),
     (LEARNED, 'resident'), (LEARNED, 'stream')])
 def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp_path, monkeypatch, model, feed):
-  """Cut twice, at steps that are no multiple of anything; parameters, optimizer and metrics agree bit for bit.
+  """Cut twice, at steps that are no multiple of anything; all agree bit for bit.
 
-  The last of 28 batches of an epoch is partial; the second sitting crosses it, the third one starts after it.
+  The last of 28 batches of an epoch is partial: one sitting crosses it, the next starts after it.
   """
   arguments = (*model, f'--feed={feed}', '--epochs=2', '--learning_rate=0.01', '--batch_size=110')
   assert run(toy, tmp_path / 'whole', *arguments) == 0
@@ -118,14 +118,15 @@ def cut_after(monkeypatch, dispatches):
     (('5',), 'reduce_scatter'), (('2,2',), 'all_to_all'), (('3', '1', '2'), 'reduce_scatter')])
 def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(
     toy, tmp_path, capsys, monkeypatch, meshes, lookup):
-  """Also begun on three devices, gone on with on one and finished on two; no batch divides over three or five."""
+  """Also begun on three devices, gone on with on one, ended on two; no batch divides over 3 or 5."""
   arguments = ('--batch_size=112', '--epochs=2', '--model=ssr_s', '--feed=stream')
   assert run(toy, tmp_path / 'one', *arguments) == 0
   for mesh in meshes[:-1]:
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
       cut_after(cut, 2)
       run(toy, tmp_path / 'several', *arguments, f'--mesh={mesh}')
-  assert run(toy, tmp_path / 'several', *arguments, f'--mesh={meshes[-1]}', f'--lookup={lookup}') == 0
+  last = (f'--mesh={meshes[-1]}', f'--lookup={lookup}')
+  assert run(toy, tmp_path / 'several', *arguments, *last) == 0
   one, several = last_state(tmp_path / 'one'), last_state(tmp_path / 'several')
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, several.table_RxD)
   valid = [[line['logloss'] for line in lines(tmp_path / name) if line['split'] == 'valid']
@@ -348,7 +349,8 @@ def test_a_state_is_held_once_after_a_resume(toy, tmp_path, monkeypatch):
   """A table that fits once is also resumed: nothing is initialized beside what is restored."""
   def tables():
     gc.collect()
-    return len({array.unsafe_buffer_pointer() for array in jax.live_arrays() if array.shape == (550, 4)})
+    held = [array for array in jax.live_arrays() if array.shape == (550, 4)]
+    return len({array.unsafe_buffer_pointer() for array in held})
 
   with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
     cut_after(cut, 2)
@@ -462,6 +464,7 @@ def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(
     (['--processes=2'], 'several processes need a coordinator'),
     (['--coordinator=localhost:1', '--processes=2', '--process=2'], 'several processes need a coordinator'),
     (['--mesh=3,3'], '--mesh=3,3: there are 8 devices'), (['--mesh=a'], '--mesh=a: expected data or data,model'),
-    (['--mesh=0'], '--mesh=0: expected data or data,model'), (['--mesh=1,2,3'], '--mesh=1,2,3: expected data or data,model')])
+    (['--mesh=0'], '--mesh=0: expected data or data,model'),
+    (['--mesh=1,2,3'], '--mesh=1,2,3: expected data or data,model')])
 def test_wrong_devices_are_named(toy, tmp_path, capsys, flags, message):
   assert message in fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL, *flags], capsys)

@@ -43,7 +43,8 @@ def _arrays(batch):
 
 def test_dropout_keeps_the_mean_and_padding_does_not_change_it():
   def drop(x_NxB):
-    return layers.Dropout(0.25, 50).apply({}, x_NxB, train=True, rngs={'dropout': jax.random.key(3)})
+    noise = {'dropout': jax.random.key(3)}
+    return layers.Dropout(0.25, 50).apply({}, x_NxB, train=True, rngs=noise)
 
   short_NxB = drop(jnp.ones((200, 50)))
   np.testing.assert_array_equal(drop(jnp.ones((200, 52)))[:, :50], short_NxB)
@@ -58,8 +59,8 @@ def test_field_norm_in_training_has_the_statistics_of_the_examples_that_count():
   start = {'mean': jnp.zeros(4), 'var': jnp.ones(4), 'examples': jnp.float32(0)}
   weight_B = jnp.arange(20) < 13
   found_BxFxD, changed = layers.FieldNorm().apply(
-      {'params': params, 'batch_stats': start}, rows_BxFxD, weight_B.astype(jnp.float32), train=True,
-      mutable=['batch_stats'])
+      {'params': params, 'batch_stats': start}, rows_BxFxD, weight_B.astype(jnp.float32),
+      train=True, mutable=['batch_stats'])
   mean_F, var_F = rows_BxFxD[:13].mean((0, 2)), rows_BxFxD[:13].var((0, 2))
   normal_BxFxD = (rows_BxFxD - mean_F[None, :, None]) / np.sqrt(var_F)[None, :, None]
   expected = normal_BxFxD * params['scale'][None, :, None] + params['bias'][None, :, None]

@@ -31,7 +31,8 @@ def dense_count(params):
 @pytest.mark.parametrize('model, overrides', [
     *((model, overrides) for model in models.MODELS
       for overrides in ({}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2})),
-    ('dense_mlp', {'depth': 0}), ('dcn_v2', {'depth': 0}), ('dcn_v2', {'depth': 0, 'structure': 'stacked'})])
+    ('dense_mlp', {'depth': 0}), ('dcn_v2', {'depth': 0}),
+    ('dcn_v2', {'depth': 0, 'structure': 'stacked'})])
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   config, _, variables, _ = build(model, tasks=2, **overrides)
   assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(variables['params'])
@@ -170,15 +171,15 @@ def layer_norm(z_BxH, scale_H, bias_H):
 
 
 def anywhere(variables):
-  """Random parameters and averages: at the start gains are 1 and biases 0, and a mistake in them would not show."""
+  """Random parameters and averages: a mistake in gains of 1 and biases of 0 would not show."""
   rng = np.random.default_rng(7)
 
   def moved(path, leaf):
     noisy = np.asarray(leaf) + 0.3 * rng.standard_normal(leaf.shape, np.float32)
     return np.abs(noisy) if path[-1].key in ('alpha', 'var') else noisy
 
-  random = {name: jax.tree.map_with_path(moved, variables.get(name, {})) for name in ('params', 'batch_stats')}
-  return variables | random
+  return variables | {name: jax.tree.map_with_path(moved, variables.get(name, {}))
+                      for name in ('params', 'batch_stats')}
 
 
 def input_norm(kind, norm, statistics, rows_BxFxD):
@@ -186,18 +187,20 @@ def input_norm(kind, norm, statistics, rows_BxFxD):
   if kind == 'batch':
     mean_F, var_F = statistics['mean'], statistics['var']
     normal_BxFxD = (rows_BxFxD - mean_F[None, :, None]) / np.sqrt(var_F + 1e-6)[None, :, None]
-    return (normal_BxFxD * norm['scale'][None, :, None] + norm['bias'][None, :, None]).reshape(5, -1)
+    scaled_BxFxD = normal_BxFxD * norm['scale'][None, :, None] + norm['bias'][None, :, None]
+    return scaled_BxFxD.reshape(5, -1)
   return layer_norm(rows_BxFxD.reshape(5, -1), norm['scale'], norm['bias'])
 
 
 @pytest.mark.parametrize('model, norm', [('ssr_s', 'batch'), ('ssr_d', 'layer')])
 def test_ssr_equals_its_equations_view_by_view(model, norm):
-  """Equations 3 to 9 and 14 written out for one view at a time, batch-major, at random parameters."""
+  """Equations 3 to 9 and 14, one view at a time, batch-major, at random parameters."""
   config, module, variables, rows_BxFxD = build(
       model, input_norm=norm, view_widths=(10, 6), head_hidden=(7,))
   variables = anywhere(variables)
-  params, statistics = (jax.tree.map(np.asarray, variables[name]) for name in ('params', 'batch_stats'))
-  x_BxN = input_norm(norm, params['input']['norm'], statistics.get('input', {}).get('norm'), np.asarray(rows_BxFxD))
+  params = variables['params']
+  averages = variables['batch_stats'].get('input', {}).get('norm')
+  x_BxN = input_norm(norm, params['input']['norm'], averages, np.asarray(rows_BxFxD))
   for i in range(2):
     outputs = []
     for v in range(config.views):
@@ -214,4 +217,5 @@ def test_ssr_equals_its_equations_view_by_view(model, norm):
   hidden, head = params['head']['hidden_0'], params['head']['linear']
   hidden_BxH = np.maximum(np.mean(outputs, 0) @ hidden['kernel'] + hidden['bias'][None], 0)
   expected = hidden_BxH @ head['kernel'] + head['bias'][None]
-  np.testing.assert_allclose(module.apply(variables, rows_BxFxD, train=False), expected, rtol=1e-4, atol=1e-4)
+  logits = module.apply(variables, rows_BxFxD, train=False)
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
