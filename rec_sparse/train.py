@@ -185,7 +185,8 @@ def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) ->
     return loss, changed.get('batch_stats', {})
 
   batch = _over_data(run, batch)
-  ids_BxF = unknown.drop(batch['ids_BxF'], run.untrained_F, run.config.unknown_share, dropout_key)
+  ids_BxF = unknown.drop(
+      batch['ids_BxF'], batch['weight_B'], run.untrained_F, run.config.unknown_share, dropout_key)
   looked_up = tiny_fields.lookup(run.tiny, state.table_RxD, state.tiny, ids_BxF, run.mesh, run.lookup)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(state.params, looked_up.rows_BxFxD.astype(jnp.float32))

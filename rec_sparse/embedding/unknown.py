@@ -28,10 +28,15 @@ def untrained_rows(schema: schema_lib.FeatureSchema, share: float) -> np.ndarray
   return row_F if (row_F >= 0).any() else None
 
 
-def drop(ids_BxF: jax.Array, row_F: np.ndarray | None, share: float, key: jax.Array) -> jax.Array:
-  """The ids, of which a share is replaced with the row of its field in `row_F`."""
+def drop(ids_BxF: jax.Array, weight_B: jax.Array, row_F: np.ndarray | None, share: float,
+         key: jax.Array) -> jax.Array:
+  """The ids, of which a share is replaced with the row of its field in `row_F`.
+
+  Padding (weight 0) keeps its ids: it must touch no row that no example of the batch touches.
+  """
   if row_F is None:
     return ids_BxF
   row_1xF = jnp.asarray(row_F)[None]
   is_dropped_BxF = jax.random.bernoulli(jax.random.fold_in(key, _STREAM), share, ids_BxF.shape)
-  return jnp.where(is_dropped_BxF & (row_1xF >= 0), row_1xF, ids_BxF)
+  is_replaced_BxF = is_dropped_BxF & (row_1xF >= 0) & (weight_B[:, None] > 0)
+  return jnp.where(is_replaced_BxF, row_1xF, ids_BxF)

@@ -15,6 +15,7 @@ from rec_sparse.embedding import unknown
 COLUMN = schema_lib.Column('categorical', 4, True, 0, False)
 SPLIT = schema_lib.Split(1000, (3,), ())
 IDS_BxF = np.tile(np.array([[1, 6, 11, 15]], np.int32), (20_000, 1))
+WEIGHT_B = np.append(np.ones(19_900, np.float32), np.zeros(100, np.float32))  # 100 rows of padding
 
 
 def _schema(*rare):
@@ -36,13 +37,14 @@ def test_which_rows(rare, share, rows):
 
 def test_drop():
   row_F = np.array([0, 5, -1, -1], np.int32)
-  draw = lambda seed: np.asarray(unknown.drop(IDS_BxF, row_F, 0.1, jax.random.key(seed)))
+  draw = lambda seed: np.asarray(unknown.drop(IDS_BxF, WEIGHT_B, row_F, 0.1, jax.random.key(seed)))
   dropped_BxF = draw(0) != IDS_BxF
   assert (draw(0)[dropped_BxF[:, 0], 0] == 0).all() and (draw(0)[dropped_BxF[:, 1], 1] == 5).all()
   np.testing.assert_allclose(dropped_BxF.mean(0), [0.1, 0.1, 0, 0], atol=0.01)
   assert (draw(0) == draw(0)).all() and not (draw(0) == draw(1)).all()
   assert abs(np.mean(dropped_BxF[:, 0] & dropped_BxF[:, 1]) - 0.01) < 0.005  # each field by itself
-  assert unknown.drop(IDS_BxF, None, 0.1, jax.random.key(0)) is IDS_BxF
+  assert not dropped_BxF[19_900:].any()
+  assert unknown.drop(IDS_BxF, WEIGHT_B, None, 0.1, jax.random.key(0)) is IDS_BxF
 
 
 @pytest.mark.parametrize('share', [0.0, 0.5])
