@@ -116,6 +116,8 @@ def test_the_initial_network_is_the_one_that_training_starts_from(runs, model):
     assert run.steps == (0,)
     saved = restored.item(run, 'dense') | restored.item(run, 'table')
     start = restored.initial(run, 'dense') | restored.initial(run, 'table')
+    rows = len(start['table_RxD'])
+    saved['table_RxD'] = saved['table_RxD'][:rows]  # without what pads it for eight devices
     jax.tree.map(np.testing.assert_array_equal, start, {name: saved[name] for name in start})
     found = analysis.implicit_sparsity(run).numbers
   assert found['layers'] == found['layers_at_init']
