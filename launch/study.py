@@ -165,8 +165,8 @@ def why_too_large(left: Left) -> str:
   """One sentence on the trials that the memory did not hold: which, what was said, what to do."""
   shapes = ', '.join(dict.fromkeys(map(_shape, left.too_large)))
   said = next(iter(left.too_large.values())).splitlines()[0][:200]
-  return (f'the memory does not hold even one trial of {shapes} ({said}); the same command tries '
-          f'{"them" if len(left.too_large) > 1 else "it"} again: run it with more memory, or choose a smaller batch_size')
+  return (f'the memory does not hold even one trial of {shapes} ({said}); the same command tries again: '
+          'run it with more memory, or choose a smaller batch_size')
 
 
 def trial_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:

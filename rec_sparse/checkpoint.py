@@ -51,7 +51,8 @@ def save(found: ocp.CheckpointManager, run: train.Program, state: train.TrainSta
   """Writes one checkpoint, rows in logical order, and waits until it is whole.
 
   `position` is the feed's place in the data, `metadata` any JSON; `value` is that of a checkpoint better than all
-  before it, higher than theirs, and None for any other. Raises ValueError when it cannot be written; then the last one is still whole.
+  before it, higher than theirs, and None for any other. Raises ValueError when it cannot be written; then the last
+  one is still whole.
   """
   items = {item: ocp.args.StandardSave(fields) for item, fields in _items(train.to_logical(run, state)).items()}
   metadata = metadata | {'format': FORMAT}

@@ -36,7 +36,7 @@ class Trial:
   status: str  # finished, diverged or failed
   error: str  # why it did not finish; '' if it did
   counts: Mapping[str, float]  # COUNTS; empty if not finished
-  metrics: Mapping[str, float]  # METRICS: nats per example, and areas, nan of labels of one class; empty if not finished
+  metrics: Mapping[str, float]  # METRICS: nats and areas (nan: labels of one class); empty if not finished
   config: Mapping[str, object]  # resolved config, as written
   device: str  # where it ran, in words
   versions: Mapping[str, str]  # libraries it ran with

@@ -168,7 +168,8 @@ def test_a_trial_that_the_memory_does_not_hold_is_missing_and_tried_again(toy, t
   assert 'does not hold even one trial of dense_mlp 9x1 (RuntimeError: RESOURCE' in said.err
   assert {found['width'] for found in records(out).values()} == {6}
   old = next(iter(records(out).values()))  # as older versions recorded it
-  (out / 'trials' / f'{old["run_id"]}.json').write_text(json.dumps(old | {'status': 'failed', 'error': 'Out of memory'}))
+  full = {'status': 'failed', 'error': 'Out of memory'}
+  (out / 'trials' / f'{old["run_id"]}.json').write_text(json.dumps(old | full))
   assert run(toy, out, *arguments) == 0
   assert {found['status'] for found in records(out).values()} == {'finished'} and len(records(out)) == 8
 
