@@ -32,10 +32,13 @@ SEEDS = (2, 3, 5, 10, 30)
 
 
 def main() -> int:
-  """Writes both tables and prints them."""
+  """Writes both tables and prints them; raises ValueError when there is no place for them."""
+  out = pathlib.Path(OUT.value)
+  if not out.parent.is_dir() or out.is_dir():
+    raise ValueError(f'--out={out}: expected a file in a directory that exists')
   studies = STUDIES.value
   text = '\n'.join([_verdicts(studies), _coverage(studies)])
-  record.write_text(pathlib.Path(OUT.value), text)
+  record.write_text(out, text)
   print(text)
   return 0
 
