@@ -1,8 +1,9 @@
 """Checkpoints by Orbax: dense, table, optimizer, data position and metadata as items of their own.
 
 A reader opens what it needs: an analysis of the dense network never touches the table. Kept are the last checkpoint,
-the one of the highest value saved with it, and those of every `keep_every` steps. A run saves a value with a checkpoint
-only where it was the best so far, so values rise and what is kept is what the run itself calls the best.
+the one of the highest value saved with it, and those of every `keep_every` steps. A run saves a
+value with a checkpoint only where it was the best so far, so values rise and what is kept is what
+the run itself calls the best.
 """
 
 from collections.abc import Iterator
@@ -50,9 +51,9 @@ def save(found: ocp.CheckpointManager, run: train.Program, state: train.TrainSta
          value: float | None = None) -> None:
   """Writes one checkpoint, rows in logical order, and waits until it is whole.
 
-  `position` is the feed's place in the data, `metadata` any JSON; `value` is that of a checkpoint better than all
-  before it, higher than theirs, and None for any other. Raises ValueError when it cannot be written; then the last
-  one is still whole.
+  `position` is the feed's place in the data, `metadata` any JSON; `value` is that of a checkpoint
+  better than all before it, higher than theirs, and None for any other. Raises ValueError when it
+  cannot be written; then the last one is still whole.
   """
   items = {item: ocp.args.StandardSave(fields) for item, fields in _items(train.to_logical(run, state)).items()}
   metadata = metadata | {'format': FORMAT}

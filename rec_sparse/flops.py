@@ -1,8 +1,8 @@
 """Analytic parameters, and forward FLOPs per example of kept connections only.
 
 FLOPs are 2 x multiply-accumulates of the matrix products (SSR's convention) plus the gate of SSR-D;
-biases, activations and normalizations, O(width) each, are left out. Embedding tables and the shared input normalization are
-not counted here: a study reports them apart.
+biases, activations and normalizations, O(width) each, are left out. Embedding tables and the shared
+input normalization are not counted here: a study reports them apart.
 """
 
 from __future__ import annotations

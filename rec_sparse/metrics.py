@@ -117,7 +117,9 @@ def _binned_auc(count_2xN: np.ndarray) -> float | None:
 
 
 class Gauc(NamedTuple):
-  """AUC within groups; groups with one class have none and are skipped, as are rows without a group."""
+  """AUC within groups; groups with one class have none and are skipped,
+  as are rows without a group.
+  """
 
   impressions: float | None  # mean weighted by a group's examples
   users: float | None  # plain mean over groups
@@ -131,7 +133,8 @@ def exact_auc(logit_N: np.ndarray, label_N: np.ndarray) -> float | None:
 
 
 def gauc(group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray) -> Gauc:
-  """AUC within each group and its means, by one sort; both meanings of GAUC in the literature, named apart.
+  """AUC within each group and its means, by one sort; both meanings of GAUC in the literature,
+  named apart.
 
   A row of a negative group has none.
   """

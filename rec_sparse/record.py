@@ -48,18 +48,21 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def revision(file: pathlib.Path) -> str:
-  """The commit of the git checkout that tracks `file`, with -dirty where tracked files have changed; '' if none does.
+  """The commit of the git checkout that tracks `file`, with -dirty where tracked files
+  have changed; '' if none does.
 
   An installed copy may lie inside the checkout of something else, which does not track it.
   """
   tracked = _git(file, 'ls-files', '--error-unmatch', file.name)
-  return _git(file, 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*') if tracked else ''
+  return (_git(file, 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*')
+          if tracked else '')
 
 
 def _git(file: pathlib.Path, *arguments: str) -> str:
   command = ['git', '-C', str(file.parent), *arguments]
   try:
-    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=10)
+    return done.stdout.strip()
   except (OSError, UnicodeDecodeError, subprocess.SubprocessError):
     return ''
 

@@ -54,11 +54,12 @@ PANELS = tuple(
 
 def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
                bounds: Mapping[str, Bound]) -> Figure:
-  """Two by two panels; light points are seeds, marks their mean, lines the curve of an arm, dashes the fitted law.
+  """Two by two panels; light points are seeds, marks their mean, lines the curve of an arm,
+  dashes the fitted law.
 
-  Rungs that are not in the arm's curve are faint. The law is drawn where the data identify it. The verdict of each arm
-  stands in the legend. `bounds`: metric -> what no model passes. The figure has its own Agg canvas; nothing of pyplot is
-  touched.
+  Rungs that are not in the arm's curve are faint. The law is drawn where the data identify it. The
+  verdict of each arm stands in the legend. `bounds`: metric -> what no model passes. The figure has
+  its own Agg canvas; nothing of pyplot is touched.
   """
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(12.5, 10.2), layout='constrained')
@@ -91,7 +92,9 @@ def figure_png(figure: Figure) -> bytes:
 
 
 def curve_law(rungs: Sequence[Rung], axis: str, metric: str) -> fit.Law | None:
-  """The law that AICc chooses for a metric against a size, of 1 - AUC for an AUC; None where it is not identified."""
+  """The law that AICc chooses for a metric against a size, of 1 - AUC for an AUC;
+  None where it is not identified.
+  """
   values = [1 - r.metrics[metric] if metric.endswith('auc') else r.metrics[metric] for r in rungs]
   points = fit.gather_points([getattr(r, axis) for r in rungs], values) if rungs else None
   law = fit.choose_law(fit.fit_laws(points), points) if points else None
@@ -110,20 +113,21 @@ def show_limits(low: float, high: float, bound: float | None) -> tuple[float, fl
   return min(ends) - pad, max(ends) + pad, near
 
 
-def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
-                bound: Bound | None) -> None:
+def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]],
+                verdicts: Mapping[str, Verdict], bound: Bound | None) -> None:
   axes.set_xlabel(panel.x_label)
   axes.set_ylabel(panel.y_label)
   axes.grid(color=FAINT, alpha=0.22, linewidth=0.8)
   every = [r for own in rungs.values() for r in own]
-  undefined = any(np.isnan(r.metrics[panel.metric]).any() for r in every)  # AUC, of labels of one class
+  undefined = any(np.isnan(r.metrics[panel.metric]).any() for r in every)  # AUC, of one class
   if undefined or not every:
     said = 'undefined: all test labels are of one class' if undefined else 'no finished trial'
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, said, transform=axes.transAxes, ha='center', va='center', fontsize=14)
     return
   values = np.concatenate([
-      _draw_arm(axes, panel, own, verdicts[arm].ladder, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+      _draw_arm(axes, panel, own, verdicts[arm].ladder, COLOURS[i % len(COLOURS)],
+                MARKERS[i % len(MARKERS)])
       for i, (arm, own) in enumerate(rungs.items())])
   _scale_x(axes, [getattr(r, panel.axis) for r in every])
   low, high, near = show_limits(values.min(), values.max(), bound.value if bound else None)
@@ -141,15 +145,16 @@ def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], ladder: Sequence[
     size = getattr(rung, panel.axis)
     values = rung.metrics[panel.metric]
     strength = 1.0 if rung.name in ladder else FAINT_SHAPE
-    axes.plot([size] * len(values), values, marker, color=colour, alpha=0.4 * strength, markersize=4.5,
-              markeredgewidth=0, zorder=3)
-    axes.plot(size, values.mean(), marker, color=colour, alpha=strength, markersize=7, markeredgecolor=PAPER,
-              markeredgewidth=0.8, zorder=5)
+    axes.plot([size] * len(values), values, marker, color=colour, alpha=0.4 * strength,
+              markersize=4.5, markeredgewidth=0, zorder=3)
+    axes.plot(size, values.mean(), marker, color=colour, alpha=strength, markersize=7,
+              markeredgecolor=PAPER, markeredgewidth=0.8, zorder=5)
     heights.append(values)
 
   curve = sorted((r for r in rungs if r.name in ladder), key=lambda r: getattr(r, panel.axis))
   sizes = [getattr(r, panel.axis) for r in curve]
-  axes.plot(sizes, [r.metrics[panel.metric].mean() for r in curve], color=colour, linewidth=2.6, alpha=0.35, zorder=2)
+  means = [r.metrics[panel.metric].mean() for r in curve]
+  axes.plot(sizes, means, color=colour, linewidth=2.6, alpha=0.35, zorder=2)
 
   law = curve_law(curve, panel.axis, panel.metric)
   if law is not None:
@@ -172,13 +177,16 @@ def _scale_x(axes: Axes, sizes: Sequence[float]) -> None:
 
 
 def _draw_bound(axes: Axes, bound: Bound, near: bool, above: bool, below: bool) -> None:
-  """`near`: it lies in the picture; `above`: over it; `below`: no model can be below it, rather than above."""
+  """`near`: it lies in the picture; `above`: over it;
+  `below`: no model can be below it, rather than above.
+  """
   name = f'{bound.name} {bound.value:.4f}'
   if near:  # the name stands on the side where no model can be
     side = -1 if below else 1
     axes.axhline(bound.value, color=INK, linewidth=1.2, linestyle=(0, (1, 1.6)), zorder=1)
-    axes.annotate(name, (0.01, bound.value), xycoords=('axes fraction', 'data'), xytext=(0, 3 * side),
-                  textcoords='offset points', va='top' if below else 'bottom', fontsize=9.5, zorder=6)
+    axes.annotate(name, (0.01, bound.value), xycoords=('axes fraction', 'data'),
+                  xytext=(0, 3 * side), textcoords='offset points',
+                  va='top' if below else 'bottom', fontsize=9.5, zorder=6)
     return
   arrow, where, y = ('\N{UPWARDS ARROW}', 'above', 0.98) if above else ('\N{DOWNWARDS ARROW}', 'below', 0.02)
   axes.annotate(f'{arrow} {name}, {where} this picture', (0.01, y), xycoords='axes fraction',
@@ -191,8 +199,10 @@ def _legend_entries(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, 
                  markeredgecolor=PAPER, linewidth=0, label=_legend_label(arm, verdicts[arm]))
           for i, arm in enumerate(rungs)]
   keys = [Line2D([], [], color=FAINT, marker='o', markersize=4.5, alpha=0.5, linewidth=0, label='one seed'),
-          Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6, label='mean over seeds'),
-          Line2D([], [], color=FAINT, linestyle=(0, (4, 2)), linewidth=1.4, label='fitted law, where identified')]
+          Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6,
+                 label='mean over seeds'),
+          Line2D([], [], color=FAINT, linestyle=(0, (4, 2)), linewidth=1.4,
+                 label='fitted law, where identified')]
   return arms, keys
 
 

@@ -38,13 +38,15 @@ class Comparison:
   points: tuple[Gap, ...]  # at every rung of either arm inside the shared range
 
 
-def compare_arms(rungs: dict[str, Sequence[Rung]], rows: RowError | None = None) -> tuple[Comparison, ...]:
+def compare_arms(rungs: dict[str, Sequence[Rung]],
+                 rows: RowError | None = None) -> tuple[Comparison, ...]:
   """Every pair of arms that have rungs, on both axes."""
   pairs = itertools.combinations([arm for arm in rungs if rungs[arm]], 2)
   return tuple(compare(rungs[a], rungs[b], axis, rows) for a, b in pairs for axis in AXES)
 
 
-def compare(first: Sequence[Rung], second: Sequence[Rung], axis: Axis, rows: RowError | None = None) -> Comparison:
+def compare(first: Sequence[Rung], second: Sequence[Rung], axis: Axis,
+            rows: RowError | None = None) -> Comparison:
   """Paired differences of two arms at equal size, linear in ln x between the rungs of each.
 
   Rungs of one arm at one and the same size are averaged. The seed fixes the data order in both arms, so differences are
@@ -74,7 +76,9 @@ def compare(first: Sequence[Rung], second: Sequence[Rung], axis: Axis, rows: Row
 
 
 def _interpolation(u_R: np.ndarray, at_U: np.ndarray) -> np.ndarray:
-  """weights_UxR with which the rungs at ln sizes u_R give the arm's curve at sizes inside their range."""
+  """weights_UxR with which the rungs at ln sizes u_R give the arm's curve at sizes
+  inside their range.
+  """
   knots_K, where_R = np.unique(u_R, return_inverse=True)
   mean_KxR = (where_R == np.arange(len(knots_K))[:, None]) / np.bincount(where_R)[:, None]
   return np.array([np.interp(at_U, knots_K, mean_K) for mean_K in mean_KxR.T]).T

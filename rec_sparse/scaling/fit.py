@@ -154,7 +154,8 @@ def resample_means(rng: np.random.Generator, y_RxS: np.ndarray, replicates: int)
   return mean_R + (shared + rest) / student_quantile(0.975, 10**9)
 
 
-def draw_normal(rng: np.random.Generator, covariance_RxR: np.ndarray, replicates: int) -> np.ndarray:
+def draw_normal(rng: np.random.Generator, covariance_RxR: np.ndarray,
+                replicates: int) -> np.ndarray:
   """Normal draws (replicates, R) of mean 0: what other test rows would add to the rung means.
 
   An estimated covariance may have eigenvalues a little below 0; they count as 0.

@@ -12,12 +12,14 @@ LAST_SPAN = 0.5  # e-folds of FLOPs of the last segment
 
 
 def frontier(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-  """The rungs that make one curve, by ascending FLOPs: those of one depth and number of views, or the best shapes.
+  """The rungs that make one curve, by ascending FLOPs: those of one depth and number of views,
+  or the best shapes.
 
-  Where an arm has several depths or numbers of views, a line through all of its rungs would zigzag between them. Then
-  costs are cut, from the largest down, into steps as long as those within a shape, so that each shape has about one rung
-  in a step, and the one with the lowest validation log loss stands for the step. No step is left out for being worse
-  than a cheaper one: an arm that gets worse with size must be seen to.
+  Where an arm has several depths or numbers of views, a line through all of its rungs would zigzag
+  between them. Then costs are cut, from the largest down, into steps as long as those within a
+  shape, so that each shape has about one rung in a step, and the one with the lowest validation log
+  loss stands for the step. No step is left out for being worse than a cheaper one: an arm that gets
+  worse with size must be seen to.
   """
   shapes: dict[tuple[int, int], list[float]] = {}
   for rung in sorted(rungs, key=lambda r: r.flops):
@@ -39,7 +41,8 @@ def _valid(rung: Rung) -> float:
   return rung.metrics['valid_logloss'].mean()
 
 
-def top(rungs: Sequence[Rung], sizes: int = LEAST_SIZES, span: float = LEAST_SPAN) -> tuple[Rung, ...]:
+def top(rungs: Sequence[Rung], sizes: int = LEAST_SIZES,
+        span: float = LEAST_SPAN) -> tuple[Rung, ...]:
   """The fewest last rungs, by ascending FLOPs, of so many sizes and e-folds.
 
   Where the whole ladder spans less, all of it; none where it has fewer sizes.
@@ -53,5 +56,7 @@ def top(rungs: Sequence[Rung], sizes: int = LEAST_SIZES, span: float = LEAST_SPA
 
 
 def last_segment(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-  """The last step of the ladder: two sizes at least, half an e-fold apart where the ladder has that."""
+  """The last step of the ladder: two sizes at least, half an e-fold apart
+  where the ladder has that.
+  """
   return top(rungs, 2, LAST_SPAN)

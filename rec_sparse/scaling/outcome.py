@@ -22,7 +22,7 @@ class Outcome:
   lost: int  # trials of the whole grid that diverged or failed
   counts: Mapping[str, float]  # records.COUNTS; empty if no trial finished
   metrics: Mapping[str, Mapping[int, float]]  # records.METRICS -> seed -> value, at that learning rate
-  auc: paired_rows.Difference | None  # test AUC minus the reference's; None: a reference, no common seed, or one class
+  auc: paired_rows.Difference | None  # test AUC minus reference's; None: self, unpaired, one class
   logloss: paired_rows.Difference | None  # test log loss minus the reference's, nats per example
 
 
@@ -81,7 +81,8 @@ def _moments(values: Sequence[float]) -> dict[str, float | None]:
   """Mean and standard deviation over seeds; None of an AUC that is undefined."""
   if np.isnan(values).any():
     return {'mean': None, 'sd': None}
-  return {'mean': float(np.mean(values)), 'sd': float(np.std(values, ddof=1)) if len(values) > 1 else None}
+  sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+  return {'mean': float(np.mean(values)), 'sd': sd}
 
 
 def to_markdown(found: Sequence[Outcome]) -> str:
@@ -97,7 +98,8 @@ def to_markdown(found: Sequence[Outcome]) -> str:
 def _row(o: Outcome, first: str) -> list[str]:
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
-  auc = _number(_moments(list(o.metrics['test_auc'].values()))['mean'], '.4f') if o.metrics else 'none finished'
+  auc = (_number(_moments(list(o.metrics['test_auc'].values()))['mean'], '.4f')
+         if o.metrics else 'none finished')
   against = '' if o.arm.is_reference or o.arm.against == first else f' (against {o.arm.against})'
   return [o.arm.name, o.arm.says + against + lost,
           _number(o.counts.get('dense_params_nonzero'), ',.0f'), auc,

@@ -72,7 +72,8 @@ def _facts(study: Study) -> str:
   if study.realised is not None:
     facts["the teacher's log loss on these test rows"] = f'{study.realised:.5f}'
   if study.teacher:
-    facts |= {'expected of the teacher': f'{study.teacher.logloss:.5f}', 'teacher AUC': f'{study.teacher.auc:.5f}'}
+    facts |= {'expected of the teacher': f'{study.teacher.logloss:.5f}',
+              'teacher AUC': f'{study.teacher.auc:.5f}'}
   p = study.test_base_rate
   if p and 0 < p < 1:
     facts['log loss of the base rate alone'] = f'{-p * math.log(p) - (1 - p) * math.log1p(-p):.5f}'
@@ -94,12 +95,13 @@ def _card(i: int, arm: str, v: Verdict) -> str:
       f'<p class="soft">{html.escape(interval)}</p>',
       f'<p>{html.escape(needed)}</p>' if needed else '',
   ]
-  return f'<div class="card {dress}" style="--arm:{COLOURS[i % len(COLOURS)]}">{"".join(lines)}</div>'
+  colour = COLOURS[i % len(COLOURS)]
+  return f'<div class="card {dress}" style="--arm:{colour}">{"".join(lines)}</div>'
 
 
 def _verdict_table(verdicts: Mapping[str, Verdict]) -> str:
-  head = ['arm', 'verdict', 'because', 'slope', '95 % interval', 'of the last segment alone', 'seeds',
-          'seeds to settle', 'test rows to settle', 'another delta', 'sizes']
+  head = ['arm', 'verdict', 'because', 'slope', '95 % interval', 'of the last segment alone',
+          'seeds', 'seeds to settle', 'test rows to settle', 'another delta', 'sizes']
   rows = []
   for arm, v in verdicts.items():
     settled = v.call != 'undetermined'
@@ -130,14 +132,16 @@ def _other_delta(interval: Interval) -> str:
 
 def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
   head = ['arm', 'law preferred by AICc', 'AICc ahead of the next', 'exponent', 'irreducible log loss',
-          'above the teacher on these rows', 'above its expectation', 'error of predicting the largest size']
+          'above the teacher on these rows', 'above its expectation',
+          'error of predicting the largest size']
   rows = []
   for arm, v in verdicts.items():
     ranks = sorted(v.aicc.values())
     ahead = f'{ranks[1] - ranks[0]:.1f}' if len(ranks) > 1 and math.isfinite(ranks[1]) else DASH
     expected = study.teacher.logloss if study.teacher else None
-    excesses = [DASH if v.irreducible is None or bound is None else wording.signed(v.irreducible - bound)
-                for bound in (study.realised, expected)]
+    excesses = [
+        DASH if v.irreducible is None or bound is None else wording.signed(v.irreducible - bound)
+        for bound in (study.realised, expected)]
     error = DASH if v.holdout is None else (
         f'{wording.signed(v.holdout.predicted - v.holdout.observed)} at {v.holdout.rung}')
     rows.append([arm, v.law.name if v.law else 'too few sizes', ahead,
@@ -175,11 +179,12 @@ def _gap_table(comparisons: Sequence[Comparison]) -> str:
 
 def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> str:
   head = ['arm', 'width', 'depth', 'views', 'FLOPs / example', 'non-zero dense', 'all dense', 'embedding',
-          'learning rate', 'seeds', 'valid log loss (sd)', 'valid AUC (sd)', 'test log loss (sd)', 'test AUC (sd)',
-          'in the curve']
+          'learning rate', 'seeds', 'valid log loss (sd)', 'valid AUC (sd)', 'test log loss (sd)',
+          'test AUC (sd)', 'in the curve']
   rows = [[r.arm, str(r.width), str(r.depth), str(r.views), _count(r.flops), _count(r.nonzero), _count(r.dense_params),
            _count(r.embedding_params), f'{r.learning_rate:g}' + (f' ({r.edge})' if r.edge else ''), str(len(r.seeds)),
-           *(_moments(r.metrics[m]) for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')),
+           *(_moments(r.metrics[m])
+             for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')),
            'yes' if r.name in verdicts[r.arm].ladder else '']
           for own in rungs.values() for r in own]
   return _table(head, rows, 1) if rows else '<p>No trial has finished.</p>'

@@ -1,4 +1,6 @@
-"""Studies made up from a known truth: how often a verdict is right, and how often an interval covers."""
+"""Studies made up from a known truth: how often a verdict is right,
+and how often an interval covers.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from rec_sparse.scaling.row_error import RowError
 from rec_sparse.scaling.student import slope_weights
 
 Truth = Callable[[float], float]  # ln FLOPs -> expected test log loss
-Noise = Callable[[np.random.Generator, int, int], np.ndarray]  # (rng, rungs, seeds) -> noise_RxS of deviation 1
+Noise = Callable[[np.random.Generator, int, int], np.ndarray]  # rungs, seeds -> noise_RxS of sd 1
 
 STEP = math.log(4)  # e-folds of FLOPs between two rungs
 RUNGS = 8
@@ -25,7 +27,9 @@ def plateau(x: float, flat: int = 4) -> float:
 
 
 def power_law(x: float) -> float:
-  """.4378 + .04 FLOPs^-.3, FLOPs in units of the smallest rung: 6.5 delta per e-fold at the top of eight rungs."""
+  """.4378 + .04 FLOPs^-.3, FLOPs in units of the smallest rung:
+  6.5 delta per e-fold at the top of eight rungs.
+  """
   return 0.4378 + 0.04 * math.exp(-0.3 * x)
 
 
@@ -53,22 +57,25 @@ def outlier(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
 
 
 def interaction(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
-  """A seed moves every rung alike, twice as far as the rest, and has a slope of its own: .2 per rung."""
+  """A seed moves every rung alike, twice as far as the rest, and has a slope of its own:
+  .2 per rung.
+  """
   noise_RxS = even(rng, rungs, seeds)
   shared_S = 2 * rng.standard_normal(seeds)
   slope_S = 0.2 * rng.standard_normal(seeds)
   return noise_RxS + shared_S + slope_S * np.arange(rungs)[:, None]
 
 
-NOISES: dict[str, Noise] = {'even': even, 'uneven': uneven, 'outlier': outlier, 'interaction': interaction}
+NOISES: dict[str, Noise] = {
+    'even': even, 'uneven': uneven, 'outlier': outlier, 'interaction': interaction}
 
 
 def draw(rng: np.random.Generator, truth: Truth, noise: Noise, deviation: float, seeds: int,
          rows_error: float) -> tuple[list[Rung], RowError]:
   """The rungs of a planted study, and the error over its test rows.
 
-  `deviation` is that of a seed in nats. `rows_error` is the standard error of every slope over the test rows: these
-  rows gain more, or less, from size than others would.
+  `deviation` is that of a seed in nats. `rows_error` is the standard error of every slope over the
+  test rows: these rows gain more, or less, from size than others would.
   """
   x_R = np.arange(RUNGS) * STEP
   loss_R = np.array([truth(x) for x in x_R]) + rows_error * rng.standard_normal() * x_R
@@ -97,8 +104,11 @@ def verdicts(truth: Truth, deviation: float, seeds: int, rows_error: float, stud
   return counts, rows_needed
 
 
-def coverage(truth: Truth, noise: Noise, deviation: float, seeds: int, rows_error: float, studies: int) -> float:
-  """Share of studies whose interval of the slope holds the true slope of the rungs that it looks at."""
+def coverage(truth: Truth, noise: Noise, deviation: float, seeds: int, rows_error: float,
+             studies: int) -> float:
+  """Share of studies whose interval of the slope holds the true slope of the rungs
+  that it looks at.
+  """
   rng = np.random.default_rng(0)
   covered = 0
   for _ in range(studies):
@@ -114,5 +124,6 @@ def _rung(place: int, x: float, loss_S: Sequence[float]) -> Rung:
   seeds = tuple(range(len(loss_S)))
   return Rung(
       arm='planted', width=place + 1, depth=1, views=1, flops=math.exp(x), nonzero=math.exp(x),
-      dense_params=math.exp(x), embedding_params=0.0, learning_rate=1e-3, edge='', full_grid=True, seeds=seeds,
-      run_ids=tuple(f'{place}-{seed}' for seed in seeds), metrics={name: np.asarray(loss_S) for name in METRICS})
+      dense_params=math.exp(x), embedding_params=0.0, learning_rate=1e-3, edge='', full_grid=True,
+      seeds=seeds, run_ids=tuple(f'{place}-{seed}' for seed in seeds),
+      metrics={name: np.asarray(loss_S) for name in METRICS})

@@ -36,7 +36,7 @@ class Trial:
   status: str  # finished, diverged or failed
   error: str  # why it did not finish; '' if it did
   counts: Mapping[str, float]  # COUNTS; empty if not finished
-  metrics: Mapping[str, float]  # METRICS: nats and areas (nan: labels of one class); empty if not finished
+  metrics: Mapping[str, float]  # METRICS: nats and areas (nan: one class); empty if not finished
   config: Mapping[str, object]  # resolved config, as written
   device: str  # where it ran, in words
   versions: Mapping[str, str]  # libraries it ran with
@@ -55,7 +55,7 @@ class Study:
   seeds: tuple[int, ...]  # the seeds every rung of every arm was given
   epochs: int  # passes over the training split
   teacher: schema_lib.Teacher | None  # irreducible log loss and AUC, expected; synthetic data only
-  realised: float | None  # log loss of the teacher's own probabilities on the test rows; None where it is not known
+  realised: float | None  # log loss of the teacher's own probabilities on the test rows, if known
   test_base_rate: float | None  # share of positive labels in the test split
   expected: tuple[str, ...]  # run ids of the whole grid
   trials: tuple[Trial, ...]  # recorded trials of the grid, in its order
@@ -235,7 +235,9 @@ def read_trial(path: pathlib.Path) -> Trial:
 
 
 def _metric(raw: dict, key: str) -> float:
-  """A log loss, or an AUC: null in the file, nan here, where labels of one class leave it undefined."""
+  """A log loss, or an AUC: null in the file, nan here,
+  where labels of one class leave it undefined.
+  """
   return math.nan if key.endswith('auc') and raw[key] is None else _number(raw, key)
 
 

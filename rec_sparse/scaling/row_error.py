@@ -1,7 +1,9 @@
-"""What the test rows add to the error of a study: other rows would give every rung another log loss.
+"""What the test rows add to the error of a study:
+other rows would give every rung another log loss.
 
-Rungs are scored on the same rows, so what a row does to all of them alike cancels in a slope or a difference; what is
-left is a covariance of rung means over draws of the rows. Sweeps keep the logits of the test split for it.
+Rungs are scored on the same rows, so what a row does to all of them alike cancels in a slope or a
+difference; what is left is a covariance of rung means over draws of the rows. Sweeps keep the
+logits of the test split for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +21,18 @@ Key = tuple[str, str]  # arm and name of a rung
 
 @dataclasses.dataclass(frozen=True)
 class RowError:
-  """Covariance of the mean log losses of rungs over draws of the test rows, the trained models given."""
+  """Covariance of the mean log losses of rungs over draws of the test rows,
+  the trained models given.
+  """
 
   rows: int  # test rows that it was measured on
   place: dict[Key, int]  # rung -> its place in the covariance
-  covariance_KxK: np.ndarray  # nats^2, of means over these many rows; none of what differs from seed to seed is in it
+  covariance_KxK: np.ndarray  # nats^2, of means over so many rows, without what differs by seed
 
   def of_contrast(self, rungs: Sequence[Rung], weights_R: np.ndarray) -> float:
-    """Standard error over the test rows of sum w_r times the mean of rung r, over any number of seeds."""
+    """Standard error over the test rows of sum w_r times the mean of rung r,
+    over any number of seeds.
+    """
     places = [self.place[r.arm, r.name] for r in rungs]
     covariance_RxR = self.covariance_KxK[np.ix_(places, places)]
     return math.sqrt(max(0.0, weights_R @ covariance_RxR @ weights_R))
@@ -38,7 +44,8 @@ class RowError:
 
 
 def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
-  """Measures it on the logits that the study keeps of these rungs' trials; None where it does not keep them all.
+  """Measures it on the logits that the study keeps of these rungs' trials;
+  None where it does not keep them all.
 
   Raises ValueError naming the file that is damaged.
   """
@@ -49,21 +56,24 @@ def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
     return None
 
   label_N = _open(labels)[:, 0]
-  logits = [[_open(folder / f'{run_id}.npy', len(label_N))[:, 0] for run_id in rung.run_ids] for rung in rungs]
+  logits = [[_open(folder / f'{run_id}.npy', len(label_N))[:, 0] for run_id in rung.run_ids]
+            for rung in rungs]
 
   def losses(start: int, stop: int) -> list[np.ndarray]:
     sign_C = np.where(label_N[start:stop] > 0, -1.0, 1.0)
-    return [np.logaddexp(0.0, sign_C * np.array([one_N[start:stop] for one_N in own], np.float64)) for own in logits]
+    return [np.logaddexp(0.0, sign_C * np.array([one_N[start:stop] for one_N in own], np.float64))
+            for own in logits]
 
   return measure(rungs, len(label_N), losses)
 
 
-def measure(rungs: Sequence[Rung], rows: int, losses: Callable[[int, int], list[np.ndarray]]) -> RowError:
+def measure(rungs: Sequence[Rung], rows: int,
+            losses: Callable[[int, int], list[np.ndarray]]) -> RowError:
   """From the log losses of every trial on every row.
 
-  `losses(start, stop)` gives, for each rung, loss_SxC of its seeds on the rows [start, stop). What a row and a seed do
-  together differs from seed to seed, so the spread over seeds holds it already: its share, estimated from seeds that
-  two rungs have in common, is taken out.
+  `losses(start, stop)` gives, for each rung, loss_SxC of its seeds on the rows [start, stop). What
+  a row and a seed do together differs from seed to seed, so the spread over seeds holds it already:
+  its share, estimated from seeds that two rungs have in common, is taken out.
   """
   seeds_K = np.array([len(r.seeds) for r in rungs])
   common_KxK = np.array([[len(set(a.seeds) & set(b.seeds)) for b in rungs] for a in rungs])
@@ -86,7 +96,7 @@ def measure(rungs: Sequence[Rung], rows: int, losses: Callable[[int, int], list[
 
   of_rows_KxK = (squares_KxK - np.outer(sum_K, sum_K) / rows) / (rows - 1)
   of_seeds_KxK = together_KxK / rows / np.maximum(common_KxK - 1, 1)  # of one seed and row
-  share_KxK = common_KxK / np.outer(seeds_K, seeds_K)  # of the seeds' means: only common seeds vary together
+  share_KxK = common_KxK / np.outer(seeds_K, seeds_K)  # of means: only common seeds vary together
   place = {(r.arm, r.name): k for k, r in enumerate(rungs)}
   return RowError(rows, place, (of_rows_KxK - of_seeds_KxK * share_KxK) / rows)
 
@@ -98,6 +108,6 @@ def _open(path: pathlib.Path, rows: int | None = None) -> np.ndarray:
   except (ValueError, EOFError, OSError) as e:
     raise ValueError(f'{path}: damaged ({e}); delete it, and the sweep makes it again') from None
   if array_NxT.ndim != 2 or rows not in (None, len(array_NxT)):
-    raise ValueError(f'{path}: holds an array of shape {array_NxT.shape}, expected one row for each of {rows} test '
-                     'rows; delete it, and the sweep makes it again')
+    raise ValueError(f'{path}: holds an array of shape {array_NxT.shape}, expected one row for '
+                     f'each of {rows} test rows; delete it, and the sweep makes it again')
   return array_NxT

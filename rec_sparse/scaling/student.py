@@ -1,7 +1,9 @@
-"""Intervals that stay honest at two to thirty seeds: Student's t for seeds, the normal for test rows.
+"""Intervals that stay honest at two to thirty seeds: Student's t for seeds,
+the normal for test rows.
 
-The percentile bootstrap of four seeds misses a true value far more often than it says (its variance is (S - 1) / S of the
-real one, and it ignores that the spread is itself uncertain). Student's t repairs both.
+The percentile bootstrap of four seeds misses a true value far more often than it says (its variance
+is (S - 1) / S of the real one, and it ignores that the spread is itself uncertain). Student's t
+repairs both.
 """
 
 import functools
@@ -12,7 +14,7 @@ import numpy as np
 from scipy import special
 
 LEVEL = 0.95  # of every interval of a report
-CONTRAST_LEVEL = 0.1  # chance to call even noise uneven for the sake of a contrast; more below five seeds
+CONTRAST_LEVEL = 0.1  # chance to call even noise uneven for a contrast; more below five seeds
 RUNG_LEVEL = 0.2  # and for the sake of any of the judged rungs; more below five seeds
 FEW_RUNGS = 4  # judged over more of them, noise always counts as uneven
 
@@ -37,10 +39,11 @@ def fisher_quantile(p: float, upper: int, lower: int) -> float:
 
 
 def half_width(spread: Spread, seeds: int, rows_error: float = 0.0, level: float = LEVEL) -> float:
-  """Half the interval of a mean over `seeds` seeds on test rows with the standard error `rows_error`.
+  """Half the interval of a mean over `seeds` seeds on test rows
+  with the standard error `rows_error`.
 
-  The half widths over seeds and over rows add up in quadrature. Satterthwaite's approximation would trust a spread that
-  two seeds happen to make small; this does not.
+  The half widths over seeds and over rows add up in quadrature. Satterthwaite's approximation would
+  trust a spread that two seeds happen to make small; this does not.
   """
   tail = (1 + level) / 2
   over_seeds = student_quantile(tail, spread.freedom) * spread.deviation / math.sqrt(seeds)
@@ -60,10 +63,12 @@ def spread_of_mean(y_S: np.ndarray) -> Spread:
 
 
 def spread_of_contrast(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
-  """Of sum c_r y_r over the rungs of a ladder, where the same seed means the same data order on every rung.
+  """Of sum c_r y_r over the rungs of a ladder, where the same seed means the same data order
+  on every rung.
 
-  Two estimates: the pooled one, and the deviation of the S contrasts themselves, which holds whatever the noise is like
-  but has S - 1 degrees of freedom. Where the noise is uneven the wider one of the two counts, else the pooled one.
+  Two estimates: the pooled one, and the deviation of the S contrasts themselves, which holds
+  whatever the noise is like but has S - 1 degrees of freedom. Where the noise is uneven the wider
+  one of the two counts, else the pooled one.
 
   Takes two seeds and two rungs or more, and weights that add up to 0.
   """
@@ -78,8 +83,8 @@ def spread_of_contrast(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
 def pooled_spread(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
   """As `spread_of_contrast`, were the noise of all rungs, judged or not, the same.
 
-  y_rs = rung + seed + rest: the rest has one standard deviation, known with (R - 1)(S - 1) degrees of freedom. What a
-  seed does to every rung alike cancels in weights that add up to 0.
+  y_rs = rung + seed + rest: the rest has one standard deviation, known with (R - 1)(S - 1) degrees
+  of freedom. What a seed does to every rung alike cancels in weights that add up to 0.
   """
   rungs, seeds = y_RxS.shape
   freedom = (rungs - 1) * (seeds - 1)
@@ -93,12 +98,15 @@ def _squares(y_RxS: np.ndarray) -> np.ndarray:
   return np.square(rest_RxS).sum(1)
 
 
-def _uneven(weights_R: np.ndarray, squares_R: np.ndarray, seeds: int, own: float, pooled: float) -> bool:
-  """Whether a judged rung is noisier than the rest of the ladder, or the contrast than the pooled noise says.
+def _uneven(weights_R: np.ndarray, squares_R: np.ndarray, seeds: int, own: float,
+            pooled: float) -> bool:
+  """Whether a judged rung is noisier than the rest of the ladder,
+  or the contrast than the pooled noise says.
 
-  Two F tests at lenient levels: what they miss makes intervals too narrow, what they see in vain only makes them wide.
-  The fewer the seeds, the less a test can see, so the more lenient it is. Over many rungs the noise of single trials
-  averages out, and a slope that a seed has of its own does not: there the answer is always yes.
+  Two F tests at lenient levels: what they miss makes intervals too narrow, what they see in vain
+  only makes them wide. The fewer the seeds, the less a test can see, so the more lenient it is.
+  Over many rungs the noise of single trials averages out, and a slope that a seed has of its own
+  does not: there the answer is always yes.
   """
   rungs = len(weights_R)
   judged_R = weights_R != 0

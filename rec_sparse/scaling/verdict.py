@@ -1,13 +1,15 @@
-"""Does an arm saturate or keep scaling? An equivalence test on the local slope, decided before the data.
+"""Does an arm saturate or keep scaling? An equivalence test on the local slope,
+decided before the data.
 
-The slope is dL/dln(x), L the test log loss and x the forward FLOPs per example, at the top of the ladder. With a
-smallest gain that matters, delta, set in advance:
+The slope is dL/dln(x), L the test log loss and x the forward FLOPs per example, at the top of the
+ladder. With a smallest gain that matters, delta, set in advance:
 
   scaling       the whole 95 % interval of the slope lies below -delta, and the last segment agrees
   saturated     the whole interval lies above -delta, and the last segment agrees
   undetermined  anything else: noise cannot pass as a plateau
 
-The interval holds both errors: over seeds and over test rows. More of either can only make a verdict clearer.
+The interval holds both errors: over seeds and over test rows. More of either can only make a
+verdict clearer.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +24,11 @@ from rec_sparse.scaling import fit
 from rec_sparse.scaling import ladder as ladder_lib
 from rec_sparse.scaling.records import Rung, paired
 from rec_sparse.scaling.row_error import RowError
-from rec_sparse.scaling.student import Spread, half_width, pooled_spread, slope_weights, spread_of_contrast
+from rec_sparse.scaling.student import (
+    Spread, half_width, pooled_spread, slope_weights, spread_of_contrast)
 
 DELTA = 1e-4  # smallest gain that matters, nats per e-fold of FLOPs, registered before any study was run
-ON_LINE = 0.99  # level of the interval in which one more rung must meet the line through those above it
+ON_LINE = 0.99  # level of the interval in which one more rung meets the line through those above it
 REPLICATES = 1000  # bootstrap refits of the law
 POWER = 0.8  # chance of a settled verdict that `seeds_needed` and `rows_needed` ask for
 MOST_SEEDS = 1000  # beyond this, more seeds are no answer
@@ -70,10 +73,10 @@ class Verdict:
   delta: float  # smallest gain that matters, nats per e-fold
   slope: Slope  # what the call rests on
   last: Slope  # of the last segment, which must agree
-  ladder: tuple[str, ...]  # rungs that make the curve: slopes, laws and the holdout look at these alone
-  seeds_needed: int | None  # fewest seeds, on these rows, for an 80 % chance to settle it; None: no number does
-  rows_needed: int | None  # fewest test rows that do, with `rows_needed_seeds`; None: no number does, or no logits kept
-  rows_needed_seeds: int | None  # the present ones, or where it takes both, twice as many, four times, and so on
+  ladder: tuple[str, ...]  # rungs of the curve: slopes, laws and the holdout look at these alone
+  seeds_needed: int | None  # fewest, on these rows, for 80 % chance to settle it; None: none does
+  rows_needed: int | None  # fewest that do, with `rows_needed_seeds`; None: none does, or no logits
+  rows_needed_seeds: int | None  # the present ones or, where it takes both, times 2, 4, and so on
   law: fit.Law | None  # of test log loss against FLOPs, chosen by AICc; None with too few sizes
   aicc: dict[str, float]  # by law
   irreducible: float | None  # what the law tends to; None if it has no such term or is not identified
@@ -89,8 +92,8 @@ def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0, rows: RowE
           missing: int = 0) -> Verdict:
   """The verdict on one arm from its rungs, by ascending FLOPs; never raises for want of rungs or seeds.
 
-  `seed` feeds the bootstrap, `rows` holds the error over test rows, `missing` is the number of trials of the study that
-  have no record yet.
+  `seed` feeds the bootstrap, `rows` holds the error over test rows, `missing` is the number of
+  trials of the study that have no record yet.
   """
   ladder = ladder_lib.frontier(rungs)
   window = judged_window(ladder, rows)
@@ -98,7 +101,8 @@ def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0, rows: RowE
   last = slope_over(ladder_lib.last_segment(ladder), ladder, rows) if window else NO_SLOPE
   call, reason = settle(slope, last, delta)
   settled = call != 'undetermined'
-  more_rows, with_seeds = rows_needed(slope, last, delta, rows) if rows and not settled else (None, None)
+  more_rows, with_seeds = (
+      rows_needed(slope, last, delta, rows) if rows and not settled else (None, None))
   return Verdict(
       call=call,
       reason=reason,
@@ -119,9 +123,10 @@ def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0, rows: RowE
 def judged_window(ladder: Sequence[Rung], rows: RowError | None = None) -> Sequence[Rung]:
   """The last rungs that the slope is judged over; none where the ladder has fewer than three sizes.
 
-  At least three sizes and one e-fold: with several depths two rungs may be all but equal in FLOPs, and a slope over next
-  to no distance is noise. One rung more as long as it meets the line through those above it, by the noise of the whole
-  ladder: that test sees a bend at few seeds too, and where noise is uneven it errs towards fewer rungs.
+  At least three sizes and one e-fold: with several depths two rungs may be all but equal in FLOPs,
+  and a slope over next to no distance is noise. One rung more as long as it meets the line through
+  those above it, by the noise of the whole ladder: that test sees a bend at few seeds too, and
+  where noise is uneven it errs towards fewer rungs.
   """
   window = ladder_lib.top(ladder)
   if not window:
@@ -134,11 +139,13 @@ def judged_window(ladder: Sequence[Rung], rows: RowError | None = None) -> Seque
   return window
 
 
-def slope_over(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None = None) -> Slope:
-  """Least-squares slope of test log loss on ln FLOPs over rungs of two sizes or more, with its interval.
+def slope_over(rungs: Sequence[Rung], ladder: Sequence[Rung],
+               rows: RowError | None = None) -> Slope:
+  """Least-squares slope of test log loss on ln FLOPs over rungs of two sizes or more,
+  with its interval.
 
-  Seeds are paired across rungs (same data order); only seeds that every rung finished count, if there are any. Other
-  rungs of the ladder tell of the noise.
+  Seeds are paired across rungs (same data order); only seeds that every rung finished count, if
+  there are any. Other rungs of the ladder tell of the noise.
   """
   names = tuple(r.name for r in rungs)
   weights_R = slope_weights(np.log([r.flops for r in rungs]))
@@ -153,9 +160,9 @@ def slope_over(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | N
 def settle(slope: Slope, last: Slope, delta: float) -> tuple[Call, str]:
   """The verdict and its reason: the equivalence test, and whether the last segment agrees with it.
 
-  A line through rungs of which the last ones are flat has a slope too. So the last segment must itself improve for
-  sure, and not for sure by less than delta, before its arm is called scaling; and an arm whose last segment improves by
-  more than delta for sure is not called saturated.
+  A line through rungs of which the last ones are flat has a slope too. So the last segment must
+  itself improve for sure, and not for sure by less than delta, before its arm is called scaling;
+  and an arm whose last segment improves by more than delta for sure is not called saturated.
   """
   if slope.value is None:
     return 'undetermined', f'fewer than {ladder_lib.LEAST_SIZES} sizes have finished trials'
@@ -192,19 +199,23 @@ def classify(interval: Interval, delta: float) -> Call:
 
 
 def seeds_needed(slope: Slope, last: Slope, delta: float) -> int | None:
-  """Fewest seeds, more than now, that settle the verdict on the same test rows with a chance of 80 %.
+  """Fewest seeds, more than now, that settle the verdict on the same test rows
+  with a chance of 80 %.
 
-  Slopes and spreads as found are taken for the truth. None if that cannot be known (no spread), or if no number of
-  seeds up to 1,000 would do.
+  Slopes and spreads as found are taken for the truth. None if that cannot be known (no spread), or
+  if no number of seeds up to 1,000 would do.
   """
-  return _fewest(range(slope.seeds + 1, MOST_SEEDS + 1), lambda seeds: _chance(slope, last, delta, seeds, 1.0))
+  return _fewest(range(slope.seeds + 1, MOST_SEEDS + 1),
+                 lambda seeds: _chance(slope, last, delta, seeds, 1.0))
 
 
-def rows_needed(slope: Slope, last: Slope, delta: float, rows: RowError) -> tuple[int | None, int | None]:
-  """(fewest test rows, more than the present ones, that settle the verdict with a chance of 80 %; with how many seeds).
+def rows_needed(slope: Slope, last: Slope, delta: float,
+                rows: RowError) -> tuple[int | None, int | None]:
+  """(fewest test rows, more than the present ones, that settle the verdict with a chance of 80 %;
+  with how many seeds).
 
-  With the present seeds; or, where neither more rows nor more seeds alone would do, with twice as many seeds, four times,
-  and so on. Rows to two figures; else as `seeds_needed`.
+  With the present seeds; or, where neither more rows nor more seeds alone would do, with twice as
+  many seeds, four times, and so on. Rows to two figures; else as `seeds_needed`.
   """
   factors = np.geomspace(1.0, MOST_ROWS, 300)[1:]
   numbers = sorted({two_figures(rows.rows * factor) for factor in factors})
@@ -236,8 +247,9 @@ def hold_out(ladder: Sequence[Rung]) -> Holdout | None:
   return Holdout(last.name, law.name, float(law(last.flops)), float(last.metrics['test_logloss'].mean()))
 
 
-def _contrast(weights_R: np.ndarray, rungs: Sequence[Rung], ladder: Sequence[Rung],
-              spread_of: Callable[[np.ndarray, np.ndarray], Spread]) -> tuple[float, int, Spread | None]:
+def _contrast(
+    weights_R: np.ndarray, rungs: Sequence[Rung], ladder: Sequence[Rung],
+    spread_of: Callable[[np.ndarray, np.ndarray], Spread]) -> tuple[float, int, Spread | None]:
   """(sum w_r times the mean of rung r, the seeds that it is over, the spread of a single seed).
 
   `spread_of` sees these rungs and all others of the ladder that finished the same seeds.
@@ -253,13 +265,16 @@ def _contrast(weights_R: np.ndarray, rungs: Sequence[Rung], ladder: Sequence[Run
   judged = {r.name for r in rungs}
   others = [r for r in ladder if r.name not in judged and set(seeds) <= set(r.seeds)]
   columns = [[r.seeds.index(seed) for seed in seeds] for r in others]
-  y_OxS = np.array([r.metrics['test_logloss'][own] for r, own in zip(others, columns)]).reshape(-1, len(seeds))
+  of_others = [r.metrics['test_logloss'][own] for r, own in zip(others, columns)]
+  y_OxS = np.array(of_others).reshape(-1, len(seeds))
   weights = np.concatenate([np.zeros(len(others)), weights_R])
   return value, len(seeds), spread_of(weights, np.concatenate([y_OxS, y_RxS]))
 
 
 def _on_line(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None) -> bool:
-  """Whether the first rung's mean meets the line through the others; no where the seeds do not tell."""
+  """Whether the first rung's mean meets the line through the others;
+  no where the seeds do not tell.
+  """
   x_R = np.log([r.flops for r in rungs])
   others_R = x_R[1:]
   of_line_R = 1 / len(others_R) + slope_weights(others_R) * (x_R[0] - others_R.mean())
@@ -268,11 +283,14 @@ def _on_line(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | Non
   miss, seeds, spread = _contrast(weights_R, rungs, ladder, pooled_spread)
   if spread is None:
     return False
-  return abs(miss) <= half_width(spread, seeds, rows.of_contrast(rungs, weights_R) if rows else 0.0, ON_LINE)
+  rows_error = rows.of_contrast(rungs, weights_R) if rows else 0.0
+  return abs(miss) <= half_width(spread, seeds, rows_error, ON_LINE)
 
 
 def _chance(slope: Slope, last: Slope, delta: float, seeds: int, more_rows: float) -> float:
-  """Chance that a repetition with so many seeds, and so many times the rows, gives a settled verdict."""
+  """Chance that a repetition with so many seeds, and so many times the rows,
+  gives a settled verdict.
+  """
   if slope.interval is None or last.interval is None:
     return 0.0
   error, half = _foreseen(slope, seeds, more_rows)
@@ -283,7 +301,9 @@ def _chance(slope: Slope, last: Slope, delta: float, seeds: int, more_rows: floa
 
 
 def _foreseen(slope: Slope, seeds: int, more_rows: float) -> tuple[float, float]:
-  """(standard error, half of the interval) of a slope, had it so many seeds and so many times the rows."""
+  """(standard error, half of the interval) of a slope, had it so many seeds
+  and so many times the rows.
+  """
   rows_error = (slope.rows_error or 0.0) / math.sqrt(more_rows)
   freedom = slope.spread.freedom * (seeds - 1) // max(1, slope.seeds - 1)
   half = half_width(Spread(slope.spread.deviation, freedom), seeds, rows_error)
@@ -311,10 +331,12 @@ def _provisional(window: Sequence[Rung], missing: int) -> tuple[str, ...]:
 
 def _leave_one_out(window: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None,
                    delta: float) -> dict[str, Call]:
-  """The call without each rung in turn; the window is not extended downwards, which would ask another question."""
+  """The call without each rung in turn; the window is not extended downwards,
+  which would ask another question.
+  """
   rests = {left.name: [r for r in window if r is not left] for left in window}
-  return {name: classify(slope_over(rest, ladder, rows).interval, delta) for name, rest in rests.items()
-          if len({r.flops for r in rest}) > 1}
+  return {name: classify(slope_over(rest, ladder, rows).interval, delta)
+          for name, rest in rests.items() if len({r.flops for r in rest}) > 1}
 
 
 def _law(ladder: Sequence[Rung], rng: np.random.Generator, rows: RowError | None) -> dict:
@@ -338,7 +360,9 @@ def _law(ladder: Sequence[Rung], rng: np.random.Generator, rows: RowError | None
 
 def _bootstrap(rng: np.random.Generator, ladder: Sequence[Rung], law: fit.Law, points: fit.Points,
                rows: RowError | None) -> tuple[Interval, Interval]:
-  """Intervals of the asymptote and the exponent of the chosen law; None where the seeds do not identify them."""
+  """Intervals of the asymptote and the exponent of the chosen law;
+  None where the seeds do not identify them.
+  """
   seeds, y_RxS = paired(ladder, 'test_logloss')
   if len(seeds) < 2:
     return None, None

@@ -45,7 +45,9 @@ def caveats(study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping
 
 
 def rows_text(v: Verdict) -> str:
-  """The test rows that would settle a verdict, and with how many seeds if not the present ones; '' if unknown."""
+  """The test rows that would settle a verdict, and with how many seeds if not the present ones;
+  '' if unknown.
+  """
   if not v.rows_needed:
     return ''
   more = f' with {v.rows_needed_seeds} seeds' if v.rows_needed_seeds != v.slope.seeds else ''
@@ -64,7 +66,8 @@ def needed_text(v: Verdict) -> str:
     rows = f'about {v.rows_needed:,} test rows with {v.rows_needed_seeds} seeds'
     return seeds or f'no number of seeds would settle it on these rows; {rows} would'
   rows = f'about {v.rows_needed:,} test rows'
-  return f'{seeds}, or {rows}' if seeds else f'no number of seeds would settle it on these rows; {rows} would'
+  return (f'{seeds}, or {rows}' if seeds else
+          f'no number of seeds would settle it on these rows; {rows} would')
 
 
 def reconciled(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> list[str]:
@@ -76,11 +79,13 @@ def reconciled(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdi
     top = next(r.flops for r in rungs[arm] if r.name == v.slope.rungs[-1])
     falls = signed(v.law.slope(top))
     if v.call == 'scaling' and v.irreducible is not None:
-      found.append(f'{arm} keeps scaling on this ladder although its law has a floor: at the largest size the law still '
-                   f'falls by {falls} nats per e-fold, and will flatten beyond.')
+      found.append(f'{arm} keeps scaling on this ladder although its law has a floor: '
+                   f'at the largest size the law still falls by {falls} nats per e-fold, '
+                   'and will flatten beyond.')
     if v.call == 'saturated' and v.law.name == 'power':
-      found.append(f'{arm} is saturated although its law has no floor: at the largest size that law falls by {falls} nats '
-                   f'per e-fold, against a delta of {v.delta:g}.')
+      found.append(f'{arm} is saturated although its law has no floor: '
+                   f'at the largest size that law falls by {falls} nats per e-fold, '
+                   f'against a delta of {v.delta:g}.')
   return found
 
 
@@ -174,8 +179,9 @@ def _design(study: Study) -> list[str]:
     found.append('The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be checked.')
   families = {(t.arm, t.depth, t.views) for t in study.trials}
   if len(families) > len({arm for arm, _, _ in families}):
-    found.append('Several depths or numbers of views: slope and law of an arm follow its efficient frontier, at each step '
-                 'of FLOPs the shape with the lowest validation log loss; other shapes are drawn faintly.')
+    found.append('Several depths or numbers of views: slope and law of an arm follow its efficient '
+                 'frontier, at each step of FLOPs the shape with the lowest validation log loss; '
+                 'other shapes are drawn faintly.')
   return found
 
 
@@ -202,10 +208,12 @@ def _arm_caveats(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
   others = [f'{call} without {name}' for name, call in v.without_rung.items() if call not in (v.call, 'undetermined')]
   if others and v.call != 'undetermined':
     found.append(f'the verdict hangs on single rungs: it would be {", ".join(others)}.')
-  if study.realised is not None and v.irreducible_interval and v.irreducible_interval[1] < study.realised:
-    found.append('the fitted irreducible log loss lies below that of the teacher on the same test rows, where no model '
-                 'can be in expectation: the law extrapolates badly.')
+  if (study.realised is not None and v.irreducible_interval
+      and v.irreducible_interval[1] < study.realised):
+    found.append('the fitted irreducible log loss lies below that of the teacher on the same '
+                 'test rows, where no model can be in expectation: the law extrapolates badly.')
   if v.slope.interval and v.slope.rows_error is None:
-    found.append('no logits of the test rows were kept, so its intervals hold the error over seeds alone and are too '
-                 'narrow; the launch.sweep command, given again, trains these trials once more and keeps them.')
+    found.append('no logits of the test rows were kept, so its intervals hold the error over seeds '
+                 'alone and are too narrow; the launch.sweep command, given again, trains these '
+                 'trials once more and keeps them.')
   return found
