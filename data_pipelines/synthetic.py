@@ -28,7 +28,7 @@ class Job:
   recipe: teacher_lib.Recipe
   rows: int = ROWS  # over all splits
   split_seed: int = 0
-  expected_error: float = teacher_lib.EXPECTED_ERROR  # nats: standard error of the irreducible log loss
+  expected_error: float = teacher_lib.EXPECTED_ERROR  # nats: standard error of irreducible log loss
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:

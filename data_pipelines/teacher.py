@@ -15,7 +15,7 @@ import numpy as np
 SKEWS = {'uniform': 0.0, 'long': 0.9, 'medium': 1.1, 'short': 1.3}  # s of P(rank r) ~ 1 / r^s; long: the longest tail
 _SAMPLE = 1 << 18  # rows that calibrate scale and intercept
 _CHUNK = 1 << 16  # rows at a time
-EXPECTED_ERROR = 8e-5  # nats: standard error of the irreducible log loss, below the smallest gain that matters
+EXPECTED_ERROR = 8e-5  # nats: standard error of irreducible log loss, below any gain that matters
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -104,8 +104,11 @@ class Irreducible(NamedTuple):
   error: float  # standard error of the log loss: it is a mean over a sample of ids
 
 
-def irreducible(teacher: Teacher, rng: np.random.Generator, error: float = EXPECTED_ERROR) -> Irreducible:
-  """Log loss and AUC of the true probability, over a sample of ids that is as large as `error` wants it."""
+def irreducible(teacher: Teacher, rng: np.random.Generator,
+                error: float = EXPECTED_ERROR) -> Irreducible:
+  """Log loss and AUC of the true probability, over a sample of ids that is as large
+  as `error` wants it.
+  """
   parts = []
   entropies = []
   found = math.inf

@@ -61,7 +61,9 @@ def build(counts: Counts, min_count: int) -> pl.DataFrame:
 
 
 def build_groups(counts: Counts) -> pl.DataFrame:
-  """Exact factorisation: value, id int32 from 0 in the order of values; a missing value ('') is no group."""
+  """Exact factorisation: value, id int32 from 0 in the order of values;
+  a missing value ('') is no group.
+  """
   values = total(counts).filter(pl.col('value') != '').select(pl.col('value').sort())
   return values.with_row_index('id').select('value', pl.col('id').cast(pl.Int32))
 
@@ -89,8 +91,8 @@ def check_name(field: str) -> None:
   """Raises ValueError when no file can be named after the field."""
   length = len(vocabulary_path(pathlib.Path(), field).name)
   if length > _NAME_BYTES:
-    raise ValueError(f'column {field!r}: its name takes {length} bytes in the name of a file, which '
-                     f'has at most {_NAME_BYTES}; shorten it')
+    raise ValueError(f'column {field!r}: its name takes {length} bytes in the name of a file, '
+                     f'which has at most {_NAME_BYTES}; shorten it')
 
 
 def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
