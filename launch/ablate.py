@@ -22,7 +22,9 @@ OUT = _string('out', None, 'Directory of trials; studies on the same data may sh
 
 
 def main() -> int:
-  """Writes <study>.json, <study>.md and <study>.png for each study and prints the tables; 75 when a signal came."""
+  """Writes <study>.json, <study>.md and <study>.png for each study and prints the tables;
+  75 when a signal came.
+  """
   from launch import ablation as ablation_lib  # here, so that --help and wrong flags answer before jax is loaded
   from rec_sparse import schema as schema_lib
   from rec_sparse.scaling import ablation

@@ -20,10 +20,11 @@ from rec_sparse.scaling import records
 
 def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, study: ablation.Ablation,
                  configs: dict[str, tuple[config_lib.Config, ...]]) -> list[pathlib.Path] | None:
-  """Trains what `out` lacks of the study and prints its table -> the files written; None when a signal came first.
+  """Trains what `out` lacks of the study and prints its table -> the files written;
+  None when a signal came first.
 
-  Raises ValueError when `out` holds something else than trials on this data, or damaged ones, and when the memory
-  does not hold a trial.
+  Raises ValueError when `out` holds something else than trials on this data, or damaged ones, and
+  when the memory does not hold a trial.
   """
   every = list(dict.fromkeys(config for own in configs.values() for config in own))
   study_lib.check(schema, every)
@@ -32,8 +33,8 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
   if left.interrupted:
     return None
   if left.too_large:
-    raise ValueError(f'{study.name}: {len(left.too_large)} of {len(every)} trials are missing, so there is no table: '
-                     f'{study_lib.why_too_large(left)}')
+    raise ValueError(f'{study.name}: {len(left.too_large)} of {len(every)} trials are missing, '
+                     f'so there is no table: {study_lib.why_too_large(left)}')
   trials = {name: [records.read_trial(study_lib.trial_path(out, c)) for c in own] for name, own in configs.items()}
   label_NxT, _ = evaluation.labels(blocks.open_split(data, schema, 'test'))
   logits = lambda run_id: _read_logits(out / 'logits' / f'{run_id}.npy', len(label_NxT))[:, 0]

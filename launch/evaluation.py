@@ -35,7 +35,8 @@ def evaluator(run: train.Program, tasks: tuple[str, ...],
 
 
 def soundness(run: train.Program, split: blocks.OpenSplit) -> Callable[[train.TrainState], bool]:
-  """state -> whether it may be saved: all its numbers are finite, and its logits on the first batch of `split`.
+  """state -> whether it may be saved: all its numbers are finite,
+  and its logits on the first batch of `split`.
 
   The second does not follow from the first: weights of 1e38 are finite, but no sum of them is.
   """
@@ -55,7 +56,8 @@ def soundness(run: train.Program, split: blocks.OpenSplit) -> Callable[[train.Tr
 def all_finite(tree: Any) -> jax.Array:
   """Whether no number of a tree is NaN or infinite: those times 0 are NaN, all others 0.
 
-  A sum of zeros takes half the time of asking each number on a CPU (a maximum would lose NaN there).
+  A sum of zeros takes half the time of asking each number on a CPU (a maximum
+  would lose NaN there).
   """
   floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
   zeros = [jnp.sum(leaf * 0).astype(jnp.float32) for leaf in floats]
@@ -70,12 +72,14 @@ def rank(config: config_lib.Config, found: dict[str, Any]) -> float:
 def check_monitor(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:
   """Raises ValueError when runs are ranked by an AUC that the validation labels leave undefined."""
   if config.monitor == 'auc' and schema.tasks[0] in one_class(schema, 'valid'):
-    raise ValueError(f'monitor=auc: all labels {schema.tasks[0]!r} of the validation split are of one class, '
-                     'so AUC is undefined; use monitor=logloss')
+    raise ValueError(f'monitor=auc: all labels {schema.tasks[0]!r} of the validation split '
+                     'are of one class, so AUC is undefined; use monitor=logloss')
 
 
 def one_class(schema: schema_lib.FeatureSchema, split_name: str) -> list[str]:
-  """The tasks whose labels in a split are all 0 or all 1: their AUC is undefined, null in what is written."""
+  """The tasks whose labels in a split are all 0 or all 1:
+  their AUC is undefined, null in what is written.
+  """
   split = schema.splits[split_name]
   return [task for task, positives in zip(schema.tasks, split.positives, strict=True)
           if positives in (0, split.rows)]

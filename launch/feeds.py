@@ -78,7 +78,8 @@ def advance_resident(run: train.Program, state: train.TrainState, data: resident
 
 
 def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
-  """Blocks from disk through Grain, in stacks of STACK batches; of the last, what is asked for is run.
+  """Blocks from disk through Grain, in stacks of STACK batches;
+  of the last, what is asked for is run.
 
   One program computes all stacks, so bits do not depend on where a run is cut. Nothing waits for a
   result here.

@@ -44,8 +44,9 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
                  out: pathlib.Path) -> dict[str, Any] | None:
   """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a signal came first.
 
-  A run that has ended, well or diverged, is left as it is. Raises ValueError when `out` was made with another config,
-  when data or checkpoint are damaged, or when one class in the validation split leaves the monitored AUC undefined.
+  A run that has ended, well or diverged, is left as it is. Raises ValueError when `out` was made
+  with another config, when data or checkpoint are damaged, or when one class in the validation
+  split leaves the monitored AUC undefined.
   """
   config = run.config
   _check_claim(config, out)
@@ -54,7 +55,8 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
   if (out / 'summary.json').is_file():
     return record.read_json(out / 'summary.json')
   split, valid = (blocks.open_split(data, schema, name) for name in ('train', 'valid'))
-  evaluate, is_sound = evaluation.evaluator(run, schema.tasks, valid), evaluation.soundness(run, valid)
+  evaluate = evaluation.evaluator(run, schema.tasks, valid)
+  is_sound = evaluation.soundness(run, valid)
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
@@ -85,7 +87,7 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
       due = step % eval_every == 0 or step == last
       saves = due or stop_asked or any(step % every == 0 for every in save_every)
       found = evaluate(state) if due and math.isfinite(loss) else None
-      if not math.isfinite(loss):  # of the states before each update: of the last state it says nothing
+      if not math.isfinite(loss):  # of states before each update: of the last it says nothing
         diverged = f'the training loss became NaN or infinite by step {step}'
       elif due and not found:
         diverged = f'logits of the validation split are NaN or infinite at step {step}'
@@ -102,7 +104,7 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
         _save(run, schema, manager, state, feed, progress)
     if step == 0 and manager.latest_step() is None:
       progress = dataclasses.replace(progress, status='finished')
-      _save(run, schema, manager, state, feed, progress)  # --epochs=0: the network as it was initialized
+      _save(run, schema, manager, state, feed, progress)  # --epochs=0: the initial network
   if step < last and progress.status == 'running' and not diverged:
     return None
   return _finish(config, schema, out, progress, step, diverged)
@@ -146,7 +148,9 @@ def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict
 
 def _save(run: train.Program, schema: schema_lib.FeatureSchema, manager: ocp.CheckpointManager,
           state: train.TrainState, feed: feeds.TrainFeed, progress: Progress) -> None:
-  """Saves; only a checkpoint that `progress` calls the best has a rank, so it is the one that retention keeps."""
+  """Saves; only a checkpoint that `progress` calls the best has a rank,
+  so it is the one that retention keeps.
+  """
   config = run.config
   metadata = {'config': config_lib.to_raw(config), 'run_id': config_lib.run_id(config),
               **identity.metadata(schema), 'versions': record.versions(),

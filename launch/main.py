@@ -68,5 +68,6 @@ def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
     said = memory.in_words(e)
     if not memory.is_full(said):
       raise
-    print(f'error: the device has not enough memory ({said.splitlines()[0][:200]})', file=sys.stderr)
+    print(f'error: the device has not enough memory ({said.splitlines()[0][:200]})',
+          file=sys.stderr)
     return 1

@@ -1,4 +1,6 @@
-"""A memory that is full says so in several ways: XLA for accelerators, XLA for CPUs, Python, NumPy."""
+"""A memory that is full says so in several ways: XLA for accelerators, XLA for CPUs,
+Python, NumPy.
+"""
 
 _SPELLINGS = ('resource_exhausted', 'out of memory', 'memoryerror')
 

@@ -1,4 +1,5 @@
-"""The group of trials that a signal cut: `partial/<run id of its first trial>.npz` of a study, whole or absent.
+"""The group of trials that a signal cut: `partial/<run id of its first trial>.npz` of a study,
+whole or absent.
 
 Written when the signal comes, so that it costs nothing else; `kill -9` loses the group.
 """
@@ -47,7 +48,9 @@ def trials_of(path: pathlib.Path) -> list[str]:
 
 def read(out: pathlib.Path, group: Sequence[config_lib.Config],
          schema: schema_lib.FeatureSchema) -> trials.Begun | None:
-  """Where `group` stood when it was cut, None if it was not; raises ValueError naming the file when it is damaged."""
+  """Where `group` stood when it was cut, None if it was not;
+  raises ValueError naming the file when it is damaged.
+  """
   path = _path(out, group)
   if not path.is_file() or trials_of(path) != [config_lib.run_id(c) for c in group]:
     return None
@@ -77,9 +80,12 @@ def _path(out: pathlib.Path, group: Sequence[config_lib.Config]) -> pathlib.Path
 
 
 def _stack(stored: np.lib.npyio.NpzFile, name: str, like: train.TrainState) -> train.TrainState:
-  """NumPy reads dtypes that it does not know (bfloat16) as bytes: `like`, one state, says what they are."""
+  """NumPy reads dtypes that it does not know (bfloat16) as bytes:
+  `like`, one state, says what they are.
+  """
   leaves, structure = jax.tree.flatten(like)
-  return structure.unflatten([stored[f'{name}_{i}'].view(leaf.dtype) for i, leaf in enumerate(leaves)])
+  return structure.unflatten(
+      [stored[f'{name}_{i}'].view(leaf.dtype) for i, leaf in enumerate(leaves)])
 
 
 def _damaged(path: pathlib.Path, e: Exception) -> ValueError:

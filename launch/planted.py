@@ -17,8 +17,8 @@ from rec_sparse.scaling.verdict import DELTA
 
 FLAGS = flags.FlagValues()
 OUT = flags.DEFINE_string('out', None, 'Markdown file to write.', required=True, flag_values=FLAGS)
-STUDIES = flags.DEFINE_integer('studies', 1000, 'Planted studies of every cell of the tables.', lower_bound=10,
-                               flag_values=FLAGS)
+STUDIES = flags.DEFINE_integer('studies', 1000, 'Planted studies of every cell of the tables.',
+                               lower_bound=10, flag_values=FLAGS)
 
 DEVIATIONS = ((1e-4, 5), (2e-4, 5), (2e-2, 2))  # of a seed, in nats, and how many seeds
 TRUTHS = {
@@ -44,7 +44,8 @@ def main() -> int:
 
 
 def _verdicts(studies: int) -> str:
-  head = ['truth', 'seed deviation', 'seeds', 'row error', 'scaling', 'saturated', 'undetermined', 'test rows to settle']
+  head = ['truth', 'seed deviation', 'seeds', 'row error', 'scaling', 'saturated', 'undetermined',
+          'test rows to settle']
   lines = _table_head(f'Verdicts of {studies} planted studies', head)
   cells = list(itertools.product(TRUTHS.items(), DEVIATIONS, (0.1, 0.8)))
   for (name, truth), (deviation, seeds), rows in tqdm.tqdm(cells, desc='verdicts'):
@@ -58,12 +59,14 @@ def _verdicts(studies: int) -> str:
 
 def _coverage(studies: int) -> str:
   head = ['truth', 'noise', 'row error', *(f'{seeds} seeds' for seeds in SEEDS)]
-  lines = _table_head(f'Share of {studies} nominal 95 % intervals of the slope that hold the truth', head)
+  lines = _table_head(
+      f'Share of {studies} nominal 95 % intervals of the slope that hold the truth', head)
   truths = list(TRUTHS.items())[::2]
   cells = list(itertools.product(truths, planted.NOISES.items(), ROWS))
   for (name, truth), (noise_name, noise), rows in tqdm.tqdm(cells, desc='coverage'):
     shares = [planted.coverage(truth, noise, 2e-4, seeds, rows * DELTA, studies) for seeds in SEEDS]
-    lines.append(_line([name, noise_name, f'{rows:g} delta', *(f'{share:.1%}' for share in shares)]))
+    shown = [f'{share:.1%}' for share in shares]
+    lines.append(_line([name, noise_name, f'{rows:g} delta', *shown]))
   return '\n'.join(lines) + '\n'
 
 

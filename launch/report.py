@@ -29,7 +29,8 @@ def main() -> None:
   rungs = records.rungs_by_arm(study)
   rows = row_error.read_row_error(study, [rung for own in rungs.values() for rung in own])
   missing = len(study.expected) - len(study.trials)
-  verdicts = {arm: verdict.judge(own, DELTA.value, rows=rows, missing=missing) for arm, own in rungs.items()}
+  verdicts = {arm: verdict.judge(own, DELTA.value, rows=rows, missing=missing)
+              for arm, own in rungs.items()}
   replace_files(study.directory, make_report(study, rungs, verdicts, rows, DELTA.value))
   print(wording.progress(study))
   print(verdict_table(verdicts))

@@ -9,8 +9,8 @@ from rec_sparse import schema as schema_lib
 def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
   """(config, the data set that it was trained on).
 
-  Raises ValueError naming --run when there is no run or no checkpoint in it, or the file and the field when one of its
-  files is damaged.
+  Raises ValueError naming --run when there is no run or no checkpoint in it, or the file and the
+  field when one of its files is damaged.
   """
   path = directory / 'config.json'
   if not path.is_file():
@@ -31,10 +31,12 @@ def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
 
 def checkpoints(directory: pathlib.Path) -> list[int]:
   """The steps whose checkpoints are kept, rising."""
-  return sorted(int(path.name) for path in (directory / 'checkpoints').glob('*') if path.name.isdecimal())
+  paths = (directory / 'checkpoints').glob('*')
+  return sorted(int(path.name) for path in paths if path.name.isdecimal())
 
 
 def _why_none(directory: pathlib.Path) -> str:
   path = directory / 'summary.json'
   error = schema_lib.read_json(path).get('error') if path.is_file() else None
-  return f'the run diverged before its first ({error})' if error else 'launch.train has saved none yet'
+  return (f'the run diverged before its first ({error})' if error else
+          'launch.train has saved none yet')

@@ -1,4 +1,6 @@
-"""SIGTERM and Ctrl-C as a request: a program goes on to a place where it can save, and stops there."""
+"""SIGTERM and Ctrl-C as a request: a program goes on to a place where it can save,
+and stops there.
+"""
 
 from collections.abc import Callable, Iterator
 import contextlib

@@ -28,15 +28,16 @@ class Left:
   """What a call of `run_missing` did not do."""
 
   interrupted: bool  # a signal came
-  too_large: dict[config_lib.Config, str]  # trials that the memory does not hold even alone -> what it said
+  too_large: dict[config_lib.Config, str]  # trials that memory does not hold alone -> what it said
 
 
 def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
               configs: list[config_lib.Config], command: str) -> Left:
   """Trains what `out` does not hold yet -> what is left to do.
 
-  A trial that failed is recorded with its error and not tried again: delete its file for that. One that the memory did
-  not hold is not recorded: that is the machine's failure, and the next call tries it again.
+  A trial that failed is recorded with its error and not tried again: delete its file for that. One
+  that the memory did not hold is not recorded: that is the machine's failure, and the next call
+  tries it again.
   Raises ValueError when `out` is a study of other data or other recipes, or not a study, and when a config does not
   fit the data.
   """
@@ -48,7 +49,9 @@ def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib
 
 
 def check(schema: schema_lib.FeatureSchema, configs: list[config_lib.Config]) -> None:
-  """Raises ValueError when a batch is larger than the training split, or the monitored AUC undefined."""
+  """Raises ValueError when a batch is larger than the training split,
+  or the monitored AUC undefined.
+  """
   for config in configs:
     order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
     evaluation.check_monitor(config, schema)
@@ -56,9 +59,11 @@ def check(schema: schema_lib.FeatureSchema, configs: list[config_lib.Config]) ->
 
 def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path,
                 configs: list[config_lib.Config]) -> Left:
-  """Trains the trials that have no record in `out`, or that finished but have no logits of the test split there.
+  """Trains the trials that have no record in `out`, or that finished but have no logits
+  of the test split there.
 
-  A group that does not fit the memory runs by halves. SIGTERM or Ctrl-C saves the running group and ends the call.
+  A group that does not fit the memory runs by halves. SIGTERM or Ctrl-C saves the running group and
+  ends the call.
   """
   missing = [c for c in configs if _is_missing(out, c)]
   too_large = {}
@@ -86,7 +91,8 @@ def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathl
         continue
       if len(group) > 1:  # beyond the handler: what the exception held is free again
         half = len(group) // 2
-        tqdm.tqdm.write(f'{_shape(group[0])}: the memory does not hold {len(group)} trials, so half of them run first')
+        tqdm.tqdm.write(f'{_shape(group[0])}: the memory does not hold {len(group)} trials, '
+                        'so half of them run first')
         waiting[:0] = [group[:half], group[half:]]
         continue
       same = [own for own in waiting if grid_lib.shape(own[0]) == grid_lib.shape(group[0])]
@@ -99,9 +105,11 @@ class _OutOfMemory(Exception):
   """A group does not fit the memory; the text is what was said."""
 
 
-def _run_or_fail(opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm,
-                 stop_wanted: Callable[[], bool], begun: trials.Begun | None) -> list[trials.Finished]:
-  """The group's records; an exception becomes the `failed` record of each of its trials and the study goes on.
+def _run_or_fail(
+    opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm,
+    stop_wanted: Callable[[], bool], begun: trials.Begun | None) -> list[trials.Finished]:
+  """The group's records; an exception becomes the `failed` record of each of its trials
+  and the study goes on.
 
   Raises _OutOfMemory, and trials.Interrupted.
   """
@@ -116,10 +124,12 @@ def _run_or_fail(opened: trials.Study, group: list[config_lib.Config], bar: tqdm
     raise _OutOfMemory(error)
   tqdm.tqdm.write(f'{_shape(group[0])} failed: {error}')
   seconds = (time.perf_counter() - began) / len(group)
-  return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0))) for c in group]
+  return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0)))
+          for c in group]
 
 
-def _record(out: pathlib.Path, group: list[config_lib.Config], found: list[trials.Finished]) -> None:
+def _record(out: pathlib.Path, group: list[config_lib.Config],
+            found: list[trials.Finished]) -> None:
   for config, trial in zip(group, found, strict=True):
     if trial.record['status'] == 'finished':
       _write_array(logits_path(out, config), trial.test_logits_NxT)
@@ -140,7 +150,8 @@ def _is_missing(out: pathlib.Path, config: config_lib.Config) -> bool:
 def _groups(out: pathlib.Path, missing: list[config_lib.Config]) -> list[list[config_lib.Config]]:
   """The missing trials by shape, first those of groups that were cut, as they were.
 
-  A group that was cut and of which a trial has been recorded since is forgotten; one of other trials stays.
+  A group that was cut and of which a trial has been recorded since is forgotten; one of other
+  trials stays.
   """
   left = {config_lib.run_id(c): c for c in missing}
   cut = []
@@ -148,7 +159,8 @@ def _groups(out: pathlib.Path, missing: list[config_lib.Config]) -> list[list[co
     run_ids = partial.trials_of(path)
     if all(run_id in left for run_id in run_ids):
       cut.append([left.pop(run_id) for run_id in run_ids])
-    elif any(run_id not in left and (out / 'trials' / f'{run_id}.json').exists() for run_id in run_ids):
+    elif any(run_id not in left and (out / 'trials' / f'{run_id}.json').exists()
+             for run_id in run_ids):
       path.unlink()
   return cut + grid_lib.groups(list(left.values()))
 
@@ -165,8 +177,8 @@ def why_too_large(left: Left) -> str:
   """One sentence on the trials that the memory did not hold: which, what was said, what to do."""
   shapes = ', '.join(dict.fromkeys(map(_shape, left.too_large)))
   said = next(iter(left.too_large.values())).splitlines()[0][:200]
-  return (f'the memory does not hold even one trial of {shapes} ({said}); the same command tries again: '
-          'run it with more memory, or choose a smaller batch_size')
+  return (f'the memory does not hold even one trial of {shapes} ({said}); the same command '
+          'tries again: run it with more memory, or choose a smaller batch_size')
 
 
 def trial_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:

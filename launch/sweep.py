@@ -40,7 +40,8 @@ EXECUTOR = _enum('executor', 'local', ['local'], 'Where trials run: this process
 
 
 def main() -> int:
-  """Runs the missing trials -> 75 when a signal came, 1 when the memory did not hold some or every one failed, or 0.
+  """Runs the missing trials -> 75 when a signal came, 1 when the memory did not hold some
+  or every one failed, or 0.
 
   A trial that failed is a result as long as others did not.
   """
@@ -59,15 +60,17 @@ def main() -> int:
             'data_fingerprint': schema.fingerprint}
   configs = grid_lib.trials(grid, common, _settings())
   left = study.run_study(data, schema, out, grid, configs, _command())
-  recorded = [record.read_json(path) for path in (study.trial_path(out, c) for c in configs) if path.exists()]
+  paths = [study.trial_path(out, c) for c in configs]
+  recorded = [record.read_json(path) for path in paths if path.exists()]
   failed = [found for found in recorded if found['status'] == 'failed']
   missing = len(configs) - len(recorded)
-  print(f'{len(recorded) - len(failed)} of {len(configs)} trials done in {out}, {len(failed)} failed'
-        + (f', {missing} missing' if missing else ''))
+  print(f'{len(recorded) - len(failed)} of {len(configs)} trials done in {out}, '
+        f'{len(failed)} failed' + (f', {missing} missing' if missing else ''))
   evaluation.say_undefined(schema, 'valid', 'test')
   if failed:
-    print(f'failed: {failed[0]["run_id"]}: {failed[0]["error"]}; delete {out}/trials/{failed[0]["run_id"]}.json to try '
-          'it again' + (f', and so for {len(failed) - 1} others' if failed[1:] else ''))
+    print(f'failed: {failed[0]["run_id"]}: {failed[0]["error"]}; '
+          f'delete {out}/trials/{failed[0]["run_id"]}.json to try it again'
+          + (f', and so for {len(failed) - 1} others' if failed[1:] else ''))
   if left.interrupted:
     return main_lib.interrupted(out)
   if left.too_large:

@@ -88,7 +88,9 @@ def join_processes() -> None:
 
 
 def main() -> int:
-  """Trains, and prints the trial record as the last line -> 0; 1 when it diverged; 75 when a signal stopped it."""
+  """Trains, and prints the trial record as the last line -> 0; 1 when it diverged;
+  75 when a signal stopped it.
+  """
   from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
   from launch import loop
   from rec_sparse import train
@@ -104,7 +106,8 @@ def main() -> int:
   shown = ('run_id', 'status', 'best_step', 'valid_logloss', 'valid_auc')
   print(json.dumps({name: found[name] for name in shown}, allow_nan=False), flush=True)
   if found['status'] == 'diverged':
-    raise ValueError(f'{out}: the run diverged: {found.get("error", "its loss became NaN or infinite")}; {_kept(out)}')
+    why = found.get('error', 'its loss became NaN or infinite')
+    raise ValueError(f'{out}: the run diverged: {why}; {_kept(out)}')
   return 0
 
 

@@ -86,12 +86,14 @@ def never() -> bool:
 
 
 def run_group(study: Study, configs: list[config_lib.Config], progress: Callable[[int], None],
-              stop_wanted: Callable[[], bool] = never, begun: Begun | None = None) -> list[Finished]:
+              stop_wanted: Callable[[], bool] = never,
+              begun: Begun | None = None) -> list[Finished]:
   """Trains, validates and, once, tests every trial; `progress` is told of finished trial steps.
 
-  A trial keeps the state of its best validation, and is tested in that state. One whose loss or logits are not finite
-  is 'diverged'. One that has ended, by patience or so, runs on with the others, but nothing of that is recorded.
-  Asked after every dispatch, `stop_wanted` ends the group with Interrupted; `begun` goes on from there, bit for bit.
+  A trial keeps the state of its best validation, and is tested in that state. One whose loss or
+  logits are not finite is 'diverged'. One that has ended, by patience or so, runs on with the
+  others, but nothing of that is recorded. Asked after every dispatch, `stop_wanted` ends the group
+  with Interrupted; `begun` goes on from there, bit for bit.
   Raises ValueError when the configs do not fit the data.
   """
   clock, config, wanted = time.perf_counter(), configs[0], len(configs)
@@ -101,7 +103,9 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
   per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   advance, evaluate = _advance(run, study, mesh), _evaluate(run, study, mesh)
-  now, states, best = _begin(run, study, configs, mesh, fillers) if begun is None else _go_on(begun, mesh, fillers)
+  now, states, best = (
+      _begin(run, study, configs, mesh, fillers) if begun is None
+      else _go_on(begun, mesh, fillers))
   clock -= now.seconds
   progress(now.step * wanted)
   while now.step < last and (now.running.any() or best is None):
@@ -116,13 +120,16 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
       if stop_wanted() and now.step < due:  # at an evaluation, after it
         raise Interrupted(_leave(now, states, best, wanted, clock))
     results, _ = evaluate(states, 'valid')
-    _diverge(now, np.array([new is None for new in results]), 'logits of the validation split are NaN or infinite')
-    better = now.running & np.array([_better(config, new, old) for new, old in zip(results, now.found, strict=True)])
+    lost = np.array([new is None for new in results])
+    _diverge(now, lost, 'logits of the validation split are NaN or infinite')
+    won = np.array([_better(config, new, old) for new, old in zip(results, now.found, strict=True)])
+    better = now.running & won
     best = states if best is None or better.all() else _select(better, states, best)
-    now.found = [new if take else old for take, new, old in zip(better, results, now.found, strict=True)]
+    now.found = [new if take else old
+                 for take, new, old in zip(better, results, now.found, strict=True)]
     now.waited = np.where(better, 0, now.waited + 1)
     now.running &= now.waited < (config.patience or np.inf)
-    states = jax.tree.map(jnp.copy, states) if now.step < last else states  # `best` must outlive the donated state
+    states = jax.tree.map(jnp.copy, states) if now.step < last else states  # `best` is not donated
     if stop_wanted():
       raise Interrupted(_leave(now, states, best, wanted, clock))
   tested, logits = evaluate(best, 'test')
@@ -131,16 +138,17 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
           for i, config in enumerate(configs)]
 
 
-def _begin(run: train.Program, study: Study, configs: list[config_lib.Config], mesh: jax.sharding.Mesh,
-           fillers: int) -> tuple[Standing, train.TrainState, None]:
+def _begin(run: train.Program, study: Study, configs: list[config_lib.Config],
+           mesh: jax.sharding.Mesh, fillers: int) -> tuple[Standing, train.TrainState, None]:
   """(standing, states, best) at step 0."""
   configs = configs + configs[-1:] * fillers
-  states = train.init_trials(run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs],
-                             jax.NamedSharding(mesh, jax.P(AXIS)))
+  states = train.init_trials(
+      run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs],
+      jax.NamedSharding(mesh, jax.P(AXIS)))
   size = len(configs)
   standing = Standing(
-      found=[None] * size, waited=np.zeros(size, int), running=np.ones(size, bool), error=[''] * size,
-      ran=np.zeros(size, int))
+      found=[None] * size, waited=np.zeros(size, int), running=np.ones(size, bool),
+      error=[''] * size, ran=np.zeros(size, int))
   return standing, states, None
 
 
@@ -153,10 +161,12 @@ def _go_on(begun: Begun, mesh: jax.sharding.Mesh,
 
   then = begun.standing
   standing = dataclasses.replace(
-      then, found=then.found + then.found[-1:] * fillers, waited=filled(then.waited), running=filled(then.running),
-      error=then.error + then.error[-1:] * fillers, ran=filled(then.ran))
+      then, found=then.found + then.found[-1:] * fillers, waited=filled(then.waited),
+      running=filled(then.running), error=then.error + then.error[-1:] * fillers,
+      ran=filled(then.ran))
   place = jax.NamedSharding(mesh, jax.P(AXIS))
-  states, best = (stack and jax.device_put(jax.tree.map(filled, stack), place) for stack in (begun.states, begun.best))
+  states, best = (stack and jax.device_put(jax.tree.map(filled, stack), place)
+                  for stack in (begun.states, begun.best))
   return standing, states, best
 
 
@@ -166,14 +176,16 @@ def _leave(now: Standing, states: train.TrainState, best: train.TrainState | Non
   standing = dataclasses.replace(
       now, found=now.found[:wanted], waited=now.waited[:wanted], running=now.running[:wanted],
       error=now.error[:wanted], ran=now.ran[:wanted], seconds=time.perf_counter() - clock)
-  states, best = (stack and jax.tree.map(lambda leaf: np.asarray(leaf)[:wanted], stack) for stack in (states, best))
+  states, best = (stack and jax.tree.map(lambda leaf: np.asarray(leaf)[:wanted], stack)
+                  for stack in (states, best))
   return Begun(standing, states, best)
 
 
 def _diverge(now: Standing, lost: np.ndarray, why: str) -> None:
   """Ends the running trials that are lost."""
   lost = lost & now.running
-  now.error = [f'{why} by step {now.step}' if own else error for own, error in zip(lost, now.error, strict=True)]
+  now.error = [f'{why} by step {now.step}' if own else error
+               for own, error in zip(lost, now.error, strict=True)]
   now.running &= ~lost
 
 
@@ -240,7 +252,10 @@ def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, now: St
       int(now.ran[trial]), config.batch_size, schema.splits['train'].rows)
   if error:
     return record.make(
-        config, schema, status='diverged', train_examples=examples, wall_seconds=seconds, error=error)
-  measured = {f'{split}_{name}': found[name] for split, found in (('valid', now.found[trial]), ('test', test))
+        config, schema, status='diverged', train_examples=examples, wall_seconds=seconds,
+        error=error)
+  measured = {f'{split}_{name}': found[name]
+              for split, found in (('valid', now.found[trial]), ('test', test))
               for name in ('logloss', 'auc')}
-  return record.make(config, schema, status='finished', train_examples=examples, wall_seconds=seconds, **measured)
+  return record.make(
+      config, schema, status='finished', train_examples=examples, wall_seconds=seconds, **measured)
