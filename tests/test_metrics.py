@@ -155,7 +155,8 @@ def test_nan_logits_are_an_error():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-3, 3), st.booleans()), min_size=1, max_size=60))
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-3, 3), st.booleans()),
+                min_size=1, max_size=60))
 def test_auc_and_gauc_equal_a_loop_over_groups(rows):
   group_N, logit_N, label_N = (np.array(column) for column in zip(*rows, strict=True))
   logit_N, label_N = logit_N.astype(np.float32), label_N.astype(np.float32)

@@ -10,7 +10,8 @@ from data_pipelines import synthetic
 from data_pipelines import teacher as teacher_lib
 from data_pipelines import vocabulary
 
-JOB = synthetic.Job(teacher_lib.Recipe(fields=4, vocab=20, hidden=3), rows=30_000, expected_error=1e-3)
+JOB = synthetic.Job(
+    teacher_lib.Recipe(fields=4, vocab=20, hidden=3), rows=30_000, expected_error=1e-3)
 
 
 def _read(directory, schema, split='train'):

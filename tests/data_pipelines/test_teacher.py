@@ -102,6 +102,7 @@ def test_options_out_of_range(wrong, message):
 
 def test_error_of_the_irreducible_loss_is_what_it_says():
   teacher = teacher_lib.make(teacher_lib.Recipe(fields=3, vocab=10))
-  found = [teacher_lib.irreducible(teacher, np.random.default_rng(seed), 1e-3) for seed in range(30)]
+  found = [teacher_lib.irreducible(teacher, np.random.default_rng(seed), 1e-3)
+           for seed in range(30)]
   spread = np.std([best.logloss for best in found])
   assert 0.6 < spread / found[0].error < 1.5 and found[0].error <= 1e-3

@@ -103,7 +103,9 @@ def _check_against_the_trials(toy, out, reference, relu):
 
 
 def test_a_table_waits_for_every_trial(toy, one_class, tmp_path, study, capsys, monkeypatch):
-  """Stopped before the first trial; with memory for none; and on labels of one class, which leave AUC undefined."""
+  """Stopped before the first trial; with memory for none;
+  and on labels of one class, which leave AUC undefined.
+  """
   out = tmp_path / 'out'
   with monkeypatch.context() as stopped:
     stopped.setattr(stopping, 'on_signals', lambda: contextlib.nullcontext(lambda: True))
@@ -112,7 +114,8 @@ def test_a_table_waits_for_every_trial(toy, one_class, tmp_path, study, capsys, 
   with monkeypatch.context() as small:
     small.setattr(trials, 'run_group', raise_memory_error)
     assert run(toy, out, study) == 1
-  assert 'small: 12 of 12 trials are missing, so there is no table: the memory does not hold' in capsys.readouterr().err
+  err = capsys.readouterr().err
+  assert 'small: 12 of 12 trials are missing, so there is no table: the memory does not hold' in err
   assert not (out / 'small.json').exists()
 
   study.write_text(STUDY.partition('[arms.broken]')[0].replace('seeds = 2', 'seeds = 1'))

@@ -183,10 +183,12 @@ def test_old_vocabularies(capsys, out, log, tmp_path):
 
 def test_rows_without_a_group_form_none(capsys, out, tmp_path):
   log = tmp_path / 'log.csv'
-  log.write_text('y,user,item\n' + ''.join(f'{i % 2},{user},i\n' for i, user in enumerate(['b', '', 'a'] * 50)))
+  rows = ''.join(f'{i % 2},{user},i\n' for i, user in enumerate(['b', '', 'a'] * 50))
+  log.write_text('y,user,item\n' + rows)
   schema = _made(capsys, out, '--source=csv', f'--train={log}', '--group=user')
   groups = np.concatenate([_read(out, schema, split)['group_B'] for split in schema_lib.SPLITS])
-  assert np.unique(groups, return_counts=True)[1].tolist() == [50, 50, 50] and set(groups) == {-1, 0, 1}
+  counts = np.unique(groups, return_counts=True)[1].tolist()
+  assert counts == [50, 50, 50] and set(groups) == {-1, 0, 1}
 
 
 def test_group_ids_cover_all_splits(capsys, out, tmp_path):

@@ -121,8 +121,9 @@ def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy
   victim = next(r['run_id'] for r in found.values() if r['status'] == 'finished')
   (out / 'trials' / f'{victim}.json').unlink()
   ran = []
-  monkeypatch.setattr(trials, 'run_group', lambda study, configs, *more: ran.extend(configs) or real(
-      study, configs, *more))
+  monkeypatch.setattr(
+      trials, 'run_group',
+      lambda study, configs, *more: ran.extend(configs) or real(study, configs, *more))
   assert run(toy, out, '--arms=ssr_s', '--widths=6,9') == 0
   assert len(ran) == 1
   again = records(out)
@@ -132,7 +133,8 @@ def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy
 @pytest.mark.parametrize('error', [
     RuntimeError('RESOURCE_EXHAUSTED: Out of memory'), MemoryError(),
     RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.')])
-def test_trials_that_do_not_fit_the_memory_together_run_by_halves(toy, tmp_path, monkeypatch, error):
+def test_trials_that_do_not_fit_the_memory_together_run_by_halves(
+    toy, tmp_path, monkeypatch, error):
   real, sizes = trials.run_group, []
 
   def run_group(study, configs, *more):
@@ -149,7 +151,8 @@ def test_trials_that_do_not_fit_the_memory_together_run_by_halves(toy, tmp_path,
   assert {name: r['test_auc'] for name, r in halves.items()} == {name: r['test_auc'] for name, r in whole.items()}
 
 
-def test_a_trial_that_the_memory_does_not_hold_is_missing_and_tried_again(toy, tmp_path, monkeypatch, capsys):
+def test_a_trial_that_the_memory_does_not_hold_is_missing_and_tried_again(
+    toy, tmp_path, monkeypatch, capsys):
   out, arguments = tmp_path / 'study', ('--arms=dense_mlp', '--widths=6,9')
   real, sizes = trials.run_group, []
 
@@ -171,7 +174,8 @@ def test_a_trial_that_the_memory_does_not_hold_is_missing_and_tried_again(toy, t
   full = {'status': 'failed', 'error': 'Out of memory'}
   (out / 'trials' / f'{old["run_id"]}.json').write_text(json.dumps(old | full))
   assert run(toy, out, *arguments) == 0
-  assert {found['status'] for found in records(out).values()} == {'finished'} and len(records(out)) == 8
+  assert {found['status'] for found in records(out).values()} == {'finished'}
+  assert len(records(out)) == 8
 
 
 def stop_after(monkeypatch, dispatches):
@@ -185,9 +189,11 @@ def stop_after(monkeypatch, dispatches):
 
 
 def test_a_sweep_that_was_stopped_goes_on_bit_for_bit(toy, tmp_path, monkeypatch, capsys):
-  """Stopped in the first evaluation interval, at an evaluation, and with another number of devices before the end."""
-  arguments = ('--arms=ssr_s', '--epochs=3', '--set=dropout=0.2', '--set=eval_every=25', '--learning_rates=3e-2,1e38',
-               '--set=table_dtype=bfloat16', '--patience=1')
+  """Stopped in the first evaluation interval, at an evaluation,
+  and with another number of devices before the end.
+  """
+  arguments = ('--arms=ssr_s', '--epochs=3', '--set=dropout=0.2', '--set=eval_every=25',
+               '--learning_rates=3e-2,1e38', '--set=table_dtype=bfloat16', '--patience=1')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   monkeypatch.setattr(feeds, 'DISPATCH', 10)
   assert run(toy, whole, *arguments) == 0
@@ -217,14 +223,16 @@ def test_a_sweep_that_was_stopped_goes_on_bit_for_bit(toy, tmp_path, monkeypatch
 def test_one_class_leaves_a_study_that_can_be_read(one_class, tmp_path, capsys):
   out, arguments = tmp_path / 'study', ('--arms=dense_mlp', '--learning_rates=1e-2')
   assert run(one_class, tmp_path / 'refused', *arguments, '--set=monitor=auc') == 1
-  assert 'monitor=auc: all labels' in capsys.readouterr().err and not (tmp_path / 'refused').exists()
+  assert 'monitor=auc: all labels' in capsys.readouterr().err
+  assert not (tmp_path / 'refused').exists()
   assert run(one_class, out, *arguments) == 0
   said = capsys.readouterr().out
   assert "valid: all labels 'label' are of one class" in said and "test: all labels 'label'" in said
   assert all(r['status'] == 'finished' and r['test_auc'] is None for r in records(out).values())
   assert main_lib.call(report.main, report.FLAGS, [f'--study={out}']) == 0
   page = (out / 'report.html').read_text()
-  assert 'All labels of the test split are of one class, so its AUC is undefined.' in page and '>nan' not in page
+  assert 'All labels of the test split are of one class, so its AUC is undefined.' in page
+  assert '>nan' not in page
   assert 'nan' not in (out / 'curves.csv').read_text()
 
 
@@ -336,14 +344,17 @@ def test_another_data_set_or_folder_is_refused(toy, tmp_path, capsys):
 
 
 def test_a_sweep_keeps_the_logits_that_a_report_reads(toy, tmp_path):
-  """The error over test rows is in the slope; without the logits the trials run again and give the same numbers."""
+  """The error over test rows is in the slope; without the logits the trials run again
+  and give the same numbers.
+  """
   out = tmp_path / 'study'
   assert run(toy, out, '--arms=dense_mlp', '--widths=2,4,8', '--learning_rates=1e-2') == 0
   names = {path.stem for path in (out / 'logits').iterdir()}
   assert names == {*records(out), 'labels'}
   assert main_lib.call(report.main, report.FLAGS, [f'--study={out}']) == 0
   found = json.loads((out / 'verdicts.json').read_text())['dense_mlp']
-  assert found['slope_rows_error'] is not None and found['provisional'] and len(found['ladder']) == 3
+  assert found['slope_rows_error'] is not None and found['provisional']
+  assert len(found['ladder']) == 3
 
   before = {name: record['test_logloss'] for name, record in records(out).items()}
   for path in (out / 'logits').iterdir():

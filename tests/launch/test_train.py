@@ -118,7 +118,9 @@ def cut_after(monkeypatch, dispatches):
     (('5',), 'reduce_scatter'), (('2,2',), 'all_to_all'), (('3', '1', '2'), 'reduce_scatter')])
 def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(
     toy, tmp_path, capsys, monkeypatch, meshes, lookup):
-  """Also begun on three devices, gone on with on one, ended on two; no batch divides over 3 or 5."""
+  """Also begun on three devices, gone on with on one, ended on two;
+  no batch divides over 3 or 5.
+  """
   arguments = ('--batch_size=112', '--epochs=2', '--model=ssr_s', '--feed=stream')
   assert run(toy, tmp_path / 'one', *arguments) == 0
   for mesh in meshes[:-1]:
@@ -190,7 +192,8 @@ def test_epochs_zero_initializes_counts_and_saves(toy, tmp_path):
   assert json.loads((tmp_path / 'run' / 'summary.json').read_text()) == found
 
 
-def test_of_equal_validations_the_first_is_the_best_and_its_checkpoint_stays(toy, tmp_path, monkeypatch, capsys):
+def test_of_equal_validations_the_first_is_the_best_and_its_checkpoint_stays(
+    toy, tmp_path, monkeypatch, capsys):
   out, arguments = tmp_path / 'run', ('--epochs=3', '--model=dense_mlp')
   monkeypatch.setattr(evaluation, 'rank', lambda config, found: 0.5)
   with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
@@ -204,20 +207,26 @@ def test_of_equal_validations_the_first_is_the_best_and_its_checkpoint_stays(toy
   assert json.loads(capsys.readouterr().out.splitlines()[-1])['step'] == 30
 
   summary = json.loads((out / 'summary.json').read_text())
-  (out / 'summary.json').write_text(json.dumps(summary | {'status': 'diverged', 'error': 'the loss'}))
+  diverged = summary | {'status': 'diverged', 'error': 'the loss'}
+  (out / 'summary.json').write_text(json.dumps(diverged))
   assert run(toy, out, *arguments) == 1
-  assert 'diverged: the loss; its checkpoints from before that are kept (steps 30, 90)' in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert 'diverged: the loss; its checkpoints from before that are kept (steps 30, 90)' in said
 
 
 @pytest.mark.parametrize('norm, every, error', [
     ('none', 1, 'parameters, optimizer or logits became NaN or infinite by step 1'),
     ('batch', 1, 'parameters, optimizer or logits became NaN or infinite by step 1'),
     ('none', 7, 'the training loss became NaN or infinite by step 7')])
-def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(toy, tmp_path, capsys, norm, every, error):
-  """The loss of step 1 is that of the initial network: finite, where the network after it is not."""
+def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(
+    toy, tmp_path, capsys, norm, every, error):
+  """The loss of step 1 is that of the initial network: finite,
+  where the network after it is not.
+  """
   out = tmp_path / 'run'
-  arguments = [f'--data={toy}', f'--out={out}', '--width=8', '--embedding_dim=4', '--batch_size=100', '--mesh=1',
-               '--learning_rate=1e38', f'--set=input_norm={norm}', f'--set=checkpoint_every={every}']
+  arguments = [f'--data={toy}', f'--out={out}', '--width=8', '--embedding_dim=4',
+               '--batch_size=100', '--mesh=1', '--learning_rate=1e38', f'--set=input_norm={norm}',
+               f'--set=checkpoint_every={every}']
   said = fails(arguments, capsys)
   assert said == f'error: {out}: the run diverged: {error}; it had saved no checkpoint'
   strict = dict(parse_constant=lambda token: pytest.fail(token))
@@ -313,14 +322,17 @@ def test_a_mesh_must_hold_the_devices_of_every_process(toy, tmp_path, capsys, mo
 
 @pytest.mark.parametrize('error, message', [
     (RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore'), 'has not enough memory'),
-    (RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.\nmore'), 'enough memory'),
+    (RuntimeError(
+        'INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.\nmore'),
+     'enough memory'),
     (MemoryError(), 'has not enough memory'),
     (ValueError('RESOURCE_EXHAUSTED: writing failed\nmore'), 'cannot be written, is the disk full?')])
 def test_a_full_memory_or_disk_is_one_sentence(toy, tmp_path, capsys, monkeypatch, error, message):
   def full(*arguments, **named):
     raise error
 
-  where = (train_lib, 'init') if not isinstance(error, ValueError) else (checkpoint.ocp.CheckpointManager, 'save')
+  where = ((train_lib, 'init') if not isinstance(error, ValueError)
+           else (checkpoint.ocp.CheckpointManager, 'save'))
   monkeypatch.setattr(*where, full)
   said = fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL], capsys)
   assert said.startswith('error: ') and message in said and 'more' not in said
@@ -417,7 +429,8 @@ def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
   assert 'holds no config.json' in fails([f'--run={out}'], capsys, evaluate)
   assert run(toy, out, '--epochs=0') == 0
   shutil.rmtree(out / 'checkpoints')
-  assert 'holds no checkpoint: launch.train has saved none yet' in fails([f'--run={out}'], capsys, evaluate)
+  assert 'holds no checkpoint: launch.train has saved none yet' in fails(
+      [f'--run={out}'], capsys, evaluate)
   shutil.rmtree(out)
   assert run(toy, out, '--epochs=1') == 0
   assert 'holds the steps 30' in fails([f'--run={out}', '--checkpoint=31'], capsys, evaluate)

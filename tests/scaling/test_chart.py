@@ -8,7 +8,8 @@ import pytest
 import fake_study
 from rec_sparse.scaling import chart, forest, records, verdict
 
-BOUNDS = {'test_logloss': chart.Bound('irreducible log loss', 0.4378), 'test_auc': chart.Bound('AUC', 0.802)}
+BOUNDS = {'test_logloss': chart.Bound('irreducible log loss', 0.4378),
+          'test_auc': chart.Bound('AUC', 0.802)}
 ARMS = {'dense_mlp': fake_study.plateau(), 'ssr_s': fake_study.power_law()}
 
 
@@ -81,14 +82,16 @@ def test_bound_is_always_told(drawn, logloss):
 
 
 def test_a_law_that_is_not_identified_is_not_drawn(tmp_path):
-  _, rungs, _ = read(fake_study.write_study(tmp_path / 's', {'a': lambda flops: 0.45, 'b': fake_study.power_law()}))
+  arms = {'a': lambda flops: 0.45, 'b': fake_study.power_law()}
+  _, rungs, _ = read(fake_study.write_study(tmp_path / 's', arms))
   assert chart.curve_law(rungs['a'], 'flops', 'test_logloss') is None
   assert chart.curve_law(rungs['b'], 'flops', 'test_logloss').identified
 
 
 @pytest.mark.parametrize('widths, seeds', [((16,), 1), ((16,), 3), ((16, 32), 1)])
 def test_small_studies_are_drawn_without_a_warning(tmp_path, widths, seeds):
-  _, rungs, verdicts = read(fake_study.write_study(tmp_path / 's', ARMS, widths=widths, seeds=seeds))
+  directory = fake_study.write_study(tmp_path / 's', ARMS, widths=widths, seeds=seeds)
+  _, rungs, verdicts = read(directory)
   with warnings.catch_warnings():
     warnings.simplefilter('error')
     chart.figure_png(chart.draw_chart(rungs, verdicts, BOUNDS))

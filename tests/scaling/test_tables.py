@@ -10,7 +10,8 @@ import pytest
 import fake_study
 from rec_sparse.scaling import records, tables, verdict
 
-KEYS = ['verdict', 'provisional', 'slope', 'slope_interval', 'irreducible', 'exponent', 'seeds_needed', 'rows_needed']
+KEYS = ['verdict', 'provisional', 'slope', 'slope_interval', 'irreducible', 'exponent',
+        'seeds_needed', 'rows_needed']
 
 
 def strict(text):

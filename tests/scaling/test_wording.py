@@ -28,7 +28,8 @@ def test_reading_of_a_clear_study(tmp_path):
 
 
 @pytest.mark.parametrize('slope, call, expected', [
-    (Slope(('a', 'b', 'c'), 2e-3, (1e-3, 3e-3), NOISE, 3, None), 'saturated', 'gets worse with size'),
+    (Slope(('a', 'b', 'c'), 2e-3, (1e-3, 3e-3), NOISE, 3, None), 'saturated',
+     'gets worse with size'),
     (Slope(('a', 'b', 'c'), 0.0, (-1e-3, 1e-3), NOISE, 3, None), 'undetermined',
      'For a, about 50 seeds would settle it.'),
     (Slope(('a', 'b', 'c'), 0.0, None, None, 1, None), 'undetermined', 'because.'),
@@ -42,8 +43,11 @@ def test_reading_of_every_other_verdict(slope, call, expected):
 
 @pytest.mark.parametrize('seeds, rows, with_seeds, expected', [
     (50, 90_000, 3, 'about 50 seeds would settle it, or about 90,000 test rows'),
-    (None, 90_000, 3, 'no number of seeds would settle it on these rows; about 90,000 test rows would'),
-    (None, 90_000, 12, 'no number of seeds would settle it on these rows; about 90,000 test rows with 12 seeds would'),
+    (None, 90_000, 3,
+     'no number of seeds would settle it on these rows; about 90,000 test rows would'),
+    (None, 90_000, 12,
+     'no number of seeds would settle it on these rows; '
+     'about 90,000 test rows with 12 seeds would'),
     (None, None, None, 'no number of seeds or test rows would settle it'),
 ])
 def test_what_would_settle_a_verdict(seeds, rows, with_seeds, expected):
@@ -96,7 +100,8 @@ def test_a_verdict_that_hangs_on_one_rung_is_called_out(tmp_path):
 
 
 def test_several_depths_are_told(tmp_path):
-  _, notes = words(fake_study.write_study(tmp_path / 's', TRUTHS, depths=(2, 3), widths=(16, 64, 256)))
+  directory = fake_study.write_study(tmp_path / 's', TRUTHS, depths=(2, 3), widths=(16, 64, 256))
+  _, notes = words(directory)
   assert any('follow its efficient frontier' in note for note in notes)
 
 
