@@ -57,11 +57,12 @@ def auc_difference(first_SxN: np.ndarray, second_SxN: np.ndarray, label_N: np.nd
 
 def logloss_difference(first_SxN: np.ndarray, second_SxN: np.ndarray, label_N: np.ndarray) -> Difference:
   """Difference in log loss, nats per example, of logits of S paired seeds on the same N rows."""
-  gap_SxN = _logloss(second_SxN, label_N) - _logloss(first_SxN, label_N)
+  gap_SxN = row_losses(second_SxN, label_N) - row_losses(first_SxN, label_N)
   return _difference(gap_SxN.mean(1), _variance_of_mean(gap_SxN.mean(0)))
 
 
-def _logloss(logit_SxN: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+def row_losses(logit_SxN: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+  """Log loss of every row under the logits of every seed, nats, float64 (S, N)."""
   sign_N = np.where(np.asarray(label_N) > 0.5, -1.0, 1.0)
   return np.logaddexp(0.0, sign_N * np.asarray(logit_SxN, np.float64))
 

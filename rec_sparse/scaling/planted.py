@@ -94,8 +94,7 @@ def verdicts(truth: Truth, deviation: float, seeds: int, rows_error: float, stud
   for _ in range(studies):
     rungs, rows = draw(rng, truth, noise, deviation, seeds, rows_error)
     window = verdict.judged_window(rungs, rows)
-    slope = verdict.slope_over(window, rungs, rows)
-    last = verdict.slope_over(rungs[-2:], rungs, rows)
+    slope, last = verdict.top_slopes(window, rungs, rows)
     call, _ = verdict.settle(slope, last, verdict.DELTA)
     counts[call] += 1
     if call == 'undetermined':

@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+from rec_sparse.scaling import paired_rows
 from rec_sparse.scaling.records import Rung, Study
 
 CHUNK = 1 << 16  # rows at a time
@@ -33,9 +34,7 @@ class RowError:
     """Standard error over the test rows of sum w_r times the mean of rung r,
     over any number of seeds.
     """
-    places = [self.place[r.arm, r.name] for r in rungs]
-    covariance_RxR = self.covariance_KxK[np.ix_(places, places)]
-    return math.sqrt(max(0.0, weights_R @ covariance_RxR @ weights_R))
+    return math.sqrt(max(0.0, weights_R @ self.of_means(rungs) @ weights_R))
 
   def of_means(self, rungs: Sequence[Rung]) -> np.ndarray:
     """The covariance of these rungs' means."""
@@ -60,8 +59,8 @@ def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
             for rung in rungs]
 
   def losses(start: int, stop: int) -> list[np.ndarray]:
-    sign_C = np.where(label_N[start:stop] > 0, -1.0, 1.0)
-    return [np.logaddexp(0.0, sign_C * np.array([one_N[start:stop] for one_N in own], np.float64))
+    label_C = label_N[start:stop]
+    return [paired_rows.row_losses(np.array([one_N[start:stop] for one_N in own]), label_C)
             for own in logits]
 
   return measure(rungs, len(label_N), losses)

@@ -97,8 +97,7 @@ def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0, rows: RowE
   """
   ladder = ladder_lib.frontier(rungs)
   window = judged_window(ladder, rows)
-  slope = slope_over(window, ladder, rows) if window else NO_SLOPE
-  last = slope_over(ladder_lib.last_segment(ladder), ladder, rows) if window else NO_SLOPE
+  slope, last = top_slopes(window, ladder, rows)
   call, reason = settle(slope, last, delta)
   settled = call != 'undetermined'
   more_rows, with_seeds = (
@@ -137,6 +136,15 @@ def judged_window(ladder: Sequence[Rung], rows: RowError | None = None) -> Seque
       break
     window = longer
   return window
+
+
+def top_slopes(window: Sequence[Rung], ladder: Sequence[Rung],
+               rows: RowError | None = None) -> tuple[Slope, Slope]:
+  """The slopes that a verdict is settled on: over the window, and of the last segment alone."""
+  if not window:
+    return NO_SLOPE, NO_SLOPE
+  last = ladder_lib.last_segment(ladder)
+  return slope_over(window, ladder, rows), slope_over(last, ladder, rows)
 
 
 def slope_over(rungs: Sequence[Rung], ladder: Sequence[Rung],

@@ -48,10 +48,13 @@ def rows_text(v: Verdict) -> str:
   """The test rows that would settle a verdict, and with how many seeds if not the present ones;
   '' if unknown.
   """
-  if not v.rows_needed:
-    return ''
-  more = f' with {v.rows_needed_seeds} seeds' if v.rows_needed_seeds != v.slope.seeds else ''
-  return f'{v.rows_needed:,}{more}'
+  return f'{v.rows_needed:,}{_with_seeds(v)}' if v.rows_needed else ''
+
+
+def _with_seeds(v: Verdict) -> str:
+  """How many seeds the needed rows go with, where these are not the present ones."""
+  more = v.rows_needed_seeds != v.slope.seeds
+  return f' with {v.rows_needed_seeds} seeds' if more else ''
 
 
 def needed_text(v: Verdict) -> str:
@@ -62,12 +65,10 @@ def needed_text(v: Verdict) -> str:
   if not v.rows_needed:
     return seeds or ('no number of seeds would settle it' if v.slope.rows_error is None
                      else 'no number of seeds or test rows would settle it')
-  if v.rows_needed_seeds != v.slope.seeds:
-    rows = f'about {v.rows_needed:,} test rows with {v.rows_needed_seeds} seeds'
-    return seeds or f'no number of seeds would settle it on these rows; {rows} would'
-  rows = f'about {v.rows_needed:,} test rows'
-  return (f'{seeds}, or {rows}' if seeds else
-          f'no number of seeds would settle it on these rows; {rows} would')
+  if seeds:  # then the rows, if they are known, go with the present seeds
+    return f'{seeds}, or about {v.rows_needed:,} test rows'
+  return (f'no number of seeds would settle it on these rows; about {v.rows_needed:,} test rows'
+          f'{_with_seeds(v)} would')
 
 
 def reconciled(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> list[str]:

@@ -73,21 +73,6 @@ def test_ids_are_those_of_a_dictionary(trained, later, min_count):
     assert found.dtype == np.int32 and found.tolist() == [id_of.get(value, 0) for value in values]
 
 
-def test_digest_is_of_values_ids_fields_and_tasks():
-  table = vocabulary.build(_counted(VALUES), 1)
-  other_counts = vocabulary.build(_counted(VALUES, VALUES), 1)
-  digest = vocabulary.digest(('y',), {'a': vocabulary.meaning(table), 'b': pl.Series(['x', 'yz'])})
-  same = {'a': vocabulary.meaning(other_counts[::-1]), 'b': pl.Series(['x', 'yz'])}
-  assert vocabulary.digest(('y',), same) == digest and len(digest) == 64
-  others = [
-      {'a': vocabulary.meaning(table), 'b': pl.Series(['yz', 'x'])},
-      {'a': vocabulary.meaning(table), 'b': pl.Series(['xy', 'z'])},
-      {'a': vocabulary.meaning(table), 'c': pl.Series(['x', 'yz'])},
-      {'b': pl.Series(['x', 'yz']), 'a': vocabulary.meaning(table)}]
-  found = {digest, vocabulary.digest(('y', 'z'), same), vocabulary.digest(('z', 'y'), same)}
-  assert len(found | {vocabulary.digest(('y',), meanings) for meanings in others}) == 7
-
-
 def test_save_and_load(tmp_path):
   table = vocabulary.build(_counted(VALUES), 1)
   vocabulary.save(table, tmp_path, 'a/b c')
