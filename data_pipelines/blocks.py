@@ -1,4 +1,6 @@
-"""Encoded blocks on disk: one .npy file of fixed-size records per block, gathered in any order through mmap."""
+"""Encoded blocks on disk: one .npy file of fixed-size records per block, gathered in any order
+through mmap.
+"""
 
 import dataclasses
 import pathlib
@@ -10,11 +12,14 @@ from rec_sparse import schema as schema_lib
 
 BLOCK_ROWS = 1 << 20  # rows of every block but the last
 
-Batch = dict[str, np.ndarray]  # ids_BxF int32, label_BxT; if the data set has them value_BxN float32, group_B int32
+Batch = dict[
+  str, np.ndarray
+]  # ids_BxF int32, label_BxT; if the data set has them value_BxN float32, group_B int32
 
 
 def record_dtype(fields: int, tasks: int, numeric: int, grouped: bool) -> np.dtype:
-  """One encoded row: ids int32 (F,) offset into the stacked table, label uint8 (T,), value float32 (N,), group int32.
+  """One encoded row: ids int32 (F,) offset into the stacked table, label uint8 (T,), value float32
+  (N,), group int32.
 
   The record is padded to a multiple of four bytes, so that every column stays aligned.
   """
@@ -27,7 +32,9 @@ def record_dtype(fields: int, tasks: int, numeric: int, grouped: bool) -> np.dty
 class BlockWriter:
   """Streams records of one split into `directory/name/00000.npy` and on; holds one block in memory."""
 
-  def __init__(self, directory: pathlib.Path, name: str, dtype: np.dtype, block_rows: int = BLOCK_ROWS):
+  def __init__(
+    self, directory: pathlib.Path, name: str, dtype: np.dtype, block_rows: int = BLOCK_ROWS
+  ):
     self._directory, self._name = directory, name
     self._buffer = np.zeros(block_rows, dtype)
     self._filled = 0
@@ -35,17 +42,22 @@ class BlockWriter:
     self._positives = np.zeros(dtype['label'].shape, np.int64)
     (directory / name).mkdir(parents=True, exist_ok=True)
 
-  def append(self, ids_BxF: np.ndarray, label_BxT: np.ndarray, value_BxN: np.ndarray | None = None,
-             group_B: np.ndarray | None = None) -> None:
+  def append(
+    self,
+    ids_BxF: np.ndarray,
+    label_BxT: np.ndarray,
+    value_BxN: np.ndarray | None = None,
+    group_B: np.ndarray | None = None,
+  ) -> None:
     """Adds rows; ids are already offset. Every column of the record must be given."""
     columns = {'ids': ids_BxF, 'label': label_BxT, 'value': value_BxN, 'group': group_B}
     self._positives += np.asarray(label_BxT, np.int64).sum(0)
     start = 0
     while start < len(ids_BxF):
       count = min(len(ids_BxF) - start, len(self._buffer) - self._filled)
-      target = self._buffer[self._filled:self._filled + count]
+      target = self._buffer[self._filled : self._filled + count]
       for name in self._buffer.dtype.names:
-        target[name] = columns[name][start:start + count]
+        target[name] = columns[name][start : start + count]
       self._filled, start = self._filled + count, start + count
       if self._filled == len(self._buffer):
         self._flush()
@@ -55,15 +67,22 @@ class BlockWriter:
     if self._filled:
       self._flush()
     return schema_lib.Split(
-        rows=sum(b.rows for b in self._blocks), positives=tuple(self._positives.tolist()), blocks=tuple(self._blocks))
+      rows=sum(b.rows for b in self._blocks),
+      positives=tuple(self._positives.tolist()),
+      blocks=tuple(self._blocks),
+    )
 
   def _flush(self) -> None:
     file = f'{self._name}/{len(self._blocks):05d}.npy'
     try:
-      np.save(self._directory / file, self._buffer[:self._filled])
+      np.save(self._directory / file, self._buffer[: self._filled])
     except OSError as e:
-      raise ValueError(f'{self._directory / file}: could not be written, is the disk full? ({e})') from None
-    self._blocks.append(schema_lib.Block(file=file, rows=self._filled, crc32=file_crc32(self._directory / file)))
+      raise ValueError(
+        f'{self._directory / file}: could not be written, is the disk full? ({e})'
+      ) from None
+    self._blocks.append(
+      schema_lib.Block(file=file, rows=self._filled, crc32=file_crc32(self._directory / file))
+    )
     self._filled = 0
 
 
@@ -85,15 +104,19 @@ class OpenSplit:
   blocks: tuple[np.ndarray, ...]  # records, one array per block
 
 
-def open_split(directory: pathlib.Path | str, schema: schema_lib.FeatureSchema, split: str,
-               verify: bool = True) -> OpenSplit:
+def open_split(
+  directory: pathlib.Path | str, schema: schema_lib.FeatureSchema, split: str, verify: bool = True
+) -> OpenSplit:
   """Opens the blocks of `split` (train, valid or test).
 
-  Raises ValueError naming the file when a block is missing or differs from the schema in size or type and, when
-  verifying (reads every byte once), in its checksum or with an id outside of its field's rows of the table.
+  Raises ValueError naming the file when a block is missing or differs from the schema in size or
+  type and, when verifying (reads every byte once), in its checksum or with an id outside of its
+  field's rows of the table.
   """
   if split not in schema.splits:
-    raise ValueError(f'{directory}: no split {split!r}; the data set has {", ".join(schema.splits)}')
+    raise ValueError(
+      f'{directory}: no split {split!r}; the data set has {", ".join(schema.splits)}'
+    )
   numeric, grouped = schema.numeric_count, schema.group is not None
   dtype = record_dtype(len(schema.fields), len(schema.tasks), numeric, grouped)
   blocks = []
@@ -129,12 +152,16 @@ def _gather(split: OpenSplit, rows_B: np.ndarray) -> np.ndarray:
   if len(split.blocks) == 1:
     return np.take(split.blocks[0], rows_B, axis=0)
   block_B = rows_B // split.block_rows
-  by_block_B = np.argsort(block_B.astype(np.min_scalar_type(len(split.blocks))), kind='stable')  # few bits: radix
+  by_block_B = np.argsort(
+    block_B.astype(np.min_scalar_type(len(split.blocks))), kind='stable'
+  )  # few bits: radix
   row_B = (rows_B - block_B * split.block_rows)[by_block_B]
   ends = np.cumsum(np.bincount(block_B, minlength=len(split.blocks))).tolist()
   sorted_B = np.empty(len(rows_B), split.blocks[0].dtype)
   for records, start, end in zip(split.blocks, [0, *ends[:-1]], ends, strict=True):
-    if start < end:  # mode='clip' lets numpy write to `out` directly; rows are in range by construction
+    if (
+      start < end
+    ):  # mode='clip' lets numpy write to `out` directly; rows are in range by construction
       np.take(records, row_B[start:end], axis=0, out=sorted_B[start:end], mode='clip')
   place_B = np.empty_like(by_block_B)
   place_B[by_block_B] = np.arange(len(rows_B))
@@ -149,31 +176,38 @@ def _open_block(path: pathlib.Path, block: schema_lib.Block, dtype: np.dtype) ->
   except (ValueError, EOFError, OSError) as e:
     raise ValueError(f'{path}: block is damaged or cut short ({e})') from None
   if records.dtype != dtype or records.shape != (block.rows,):
-    raise ValueError(f'{path}: block holds {records.shape} records of {records.dtype}, schema.json says '
-                     f'({block.rows},) of {dtype}')
+    raise ValueError(
+      f'{path}: block holds {records.shape} records of {records.dtype}, schema.json says '
+      f'({block.rows},) of {dtype}'
+    )
   return np.asarray(records)  # still memory-mapped; without the slow indexing of np.memmap
 
 
-def _verify_block(path: pathlib.Path, block: schema_lib.Block, records: np.ndarray,
-                  schema: schema_lib.FeatureSchema) -> None:
+def _verify_block(
+  path: pathlib.Path, block: schema_lib.Block, records: np.ndarray, schema: schema_lib.FeatureSchema
+) -> None:
   if file_crc32(path) != block.crc32:
     raise ValueError(f'{path}: block is damaged (its checksum differs from the one in schema.json)')
   first_F = np.array(schema.offsets)
   last_F = first_F + np.array([f.vocab_size for f in schema.fields]) - 1
   for start in range(0, len(records), 1 << 16):
-    piece = records[start:start + (1 << 16)]
+    piece = records[start : start + (1 << 16)]
     bad = _first_outside(piece['ids'], first_F, last_F)
     if bad:
       row, f, found = bad
-      raise ValueError(f'{path}: row {start + row}: field {schema.fields[f].name}: id {found} is outside of '
-                       f'[{first_F[f]}, {last_F[f]}], the rows of this field in the table')
+      raise ValueError(
+        f'{path}: row {start + row}: field {schema.fields[f].name}: id {found} is outside of '
+        f'[{first_F[f]}, {last_F[f]}], the rows of this field in the table'
+      )
     bad = _first_outside(piece['label'], np.zeros(len(schema.tasks)), np.ones(len(schema.tasks)))
     if bad:
       row, t, found = bad
       raise ValueError(f'{path}: row {start + row}: {schema.tasks[t]}: label {found} is not 0 or 1')
 
 
-def _first_outside(x_BxC: np.ndarray, least_C: np.ndarray, most_C: np.ndarray) -> tuple[int, int, int] | None:
+def _first_outside(
+  x_BxC: np.ndarray, least_C: np.ndarray, most_C: np.ndarray
+) -> tuple[int, int, int] | None:
   """(row, column, value) of a value outside of its column's range, if any."""
   bad_C = (x_BxC.min(0) < least_C) | (x_BxC.max(0) > most_C)
   if not bad_C.any():
@@ -183,9 +217,13 @@ def _first_outside(x_BxC: np.ndarray, least_C: np.ndarray, most_C: np.ndarray) -
   return row, c, int(x_BxC[row, c])
 
 
-def _checked_split(directory: pathlib.Path, split: schema_lib.Split, blocks: list[np.ndarray]) -> OpenSplit:
+def _checked_split(
+  directory: pathlib.Path, split: schema_lib.Split, blocks: list[np.ndarray]
+) -> OpenSplit:
   lengths = [len(b) for b in blocks]
   even = all(n == lengths[0] for n in lengths[:-1]) and lengths[-1:] <= lengths[:1]
   if not blocks or sum(lengths) != split.rows or not even:
-    raise ValueError(f'{directory / "schema.json"}: blocks of {lengths} rows do not make a split of {split.rows} rows')
+    raise ValueError(
+      f'{directory / "schema.json"}: blocks of {lengths} rows do not make a split of {split.rows} rows'
+    )
   return OpenSplit(rows=split.rows, block_rows=lengths[0], blocks=tuple(blocks))

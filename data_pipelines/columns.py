@@ -10,8 +10,16 @@ from data_pipelines import raw
 from data_pipelines import spec as spec_lib
 
 _LABELS = {
-    '0': 0, '0.0': 0, 'false': 0, 'False': 0, 'FALSE': 0,
-    '1': 1, '1.0': 1, 'true': 1, 'True': 1, 'TRUE': 1,
+  '0': 0,
+  '0.0': 0,
+  'false': 0,
+  'False': 0,
+  'FALSE': 0,
+  '1': 1,
+  '1.0': 1,
+  'true': 1,
+  'True': 1,
+  'TRUE': 1,
 }
 
 
@@ -29,10 +37,11 @@ def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
   label = [_label(chunk, name) for name in spec.label]
   texts = dict.fromkeys((*spec.categorical, *spec.undecided))
   return Columns(
-      text={name: _text(chunk, name, spec) for name in texts},
-      number={name: _number(chunk, name, spec) for name in spec.numeric},
-      label_BxT=np.stack(label, axis=1),
-      group=numbers.canonical(_text(chunk, spec.group, spec)) if spec.group else None)
+    text={name: _text(chunk, name, spec) for name in texts},
+    number={name: _number(chunk, name, spec) for name in spec.numeric},
+    label_BxT=np.stack(label, axis=1),
+    group=numbers.canonical(_text(chunk, spec.group, spec)) if spec.group else None,
+  )
 
 
 def _as_text(chunk: raw.Chunk, name: str) -> pl.Series:
@@ -43,7 +52,8 @@ def _as_text(chunk: raw.Chunk, name: str) -> pl.Series:
     return column.cast(pl.String).fill_null('')
   except pl.exceptions.PolarsError:
     raise ValueError(
-        f'{chunk.file}: {name}: values of type {column.dtype} are not supported') from None
+      f'{chunk.file}: {name}: values of type {column.dtype} are not supported'
+    ) from None
 
 
 def _text(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
@@ -80,6 +90,8 @@ def _number(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
   if wrong.any():
     row = wrong.arg_max()
     why = 'is beyond float32' if number.is_finite()[row] else 'is not a number'
-    raise ValueError(f'{chunk.place(row)}: {name}: {text[row]!r} {why}; if it means missing, name '
-                     'it under "missing" in a --spec file')
+    raise ValueError(
+      f'{chunk.place(row)}: {name}: {text[row]!r} {why}; if it means missing, name '
+      'it under "missing" in a --spec file'
+    )
   return number

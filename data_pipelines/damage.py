@@ -1,9 +1,9 @@
 """What polars makes of a damaged file: one sentence."""
 
+from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
 
 import polars as pl
 

@@ -3,11 +3,11 @@
 The first line is a header unless the spec names the columns.
 """
 
+from collections.abc import Iterator
 import csv
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
 
 import polars as pl
 
@@ -23,8 +23,9 @@ csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a quoted history may be lon
 def reader(names: tuple[str, ...] | None, delimiter: str | None) -> raw.Reader:
   """Reads columns `names`, or those of the header; `delimiter` None: as `_guess` says."""
   return raw.Reader(
-      columns=lambda path: _columns(path, names, delimiter),
-      chunks=lambda path: _chunks(path, names, delimiter))
+    columns=lambda path: _columns(path, names, delimiter),
+    chunks=lambda path: _chunks(path, names, delimiter),
+  )
 
 
 def _guess(path: str, line: str) -> str:
@@ -60,8 +61,10 @@ def _header(line: str, delimiter: str, path: str) -> tuple[str, ...]:
   names = tuple(_fields([line], delimiter, path, 1)[0] if quoted else line.split(delimiter))
   twice = {name for name in names if names.count(name) > 1}
   if twice:
-    raise ValueError(f'{path}: line 1: column {min(twice)!r} appears twice in the header; if this '
-                     'line is data, name the columns with "columns" in a --spec file')
+    raise ValueError(
+      f'{path}: line 1: column {min(twice)!r} appears twice in the header; if this '
+      'line is data, name the columns with "columns" in a --spec file'
+    )
   return names
 
 

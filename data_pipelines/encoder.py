@@ -25,8 +25,10 @@ class Encoder:
   def fields(self) -> tuple[schema_lib.Field, ...]:
     """The fields of the schema."""
     kind = lambda made: 'numeric' if made.vocabulary is None else 'categorical'
-    return tuple(schema_lib.Field(name, kind(made), treatment.table_rows(made))
-                 for name, made in self.made.items())
+    return tuple(
+      schema_lib.Field(name, kind(made), treatment.table_rows(made))
+      for name, made in self.made.items()
+    )
 
   @property
   def digest(self) -> str:
@@ -43,24 +45,35 @@ class Encoded(NamedTuple):
   unknown_BxF: np.ndarray  # whether no row of the table stands for the value
 
 
-def learn(spec: spec_lib.Spec, seen: dict[str, treatment.Seen], min_count: int, buckets: int,
-          inferred: list[str]) -> Encoder:
+def learn(
+  spec: spec_lib.Spec,
+  seen: dict[str, treatment.Seen],
+  min_count: int,
+  buckets: int,
+  inferred: list[str],
+) -> Encoder:
   """The encoder of a settled spec, some numeric columns of which are inferred, from its rows."""
   modes = dict.fromkeys(spec.categorical, 'categorical') | spec.numeric
   names = sorted(modes, key=lambda name: (modes[name] == 'value', name in spec.numeric))
-  made = {name: treatment.make(seen[name], modes[name], min_count, buckets, name in inferred)
-          for name in names}
+  made = {
+    name: treatment.make(seen[name], modes[name], min_count, buckets, name in inferred)
+    for name in names
+  }
   return Encoder(spec, made)
 
 
 def ids_of(encoder: Encoder) -> dict[str, vocabulary.Encode]:
   """What finds the ids of each field that has a vocabulary; made once for all chunks."""
-  return {name: vocabulary.encoder(made.vocabulary) for name, made in encoder.made.items()
-          if made.vocabulary is not None}
+  return {
+    name: vocabulary.encoder(made.vocabulary)
+    for name, made in encoder.made.items()
+    if made.vocabulary is not None
+  }
 
 
-def encode(encoder: Encoder, ids_of: dict[str, vocabulary.Encode],
-           columns: columns_lib.Columns) -> Encoded:
+def encode(
+  encoder: Encoder, ids_of: dict[str, vocabulary.Encode], columns: columns_lib.Columns
+) -> Encoded:
   """Encodes the rows of one chunk; `ids_of` is that of the encoder."""
   ids = []
   values = []

@@ -8,7 +8,8 @@ _GOLDEN = 0x9E3779B9
 
 
 def hash_words(*words: Any, xp: Any = np) -> Any:
-  """Hash of a tuple of words -> uint32 in the shape that the words broadcast to, at least one-dimensional.
+  """Hash of a tuple of words -> uint32 in the shape that the words broadcast to, at least
+  one-dimensional.
 
   A word is an int or an integer array (`xp` is numpy or jax.numpy) and is taken modulo 2^32.
   """
@@ -22,11 +23,15 @@ def hash_words(*words: Any, xp: Any = np) -> Any:
 def _uint32(word: Any, xp: Any) -> Any:
   if isinstance(word, int):
     word = np.uint32(word & 0xFFFFFFFF)
-  return xp.atleast_1d(xp.asarray(word).astype(xp.uint32))  # numpy scalars would warn when they wrap around
+  return xp.atleast_1d(
+    xp.asarray(word).astype(xp.uint32)
+  )  # numpy scalars would warn when they wrap around
 
 
 def _finalize(h: Any, xp: Any) -> Any:
-  """The finalizer of MurmurHash3: a bijection in which each input bit flips each output bit half of the time."""
+  """The finalizer of MurmurHash3: a bijection in which each input bit flips each output bit half of
+  the time.
+  """
   h = (h ^ (h >> xp.uint32(16))) * xp.uint32(0x85EBCA6B)
   h = (h ^ (h >> xp.uint32(13))) * xp.uint32(0xC2B2AE35)
   return h ^ (h >> xp.uint32(16))

@@ -23,8 +23,10 @@ def of(column: schema_lib.Column, known: pl.DataFrame, inferred: bool) -> tuple[
   if column.numbers and len(known) > 1:
     notes += _of_times(column.least, column.most)
   if inferred and _whole(known['value']):
-    notes.append('whole numbers of which few recur, taken for quantities; if they are ids, list '
-                 'the column under "categorical" in a spec')
+    notes.append(
+      'whole numbers of which few recur, taken for quantities; if they are ids, list '
+      'the column under "categorical" in a spec'
+    )
   if column.treatment == 'value' and len(known):
     notes += _of_fences(column)
   return tuple(notes)
@@ -39,8 +41,11 @@ def _of_counts(column: schema_lib.Column, known: pl.DataFrame) -> list[str]:
 
 
 def _of_times(least: float, most: float) -> list[str]:
-  return [f'looks like times in unix {unit}; make hours and weekdays of them, or drop the column'
-          for unit, parts in _UNITS.items() if _FIRST * parts <= least and most < _LAST * parts]
+  return [
+    f'looks like times in unix {unit}; make hours and weekdays of them, or drop the column'
+    for unit, parts in _UNITS.items()
+    if _FIRST * parts <= least and most < _LAST * parts
+  ]
 
 
 def _of_fences(column: schema_lib.Column) -> list[str]:
@@ -48,8 +53,10 @@ def _of_fences(column: schema_lib.Column) -> list[str]:
   beyond += [f'above {column.high:g}'] if column.most > column.high else []
   if not beyond:
     return []
-  return [f'values {" or ".join(beyond)} are read as that; if they mean missing, name them under '
-          '"missing" in a spec']
+  return [
+    f'values {" or ".join(beyond)} are read as that; if they mean missing, name them under '
+    '"missing" in a spec'
+  ]
 
 
 def _of_texts(known: pl.DataFrame) -> list[str]:
@@ -62,8 +69,10 @@ def _of_texts(known: pl.DataFrame) -> list[str]:
   if share < _MOSTLY or not has_floats or is_number.all():
     return []
   other = texts.filter(~is_number).min()
-  return [f'ids, though {share:.0%} of its values are numbers: if texts such as {other!r} mean '
-          'missing, name them under "missing" in a spec']
+  return [
+    f'ids, though {share:.0%} of its values are numbers: if texts such as {other!r} mean '
+    'missing, name them under "missing" in a spec'
+  ]
 
 
 def _of_numbers_as_ids(known: pl.DataFrame) -> list[str]:

@@ -14,8 +14,10 @@ from data_pipelines import vocabulary
 FLOAT32 = float(np.finfo(np.float32).max)
 WHOLE = 2**53  # from here on float64 does not tell whole numbers apart
 CELLS = 1 << 18  # different numbers of a column that are told apart; more are counted in cells
-_SPELLED = (r'^\s*[+-]?(\d+\.?\d*|\.\d+|(?i:inf(inity)?))'
-            r'([eE][+-]?\d{1,3})?\s*$')  # 12e4567 is a code, not a number
+_SPELLED = (
+  r'^\s*[+-]?(\d+\.?\d*|\.\d+|(?i:inf(inity)?))'
+  r'([eE][+-]?\d{1,3})?\s*$'
+)  # 12e4567 is a code, not a number
 _CODE = r'^\s*[+-]?0\d'  # 007: a code written in digits
 _FENCE = 5  # spreads between the 10 % and the 90 % quantile
 
@@ -169,7 +171,7 @@ def scale(table: pl.DataFrame) -> Scale:
 
   clipped_V = value_V.clip(low, high)
   mean = float(np.average(clipped_V, weights=count_V))
-  deviation = float(np.sqrt(np.average((clipped_V - mean)**2, weights=count_V)))
+  deviation = float(np.sqrt(np.average((clipped_V - mean) ** 2, weights=count_V)))
   return Scale(low, high, mean, deviation or 1.0)
 
 
@@ -184,6 +186,6 @@ def log_square(numbers: pl.Series) -> pl.Series:
 
   It is the integer part of ln(x)^2 above 2, else of x.
   """
-  square = pl.when(numbers > 2).then(numbers.clip(lower_bound=1).log()**2).otherwise(numbers)
+  square = pl.when(numbers > 2).then(numbers.clip(lower_bound=1).log() ** 2).otherwise(numbers)
   text = square.clip(-WHOLE, WHOLE).cast(pl.Int64).cast(pl.String).fill_null('')
   return pl.select(text.alias(numbers.name)).to_series()

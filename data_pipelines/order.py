@@ -1,8 +1,10 @@
-"""The row order: a stateless keyed bijection, the same in numpy and inside jit. No permutation array anywhere.
+"""The row order: a stateless keyed bijection, the same in numpy and inside jit. No permutation
+array anywhere.
 
-A position is mixed by rounds of (add a key, multiply by an odd key, fold the high half onto the low half) modulo the
-next power of two 2^k; each step is invertible, so the whole is a bijection on [0, 2^k). Mixing again while the result
-is n or more (cycle walking, less than two rounds on average) makes it a bijection on [0, n).
+A position is mixed by rounds of (add a key, multiply by an odd key, fold the high half onto the low
+half) modulo the next power of two 2^k; each step is invertible, so the whole is a bijection on [0,
+2^k). Mixing again while the result is n or more (cycle walking, less than two rounds on average)
+makes it a bijection on [0, n).
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +24,9 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
   Raises ValueError when batch_size is not in [1, rows].
   """
   if not 0 < batch_size <= rows:
-    raise ValueError(f'batch_size={batch_size}: expected at least 1 and at most the {rows} rows of the split')
+    raise ValueError(
+      f'batch_size={batch_size}: expected at least 1 and at most the {rows} rows of the split'
+    )
   return -(-rows // batch_size)
 
 
@@ -39,8 +43,15 @@ class BatchRows(NamedTuple):
   weight_B: Any  # float32: 1, and 0 for padding; that repeats the first row, so it touches no other
 
 
-def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, xp: Any = np,
-               length: int | None = None) -> BatchRows:
+def batch_rows(
+  step: Any,
+  batch_size: int,
+  rows: int,
+  seed: Any,
+  shuffle: bool,
+  xp: Any = np,
+  length: int | None = None,
+) -> BatchRows:
   """The batch of global training step `step`.
 
   Each epoch has every row once, in a new order; without shuffle, in file order. Its last batch has
@@ -59,7 +70,8 @@ def batch_rows(step: Any, batch_size: int, rows: int, seed: Any, shuffle: bool, 
 
 
 def permute(index_B: Any, n: int, seed: Any, epoch: Any, xp: Any = np) -> Any:
-  """Where each index of [0, n) goes in the order of (seed, epoch): int32, a bijection for any 1 <= n <= 2^31.
+  """Where each index of [0, n) goes in the order of (seed, epoch): int32, a bijection for any 1 <=
+  n <= 2^31.
 
   With xp=jax.numpy, index, seed and epoch may be traced, and the function may be vmapped.
   """
@@ -91,6 +103,7 @@ def _walk_numpy(x_B: np.ndarray, n: int, keys: np.ndarray, bits: int) -> np.ndar
 def _walk_jax(x_B: jax.Array, n: int, keys: jax.Array, bits: int) -> jax.Array:
   limit = jnp.uint32(n)
   return jax.lax.while_loop(
-      lambda x: jnp.any(x >= limit),
-      lambda x: jnp.where(x < limit, x, _mix(x, keys, bits, jnp)),
-      _mix(x_B, keys, bits, jnp))
+    lambda x: jnp.any(x >= limit),
+    lambda x: jnp.where(x < limit, x, _mix(x, keys, bits, jnp)),
+    _mix(x_B, keys, bits, jnp),
+  )

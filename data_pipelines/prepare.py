@@ -1,8 +1,10 @@
-"""From raw logs to a dataset directory in two passes: count values on training rows, then encode every row."""
+"""From raw logs to a dataset directory in two passes: count values on training rows, then encode
+every row.
+"""
 
+from collections.abc import Callable, Iterator
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
@@ -23,9 +25,9 @@ from data_pipelines import vocabulary
 from rec_sparse import schema as schema_lib
 
 READERS: dict[str, Callable[[spec_lib.Spec], raw.Reader]] = {
-    'libfm': lambda spec: libfm.reader(spec.columns),
-    'csv': lambda spec: delimited.reader(spec.columns, spec.delimiter),
-    'parquet': lambda spec: parquet.reader(),
+  'libfm': lambda spec: libfm.reader(spec.columns),
+  'csv': lambda spec: delimited.reader(spec.columns, spec.delimiter),
+  'parquet': lambda spec: parquet.reader(),
 }
 
 
@@ -44,7 +46,8 @@ class Job:
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
-  """Makes the dataset directory `out`; returns its schema and whether it was made now (False: it was there already).
+  """Makes the dataset directory `out`; returns its schema and whether it was made now (False: it
+  was there already).
 
   Raises ValueError naming the file, line, column or flag of bad input; `out` then does not appear.
   """
@@ -68,10 +71,18 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     if groups is not None:
       groups.write_parquet(directory / 'groups.parquet')
     schema = schema_lib.FeatureSchema(
-        fields=encoder.fields, tasks=spec.label, group=spec.group, splits=splits, fingerprint=mark,
-        source=_options(job, encoder.spec, old) | {'files': job.files}, vocabulary=encoder.digest,
-        columns={name: dataclasses.replace(made.column, unknown=unknown[name])
-                 for name, made in encoder.made.items()})
+      fields=encoder.fields,
+      tasks=spec.label,
+      group=spec.group,
+      splits=splits,
+      fingerprint=mark,
+      source=_options(job, encoder.spec, old) | {'files': job.files},
+      vocabulary=encoder.digest,
+      columns={
+        name: dataclasses.replace(made.column, unknown=unknown[name])
+        for name, made in encoder.made.items()
+      },
+    )
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 
@@ -111,8 +122,12 @@ def _options(job: Job, spec: spec_lib.Spec, old: encoder_lib.Encoder | None) -> 
   options = dataclasses.asdict(spec) | {'kind': job.source}
   if old is not None:
     return options | {'vocab_from': old.digest}
-  return options | {'mode': job.numeric, 'buckets': job.buckets, 'min_count': job.min_count,
-                    'split_seed': job.split_seed}
+  return options | {
+    'mode': job.numeric,
+    'buckets': job.buckets,
+    'min_count': job.min_count,
+    'split_seed': job.split_seed,
+  }
 
 
 def _made_splits(job: Job) -> list[str]:
@@ -120,8 +135,9 @@ def _made_splits(job: Job) -> list[str]:
   return [split for split in schema_lib.SPLITS if split in job.files or not job.vocab_from]
 
 
-def _rows(job: Job, reader: raw.Reader, splits: tuple[str, ...],
-          doing: str) -> Iterator[tuple[np.ndarray, raw.Chunk]]:
+def _rows(
+  job: Job, reader: raw.Reader, splits: tuple[str, ...], doing: str
+) -> Iterator[tuple[np.ndarray, raw.Chunk]]:
   """Yields (split_B: index into SPLITS of each row, chunk) over the files of `splits`."""
   cut = [split for split in _made_splits(job) if split not in job.files]
   targets = np.array([0, *map(schema_lib.SPLITS.index, cut)])
@@ -140,8 +156,9 @@ def _rows(job: Job, reader: raw.Reader, splits: tuple[str, ...],
           progress.update(count)
 
 
-def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec,
-           old: encoder_lib.Encoder | None) -> tuple[encoder_lib.Encoder, pl.DataFrame | None]:
+def _count(
+  job: Job, reader: raw.Reader, spec: spec_lib.Spec, old: encoder_lib.Encoder | None
+) -> tuple[encoder_lib.Encoder, pl.DataFrame | None]:
   """Pass 1: what training rows say of each column, if not known of `old`, and the groups of all."""
   seen = {}
   if old is None:
@@ -163,8 +180,9 @@ def _count(job: Job, reader: raw.Reader, spec: spec_lib.Spec,
   return encoder, vocabulary.build_groups(groups) if spec.group else None
 
 
-def _decide_crowded(job: Job, seen: dict[str, treatment.Seen],
-                    reading: spec_lib.Spec) -> tuple[dict[str, treatment.Seen], spec_lib.Spec]:
+def _decide_crowded(
+  job: Job, seen: dict[str, treatment.Seen], reading: spec_lib.Spec
+) -> tuple[dict[str, treatment.Seen], spec_lib.Spec]:
   """Columns with too many values to keep are read as numbers from here on, or are ids for good."""
   seen = dict(seen)
   decided = []
@@ -184,8 +202,11 @@ def _decide_crowded(job: Job, seen: dict[str, treatment.Seen],
 
 
 def _learn(job: Job, spec: spec_lib.Spec, seen: dict[str, treatment.Seen]) -> encoder_lib.Encoder:
-  numeric = [name for name in spec.undecided
-             if treatment.is_numeric(seen[name], name not in spec.categorical, job.buckets)]
+  numeric = [
+    name
+    for name in spec.undecided
+    if treatment.is_numeric(seen[name], name not in spec.categorical, job.buckets)
+  ]
   settled = spec_lib.settle(spec, numeric, job.numeric)
   spec_lib.check_parts(settled, job.files['train'][0])
   encoder = encoder_lib.learn(settled, seen, job.min_count, job.buckets, numeric)
@@ -196,8 +217,12 @@ def _learn(job: Job, spec: spec_lib.Spec, seen: dict[str, treatment.Seen]) -> en
 
 
 def _encode(
-    job: Job, reader: raw.Reader, encoder: encoder_lib.Encoder, groups: pl.DataFrame | None,
-    directory: pathlib.Path) -> tuple[dict[str, schema_lib.Split], dict[str, dict[str, int]]]:
+  job: Job,
+  reader: raw.Reader,
+  encoder: encoder_lib.Encoder,
+  groups: pl.DataFrame | None,
+  directory: pathlib.Path,
+) -> tuple[dict[str, schema_lib.Split], dict[str, dict[str, int]]]:
   """Pass 2: writes the blocks -> (splits, of each field the rows out of vocabulary by split)."""
   fields = encoder.fields
   numeric = sum(f.kind == 'numeric' for f in fields)
@@ -216,13 +241,19 @@ def _encode(
       mine_B = split_B == schema_lib.SPLITS.index(split)
       if mine_B.any():
         unknown_F[split] += encoded.unknown_BxF[mine_B].sum(0)
-        writer.append(encoded.ids_BxF[mine_B] + offset_F, columns.label_BxT[mine_B],
-                      encoded.value_BxN[mine_B], None if group_B is None else group_B[mine_B])
+        writer.append(
+          encoded.ids_BxF[mine_B] + offset_F,
+          columns.label_BxT[mine_B],
+          encoded.value_BxN[mine_B],
+          None if group_B is None else group_B[mine_B],
+        )
   splits = {split: writer.finish() for split, writer in writers.items()}
   for split, written in splits.items():
     if not written.rows:
       source = ', '.join(job.files.get(split, job.files.get('train')))
       raise ValueError(f'{source}: no rows for the {split} split')
-  unknown = {field.name: {split: int(unknown_F[split][f]) for split in made}
-             for f, field in enumerate(fields)}
+  unknown = {
+    field.name: {split: int(unknown_F[split][f]) for split in made}
+    for f, field in enumerate(fields)
+  }
   return splits, unknown

@@ -1,9 +1,11 @@
-"""What every raw source yields: bounded chunks of columns that know where in which file they came from."""
+"""What every raw source yields: bounded chunks of columns that know where in which file they came
+from.
+"""
 
+from collections.abc import Callable, Iterator
 import glob
 import os
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import polars as pl

@@ -1,4 +1,6 @@
-"""The resident feed: the encoded split lies in device memory, and a batch is a gather inside the compiled step."""
+"""The resident feed: the encoded split lies in device memory, and a batch is a gather inside the
+compiled step.
+"""
 
 from typing import Any
 
@@ -8,7 +10,9 @@ import jax.numpy as jnp
 from data_pipelines import blocks
 from data_pipelines import order
 
-Data = dict[str, jax.Array]  # ids_BxF int32, label_BxT uint8, value_BxN float32, group_B int32: B is the whole split
+Data = dict[
+  str, jax.Array
+]  # ids_BxF int32, label_BxT uint8, value_BxN float32, group_B int32: B is the whole split
 
 
 def to_device(split: blocks.OpenSplit, sharding: Any = None) -> Data:
@@ -16,9 +20,11 @@ def to_device(split: blocks.OpenSplit, sharding: Any = None) -> Data:
   return jax.device_put(blocks.read_all(split), sharding)
 
 
-def batch_at(data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool,
-             length: int | None = None) -> Data:
-  """The batch of global training step `step`, equal to the stream's; step and seed may be traced or vmapped.
+def batch_at(
+  data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool, length: int | None = None
+) -> Data:
+  """The batch of global training step `step`, equal to the stream's; step and seed may be traced or
+  vmapped.
 
   weight_B is 0 for what pads a batch to `length` (default: batch_size). Raises ValueError when
   batch_size is not in [1, rows].
@@ -28,8 +34,12 @@ def batch_at(data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool
 
 
 def eval_batch_at(data: Data, index: Any, batch_size: int) -> Data:
-  """Batch `index` in file order with weight_B float32: 1, and 0 for padding (copies of row 0) after the last row."""
-  position_B = jnp.asarray(index, jnp.int32) * jnp.int32(batch_size) + jnp.arange(batch_size, dtype=jnp.int32)
+  """Batch `index` in file order with weight_B float32: 1, and 0 for padding (copies of row 0) after
+  the last row.
+  """
+  position_B = jnp.asarray(index, jnp.int32) * jnp.int32(batch_size) + jnp.arange(
+    batch_size, dtype=jnp.int32
+  )
   real_B = position_B < _rows(data)
   batch = _take(data, jnp.where(real_B, position_B, 0))
   return batch | {'weight_B': real_B.astype(jnp.float32)}

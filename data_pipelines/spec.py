@@ -1,4 +1,6 @@
-"""The spec: which raw column plays which part; a small JSON file, and inference for what it leaves out."""
+"""The spec: which raw column plays which part; a small JSON file, and inference for what it leaves
+out.
+"""
 
 from collections.abc import Sequence
 import dataclasses
@@ -17,7 +19,9 @@ _INDEX = re.compile(r'__index_level_\d+__|Unnamed: \d+|')  # written by pandas; 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-  """Parts of the raw columns. As read from JSON, empty label, categorical and numeric are still to be inferred."""
+  """Parts of the raw columns. As read from JSON, empty label, categorical and numeric are still to
+  be inferred.
+  """
 
   label: tuple[str, ...] = ()  # one column per task
   categorical: tuple[str, ...] | None = None
@@ -36,7 +40,9 @@ _KEYS = tuple(f.name for f in dataclasses.fields(Spec) if f.name != 'undecided')
 
 
 def read(path: str | None, mode: str) -> Spec:
-  """Reads a spec file; numeric columns given as a list get `mode`. Raises ValueError naming file and key."""
+  """Reads a spec file; numeric columns given as a list get `mode`. Raises ValueError naming file
+  and key.
+  """
   if path is None:
     return Spec()
   try:
@@ -72,7 +78,8 @@ def resolve(spec: Spec, columns: tuple[str, ...], file: str) -> Spec:
   listed = spec.categorical or ()
   undecided = tuple(name for name in free if spec.numeric is None and name not in listed)
   resolved = dataclasses.replace(
-      spec, label=label, categorical=categorical, numeric=numeric, undecided=undecided)
+    spec, label=label, categorical=categorical, numeric=numeric, undecided=undecided
+  )
   check_parts(resolved, file)
   return resolved
 
@@ -85,9 +92,11 @@ def settle(spec: Spec, numeric: list[str], mode: str, decided: list[str] | None 
   """
   decided = spec.undecided if decided is None else decided
   return dataclasses.replace(
-      spec, categorical=tuple(name for name in spec.categorical if name not in numeric),
-      numeric=spec.numeric | dict.fromkeys(numeric, mode),
-      undecided=tuple(name for name in spec.undecided if name not in decided))
+    spec,
+    categorical=tuple(name for name in spec.categorical if name not in numeric),
+    numeric=spec.numeric | dict.fromkeys(numeric, mode),
+    undecided=tuple(name for name in spec.undecided if name not in decided),
+  )
 
 
 def missing_of(spec: Spec, name: str) -> tuple[str, ...]:
@@ -102,18 +111,27 @@ def missing_of(spec: Spec, name: str) -> tuple[str, ...]:
 def check_mode(mode: str, where: str) -> None:
   """Raises ValueError when `mode` is none of a numeric column."""
   if mode == 'bucket':
-    raise ValueError(f'{where}: bucket is called log_square now; the buckets of quantile '
-                     'follow the data')
+    raise ValueError(
+      f'{where}: bucket is called log_square now; the buckets of quantile follow the data'
+    )
   if mode not in MODES:
     raise ValueError(f'{where}: {mode!r} is not one of {", ".join(MODES)}')
 
 
 def check_columns(spec: Spec, columns: tuple[str, ...], file: str) -> None:
-  """Raises ValueError naming the first column of the spec that `file` lacks, with the nearest names."""
+  """Raises ValueError naming the first column of the spec that `file` lacks, with the nearest
+  names.
+  """
   group = (spec.group,) if spec.group else ()
   missing = spec.missing if isinstance(spec.missing, dict) else ()
-  named = [*spec.label, *(spec.categorical or ()), *(spec.numeric or ()), *spec.drop, *group,
-           *missing]
+  named = [
+    *spec.label,
+    *(spec.categorical or ()),
+    *(spec.numeric or ()),
+    *spec.drop,
+    *group,
+    *missing,
+  ]
   for name in named:
     if name not in columns:
       raise ValueError(f'{file}: no column {name!r}; {_hint(name, columns)}')
@@ -123,10 +141,15 @@ def _infer_label(columns: tuple[str, ...], file: str) -> tuple[str, ...]:
   found = [name for name in columns if name.lower() in LABELS]
   if len(found) != 1:
     shown = ', '.join(map(repr, list(columns)[:8])) + (', ...' if len(columns) > 8 else '')
-    seen = (f'several columns could be it ({", ".join(found)})' if found else
-            f'none of {shown} is called {", ".join(LABELS)}')
-    raise ValueError(f'{file}: which column is the label? {seen}; name it with "label" in a --spec '
-                     'file, or the columns of a file without header with "columns"')
+    seen = (
+      f'several columns could be it ({", ".join(found)})'
+      if found
+      else f'none of {shown} is called {", ".join(LABELS)}'
+    )
+    raise ValueError(
+      f'{file}: which column is the label? {seen}; name it with "label" in a --spec '
+      'file, or the columns of a file without header with "columns"'
+    )
   return tuple(found)
 
 
@@ -143,14 +166,20 @@ def check_parts(spec: Spec, file: str) -> None:
 def _parse(key: str, value: Any, mode: str, path: str) -> Any:
   if key in ('label', 'categorical', 'drop', 'columns'):
     value = [value] if isinstance(value, str) and key == 'label' else value
-    if isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value):
+    if (
+      isinstance(value, list)
+      and all(isinstance(name, str) for name in value)
+      and len(set(value)) == len(value)
+    ):
       return tuple(value)
     raise ValueError(f'{path}: {key}: expected a list of different column names')
   if key == 'numeric':
     value = dict.fromkeys(value, mode) if isinstance(value, list) else value
     if not isinstance(value, dict) or not all(isinstance(m, str) for m in value.values()):
-      raise ValueError(f'{path}: numeric: expected a list of column names, or an object of names '
-                       f'to {" or ".join(MODES)}')
+      raise ValueError(
+        f'{path}: numeric: expected a list of column names, or an object of names '
+        f'to {" or ".join(MODES)}'
+      )
     for name, its_mode in value.items():
       check_mode(its_mode, f'{path}: numeric: {name}')
     return value
@@ -166,8 +195,9 @@ def _parse(key: str, value: Any, mode: str, path: str) -> Any:
 def _texts(value: Any, path: str) -> tuple[str, ...]:
   if isinstance(value, list) and all(isinstance(text, str) for text in value):
     return tuple(value)
-  raise ValueError(f'{path}: missing: expected a list of texts, or an object of column names to '
-                   'such lists')
+  raise ValueError(
+    f'{path}: missing: expected a list of texts, or an object of column names to such lists'
+  )
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

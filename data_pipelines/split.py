@@ -1,4 +1,6 @@
-"""Cutting missing splits from train: by a keyed hash of the row number, so exact, streamed and order-free."""
+"""Cutting missing splits from train: by a keyed hash of the row number, so exact, streamed and
+order-free.
+"""
 
 import numpy as np
 
@@ -8,7 +10,8 @@ TRAIN_SHARE = 8  # rows of train for each row of a split that is cut from it
 
 
 def split_of_rows(first: int, count: int, missing: int, seed: int) -> np.ndarray:
-  """Which split the train-file rows [first, first + count) go to: int64 (count,), 0 train, 1 ... the missing splits.
+  """Which split the train-file rows [first, first + count) go to: int64 (count,), 0 train, 1 ...
+  the missing splits.
 
   In every run of 8 + missing consecutive rows, one row each goes to the missing splits.
   """
@@ -21,7 +24,9 @@ def split_of_rows(first: int, count: int, missing: int, seed: int) -> np.ndarray
   taken_BxM = np.empty((count, 0), np.int64)
   for split in range(1, missing + 1):
     chosen_B = hashing.hash_words(seed, run_B, split).astype(np.int64) % (length - split + 1)
-    for other_B in np.sort(taken_BxM, axis=1).T:  # the chosen_B-th of the places that are still free
+    for other_B in np.sort(
+      taken_BxM, axis=1
+    ).T:  # the chosen_B-th of the places that are still free
       chosen_B += chosen_B >= other_B
     taken_BxM = np.column_stack([taken_BxM, chosen_B])
     split_B[place_B == chosen_B] = split

@@ -1,5 +1,6 @@
 """All or nothing: a dataset directory appears under its name only when it is whole."""
 
+from collections.abc import Iterator
 import contextlib
 import fcntl
 import hashlib
@@ -8,7 +9,6 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import tqdm
@@ -42,30 +42,42 @@ def fingerprint(files: dict[str, list[str]], options: dict) -> str:
       digest.update(f'{split} {mark}\n'.encode())
   for equal in seen.values():
     if len(equal) > 1:
-      tqdm.tqdm.write(f'--{equal[0].split}: {len(equal)} files hold the same bytes and all count: '
-                      + ', '.join(given.path for given in equal[:3]))
+      tqdm.tqdm.write(
+        f'--{equal[0].split}: {len(equal)} files hold the same bytes and all count: '
+        + ', '.join(given.path for given in equal[:3])
+      )
   return digest.hexdigest()
 
 
 def _check_apart(given: _Given, other: _Given) -> None:
   """Raises ValueError when two files of the same bytes are one file, or belong to two splits."""
   if given.split != other.split or os.path.samefile(given.path, other.path):
-    raise ValueError(f'--{given.split}={given.path}: holds the same bytes as '
-                     f'--{other.split}={other.path}; give every file once, to one split')
+    raise ValueError(
+      f'--{given.split}={given.path}: holds the same bytes as '
+      f'--{other.split}={other.path}; give every file once, to one split'
+    )
 
 
 def is_made(out: pathlib.Path, mark: str) -> bool:
   """Whether `out` already holds the data set with this fingerprint.
 
-  Raises ValueError when it holds anything else, or lacks one of its blocks; an empty or missing directory is free.
+  Raises ValueError when it holds anything else, or lacks one of its blocks; an empty or missing
+  directory is free.
   """
   if not out.exists() or (out.is_dir() and not any(out.iterdir())):
     return False
-  if not (out / 'schema.json').is_file() or (schema := schema_lib.load_schema(out)).fingerprint != mark:
-    raise ValueError(f'--out={out}: not empty, and not this data set; remove it or choose another directory')
+  if (
+    not (out / 'schema.json').is_file()
+    or (schema := schema_lib.load_schema(out)).fingerprint != mark
+  ):
+    raise ValueError(
+      f'--out={out}: not empty, and not this data set; remove it or choose another directory'
+    )
   for block in (block for split in schema.splits.values() for block in split.blocks):
     if not (out / block.file).is_file():
-      raise ValueError(f'--out={out}: {block.file} is missing; remove the directory, and the data set is made anew')
+      raise ValueError(
+        f'--out={out}: {block.file} is missing; remove the directory, and the data set is made anew'
+      )
   return True
 
 

@@ -1,8 +1,10 @@
-"""The Grain feed: blocks on disk, one element = one whole batch, an exact position to save and restore."""
+"""The Grain feed: blocks on disk, one element = one whole batch, an exact position to save and
+restore.
+"""
 
-import dataclasses
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import time
 
 import grain
@@ -31,15 +33,26 @@ class TrainBatches:
 
   def __getitem__(self, step: int) -> blocks.Batch:
     rows_B, weight_B = order.batch_rows(
-        step, self.batch_size, self.split.rows, self.seed, self.shuffle, length=self.length)
+      step, self.batch_size, self.split.rows, self.seed, self.shuffle, length=self.length
+    )
     mine = slice(*self.part)
     return blocks.take(self.split, rows_B[mine]) | {'weight_B': weight_B[mine]}
 
 
-def train_stream(split: blocks.OpenSplit, *, batch_size: int, seed: int, shuffle: bool, steps: int = ENDLESS,
-                 threads: int = 2, read_ahead: int = 8, part: tuple[int, int] | None = None,
-                 length: int | None = None) -> grain.DatasetIterator:
-  """Grain iterator over the batches of steps 0 to `steps` - 1; get_state and set_state save and restore its position.
+def train_stream(
+  split: blocks.OpenSplit,
+  *,
+  batch_size: int,
+  seed: int,
+  shuffle: bool,
+  steps: int = ENDLESS,
+  threads: int = 2,
+  read_ahead: int = 8,
+  part: tuple[int, int] | None = None,
+  length: int | None = None,
+) -> grain.DatasetIterator:
+  """Grain iterator over the batches of steps 0 to `steps` - 1; get_state and set_state save and
+  restore its position.
 
   `threads` read up to `read_ahead` batches in advance; `length` is that of a padded batch (None:
   batch_size), `part` is which examples of it to read (None: all). Call close() when done. Raises
@@ -61,14 +74,20 @@ def eval_steps(rows: int, batch_size: int) -> int:
 
 
 def eval_batches(split: blocks.OpenSplit, batch_size: int) -> Iterator[blocks.Batch]:
-  """All rows in file order; each batch has weight_B float32: 1, and 0 for padding (copies of row 0) in the last."""
+  """All rows in file order; each batch has weight_B float32: 1, and 0 for padding (copies of row 0)
+  in the last.
+  """
   for step in range(eval_steps(split.rows, batch_size)):
     position_B = step * batch_size + np.arange(batch_size)
     real_B = position_B < split.rows
-    yield blocks.take(split, np.where(real_B, position_B, 0)) | {'weight_B': real_B.astype(np.float32)}
+    yield blocks.take(split, np.where(real_B, position_B, 0)) | {
+      'weight_B': real_B.astype(np.float32)
+    }
 
 
-def measure_feed(split: blocks.OpenSplit, *, batch_size: int, seconds: float, threads: int = 2) -> float:
+def measure_feed(
+  split: blocks.OpenSplit, *, batch_size: int, seconds: float, threads: int = 2
+) -> float:
   """Rows per second through the shuffled Grain feed, after a short warm-up."""
   stream = train_stream(split, batch_size=batch_size, seed=0, shuffle=True, threads=threads)
   with contextlib.closing(stream):

@@ -11,12 +11,16 @@ def table(schema: schema_lib.FeatureSchema) -> str:
   lines = [f'{"field":<{width}} {"treatment":<12} {"table rows":>12}{of_columns}']
   lines += [_field(schema, field, width) for field in schema.fields]
   lines += [f'{len(schema.fields):<3} {"fields":<{width + 9}} {schema.table_rows:>12,}', '']
-  lines += [f'{"split":<12} {"rows":>12}  ' + '  '.join(f'{"rate of " + task:>16}' for task in schema.tasks)]
+  lines += [
+    f'{"split":<12} {"rows":>12}  ' + '  '.join(f'{"rate of " + task:>16}' for task in schema.tasks)
+  ]
   for name, split in schema.splits.items():
     rates = '  '.join(f'{positives / split.rows:>16.4f}' for positives in split.positives)
     lines.append(f'{name:<12} {split.rows:>12,}  {rates}')
   if schema.teacher:
-    lines.append(f'irreducible: log loss {schema.teacher.logloss:.4f}, AUC {schema.teacher.auc:.4f}')
+    lines.append(
+      f'irreducible: log loss {schema.teacher.logloss:.4f}, AUC {schema.teacher.auc:.4f}'
+    )
   for name, column in schema.columns.items():
     lines += [f'warning: {name}: {note}' for note in column.notes]
   return '\n'.join(lines)

@@ -1,9 +1,11 @@
-"""A dataset directory from the synthetic teacher: any row count, in chunks, the same rows for the same seed."""
+"""A dataset directory from the synthetic teacher: any row count, in chunks, the same rows for the
+same seed.
+"""
 
+from collections.abc import Iterator
 import dataclasses
 import math
 import pathlib
-from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -32,43 +34,60 @@ class Job:
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
-  """Makes the dataset directory `out`; returns its schema and whether it was made now (False: it was there already).
+  """Makes the dataset directory `out`; returns its schema and whether it was made now (False: it
+  was there already).
 
-  The schema's teacher is the irreducible log loss and AUC; source['realised_logloss'] is the log loss of the true
-  probability on the labels that each split happened to get. Raises ValueError naming the option out of range.
+  The schema's teacher is the irreducible log loss and AUC; source['realised_logloss'] is the log
+  loss of the true probability on the labels that each split happened to get. Raises ValueError
+  naming the option out of range.
   """
   if job.rows < 100:
     raise ValueError(f'rows={job.rows}: expected at least 100')
-  options = dataclasses.asdict(job.recipe) | {'kind': 'synthetic', 'rows': job.rows, 'split_seed': job.split_seed}
+  options = dataclasses.asdict(job.recipe) | {
+    'kind': 'synthetic',
+    'rows': job.rows,
+    'split_seed': job.split_seed,
+  }
   mark = staging.fingerprint({}, options | {'format_version': schema_lib.FORMAT_VERSION})
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
   with np.errstate(all='ignore'):  # logits beyond floats: refused below
     teacher = teacher_lib.make(job.recipe)
     best = teacher_lib.irreducible(
-        teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]), job.expected_error)
+      teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]), job.expected_error
+    )
   if not math.isfinite(best.logloss):
     raise ValueError(
-        f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain')
+      f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain'
+    )
   with staging.directory(out) as directory:
     splits, realised, counts_FxV = _write(job, teacher, directory)
-    fields = tuple(schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)
-                   for f in range(job.recipe.fields))
+    fields = tuple(
+      schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)
+      for f in range(job.recipe.fields)
+    )
     meanings = {'teacher': pl.Series([repr(job.recipe)])}  # value 5 of another one is another
     for field, counts_V in zip(fields, counts_FxV, strict=True):
       table = _vocabulary(counts_V)
       vocabulary.save(table, directory, field.name)
       meanings[field.name] = vocabulary.meaning(table)
     schema = schema_lib.FeatureSchema(
-        fields=fields, tasks=('label',), group=None, splits=splits, fingerprint=mark,
-        source=options | {'realised_logloss': realised, 'expected_logloss_error': best.error},
-        teacher=schema_lib.Teacher(logloss=best.logloss, auc=best.auc),
-        vocabulary=vocabulary.digest(('label',), meanings))
+      fields=fields,
+      tasks=('label',),
+      group=None,
+      splits=splits,
+      fingerprint=mark,
+      source=options | {'realised_logloss': realised, 'expected_logloss_error': best.error},
+      teacher=schema_lib.Teacher(logloss=best.logloss, auc=best.auc),
+      vocabulary=vocabulary.digest(('label',), meanings),
+    )
     schema_lib.save_schema(schema, directory)
   return schema_lib.load_schema(out), True
 
 
-def chunks(job: Job, teacher: teacher_lib.Teacher) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def chunks(
+  job: Job, teacher: teacher_lib.Teacher
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """Yields (ids_BxF from 0, label_B, probability_B); more rows only append to what fewer rows give."""
   for index, first in enumerate(range(0, job.rows, CHUNK_ROWS)):
     rng = np.random.default_rng([job.recipe.seed, _ROWS, index])
@@ -79,15 +98,18 @@ def chunks(job: Job, teacher: teacher_lib.Teacher) -> Iterator[tuple[np.ndarray,
     yield ids_BxF[:count], label_B[:count], teacher_lib.probability(teacher, logit_B[:count])
 
 
-def _write(job: Job, teacher: teacher_lib.Teacher,
-           directory: pathlib.Path) -> tuple[dict[str, schema_lib.Split], dict[str, float], np.ndarray]:
+def _write(
+  job: Job, teacher: teacher_lib.Teacher, directory: pathlib.Path
+) -> tuple[dict[str, schema_lib.Split], dict[str, float], np.ndarray]:
   """Writes the blocks -> (splits, realised log loss per split, counts_FxV of the training rows)."""
   names = schema_lib.SPLITS
   fields, vocab = job.recipe.fields, job.recipe.vocab
   dtype = blocks.record_dtype(fields, 1, 0, False)
   writers = {name: blocks.BlockWriter(directory, name, dtype) for name in names}
   loss, counts_FxV, first = dict.fromkeys(names, 0.0), np.zeros((fields, vocab), np.int64), 0
-  offset_F = (np.arange(fields) * (vocab + 1) + 1).astype(np.int32)  # row 0 of a field is out of vocabulary
+  offset_F = (np.arange(fields) * (vocab + 1) + 1).astype(
+    np.int32
+  )  # row 0 of a field is out of vocabulary
   with tqdm.tqdm(desc='generating rows', total=job.rows, unit=' rows', unit_scale=True) as progress:
     for ids_BxF, label_B, p_B in chunks(job, teacher):
       split_B = split_lib.split_of_rows(first, len(label_B), len(names) - 1, job.split_seed)
@@ -105,5 +127,6 @@ def _write(job: Job, teacher: teacher_lib.Teacher,
 def _vocabulary(counts_V: np.ndarray) -> pl.DataFrame:
   values = [None, *map(str, range(len(counts_V)))]
   return pl.DataFrame(
-      {'value': values, 'id': range(len(values)), 'count': [0, *counts_V.tolist()]},
-      schema={'value': pl.String, 'id': pl.Int32, 'count': pl.UInt64})
+    {'value': values, 'id': range(len(values)), 'count': [0, *counts_V.tolist()]},
+    schema={'value': pl.String, 'id': pl.Int32, 'count': pl.UInt64},
+  )

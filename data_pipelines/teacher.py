@@ -1,9 +1,11 @@
-"""The synthetic teacher: a planted network over Zipf ids, whose best reachable log loss and AUC are known.
+"""The synthetic teacher: a planted network over Zipf ids, whose best reachable log loss and AUC are
+known.
 
-Every id of every field has a fixed random vector of d dimensions, standardised under the law of its field. Each hidden
-unit is |z| of a sum z over K of the F x d dimensions, spread over a few fields: a pair of ReLUs whose linear parts
-cancel, so that about half of the signal is no sum over ids and out of reach of a logistic regression.
-logit = intercept + readout of the units + noise. With K = F x d the teacher is dense: the negative control.
+Every id of every field has a fixed random vector of d dimensions, standardised under the law of its
+field. Each hidden unit is |z| of a sum z over K of the F x d dimensions, spread over a few fields:
+a pair of ReLUs whose linear parts cancel, so that about half of the signal is no sum over ids and
+out of reach of a logistic regression. logit = intercept + readout of the units + noise. With K = F
+x d the teacher is dense: the negative control.
 """
 
 import dataclasses
@@ -12,7 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-SKEWS = {'uniform': 0.0, 'long': 0.9, 'medium': 1.1, 'short': 1.3}  # s of P(rank r) ~ 1 / r^s; long: the longest tail
+SKEWS = {
+  'uniform': 0.0,
+  'long': 0.9,
+  'medium': 1.1,
+  'short': 1.3,
+}  # s of P(rank r) ~ 1 / r^s; long: the longest tail
 _SAMPLE = 1 << 18  # rows that calibrate scale and intercept
 _CHUNK = 1 << 16  # rows at a time
 EXPECTED_ERROR = 8e-5  # nats: standard error of irreducible log loss, below any gain that matters
@@ -58,9 +65,14 @@ def make(recipe: Recipe) -> Teacher:
   law_V = np.arange(1, recipe.vocab + 1, dtype=np.float64) ** -SKEWS[recipe.skew]
   law_V /= law_V.sum()
   teacher = Teacher(
-      law_V=np.cumsum(law_V), vectors_FxVxD=_vectors(recipe, law_V, rng), input_IxH=_inputs(recipe, rng),
-      bias_H=rng.normal(0, 0.25, recipe.hidden).astype(np.float32),
-      readout_H=np.resize([1, -1], recipe.hidden).astype(np.float32), intercept=0.0, noise=recipe.noise)
+    law_V=np.cumsum(law_V),
+    vectors_FxVxD=_vectors(recipe, law_V, rng),
+    input_IxH=_inputs(recipe, rng),
+    bias_H=rng.normal(0, 0.25, recipe.hidden).astype(np.float32),
+    readout_H=np.resize([1, -1], recipe.hidden).astype(np.float32),
+    intercept=0.0,
+    noise=recipe.noise,
+  )
   logit_B = logits(teacher, draw_ids(teacher, _SAMPLE, np.random.default_rng([recipe.seed, 1])))
   scale = recipe.signal / logit_B.std()
   teacher = teacher._replace(readout_H=teacher.readout_H * np.float32(scale))
@@ -83,7 +95,9 @@ def logits(teacher: Teacher, ids_BxF: np.ndarray) -> np.ndarray:
 
 
 def probability(teacher: Teacher, logit_B: np.ndarray) -> np.ndarray:
-  """Click probability given the ids, p(x) = E sigmoid(logit + noise), by Gauss-Hermite quadrature; float64."""
+  """Click probability given the ids, p(x) = E sigmoid(logit + noise), by Gauss-Hermite quadrature;
+  float64.
+  """
   p_B = np.zeros(len(logit_B))
   for node, weight in zip(_NODES, _WEIGHTS, strict=True):
     p_B += weight / (1 + np.exp(-(logit_B + np.float32(teacher.noise * node))))
@@ -104,8 +118,9 @@ class Irreducible(NamedTuple):
   error: float  # standard error of the log loss: it is a mean over a sample of ids
 
 
-def irreducible(teacher: Teacher, rng: np.random.Generator,
-                error: float = EXPECTED_ERROR) -> Irreducible:
+def irreducible(
+  teacher: Teacher, rng: np.random.Generator, error: float = EXPECTED_ERROR
+) -> Irreducible:
   """Log loss and AUC of the true probability, over a sample of ids that is as large
   as `error` wants it.
   """
@@ -134,11 +149,20 @@ def _check(recipe: Recipe) -> None:
   for name in ('signal', 'noise', 'ctr'):
     if not math.isfinite(getattr(recipe, name)):
       raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected a finite number')
-  for name, least in (('fields', 1), ('vocab', 2), ('hidden', 1), ('dims', 1), ('noise', 0), ('seed', 0)):
+  for name, least in (
+    ('fields', 1),
+    ('vocab', 2),
+    ('hidden', 1),
+    ('dims', 1),
+    ('noise', 0),
+    ('seed', 0),
+  ):
     if getattr(recipe, name) < least:
       raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected at least {least}')
   if not 1 <= recipe.inputs <= recipe.fields * recipe.dims:
-    raise ValueError(f'teacher: inputs={recipe.inputs}: expected 1 to {recipe.fields * recipe.dims} (fields x dims)')
+    raise ValueError(
+      f'teacher: inputs={recipe.inputs}: expected 1 to {recipe.fields * recipe.dims} (fields x dims)'
+    )
   if not recipe.signal > 0:
     raise ValueError(f'teacher: signal={recipe.signal}: expected more than 0')
   if not 0 < recipe.ctr < 1:
@@ -154,25 +178,41 @@ def _vectors(recipe: Recipe, law_V: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def _inputs(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-  """K weights per unit, over about K / 2 fields and at least 2; all fields are read about equally often."""
-  count = min(recipe.fields, recipe.inputs, max(2, -(-recipe.inputs // 2), -(-recipe.inputs // recipe.dims)))
+  """K weights per unit, over about K / 2 fields and at least 2; all fields are read about equally
+  often.
+  """
+  count = min(
+    recipe.fields, recipe.inputs, max(2, -(-recipe.inputs // 2), -(-recipe.inputs // recipe.dims))
+  )
   weights_HxFxD = np.zeros((recipe.hidden, recipe.fields, recipe.dims), np.float32)
   read_F = np.zeros(recipe.fields, int)
   for unit_FxD in weights_HxFxD:
-    fields = np.lexsort((rng.random(recipe.fields), read_F))[:count]  # the least read ones, ties at random
+    fields = np.lexsort((rng.random(recipe.fields), read_F))[
+      :count
+    ]  # the least read ones, ties at random
     read_F[fields] += 1
     order_CxD = np.argsort(rng.random((count, recipe.dims)), axis=1)
-    for k in range(recipe.inputs):  # one dimension of each field, then a second one of each, and so on
-      unit_FxD[fields[k % count], order_CxD[k % count, k // count]] = rng.choice([-1, 1]) * rng.uniform(0.5, 1.5)
+    for k in range(
+      recipe.inputs
+    ):  # one dimension of each field, then a second one of each, and so on
+      unit_FxD[fields[k % count], order_CxD[k % count, k // count]] = rng.choice(
+        [-1, 1]
+      ) * rng.uniform(0.5, 1.5)
     unit_FxD /= np.sqrt((unit_FxD**2).sum())
   return weights_HxFxD.reshape(recipe.hidden, -1).T.copy()
 
 
 def _intercept(logit_B: np.ndarray, recipe: Recipe) -> float:
   """Bisection for the intercept at which the mean click probability is the label rate."""
-  noisy_B = logit_B + recipe.noise * np.random.default_rng([recipe.seed, 2]).standard_normal(len(logit_B))
+  noisy_B = logit_B + recipe.noise * np.random.default_rng([recipe.seed, 2]).standard_normal(
+    len(logit_B)
+  )
   low, high = -50.0 - noisy_B.max(), 50.0 - noisy_B.min()
   for _ in range(60):
     middle = (low + high) / 2
-    low, high = (middle, high) if np.mean(1 / (1 + np.exp(-(noisy_B + middle)))) < recipe.ctr else (low, middle)
+    low, high = (
+      (middle, high)
+      if np.mean(1 / (1 + np.exp(-(noisy_B + middle)))) < recipe.ctr
+      else (low, middle)
+    )
   return float(middle)

@@ -1,10 +1,10 @@
 """Lines of a text file, plain or compressed, in bounded pieces."""
 
 import bz2
+from collections.abc import Iterator
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterator
 
 import polars as pl
 
@@ -13,16 +13,16 @@ from data_pipelines import raw
 PIECE_BYTES = 1 << 24  # of decompressed text at a time
 
 _OPEN = {  # first bytes of a compressed file -> what opens it
-    b'\x1f\x8b': gzip.open,
-    b'BZh': bz2.open,
-    b'\xfd7zXZ\x00': lzma.open,
+  b'\x1f\x8b': gzip.open,
+  b'BZh': bz2.open,
+  b'\xfd7zXZ\x00': lzma.open,
 }
 _ZSTD = b'\x28\xb5\x2f\xfd'
 _NO_TEXT = {  # first bytes of what is no text -> what it is, and what to do
-    b'PK\x03\x04': 'a zip archive; unpack it first',
-    b'PAR1': 'a parquet file; read it with --source=parquet',
-    b'\xff\xfe': 'UTF-16 text; convert it to UTF-8 first',
-    b'\xfe\xff': 'UTF-16 text; convert it to UTF-8 first',
+  b'PK\x03\x04': 'a zip archive; unpack it first',
+  b'PAR1': 'a parquet file; read it with --source=parquet',
+  b'\xff\xfe': 'UTF-16 text; convert it to UTF-8 first',
+  b'\xfe\xff': 'UTF-16 text; convert it to UTF-8 first',
 }
 
 
@@ -41,7 +41,7 @@ def read_lines(path: str) -> Iterator[tuple[int, list[str]]]:
       lines = _decode(rest[:end], path, first)
       yield first, lines
       first += len(lines)
-      rest = rest[end + 1:]
+      rest = rest[end + 1 :]
   rest = rest.rstrip(b'\r\n')
   if rest:
     yield first, _decode(rest, path, first)
@@ -49,8 +49,12 @@ def read_lines(path: str) -> Iterator[tuple[int, list[str]]]:
     raise raw.Empty(f'{path}: file is empty')
 
 
-def split_lines(lines: list[str], separator: str, columns: int, path: str, first: int) -> pl.DataFrame:
-  """Lines -> string columns named '0', '1', ...; raises ValueError naming the line of a wrong column count."""
+def split_lines(
+  lines: list[str], separator: str, columns: int, path: str, first: int
+) -> pl.DataFrame:
+  """Lines -> string columns named '0', '1', ...; raises ValueError naming the line of a wrong
+  column count.
+  """
   parts = pl.Series(lines, dtype=pl.String).str.split(separator)
   wrong = (parts.list.len() != columns).arg_max()
   if lines and len(parts[wrong]) != columns:

@@ -105,8 +105,14 @@ def _categorical(seen: Seen, min_count: int) -> Made:
     table = vocabulary.summed(table.with_columns(numbers.canonical(table['value'])))
   known = table.filter(_IS_KNOWN)
   column = schema_lib.Column(
-      treatment='categorical', distinct=len(known), exact=True, numbers=are_numbers,
-      missing=_rows(table) - _rows(known), least=number.min(), most=number.max())
+    treatment='categorical',
+    distinct=len(known),
+    exact=True,
+    numbers=are_numbers,
+    missing=_rows(table) - _rows(known),
+    least=number.min(),
+    most=number.max(),
+  )
   column = dataclasses.replace(column, notes=notes.of(column, known, False))
   return Made(column, vocabulary.build(vocabulary.Counts(table), min_count))
 
@@ -120,8 +126,15 @@ def _numeric(seen: Seen, treatment: str, min_count: int, buckets: int, inferred:
   elif treatment == 'value':
     learned = numbers.scale(table)._asdict()
   column = schema_lib.Column(
-      treatment=treatment, distinct=len(table), exact=not dropped, numbers=True,
-      missing=seen.missing, least=table['value'].min(), most=table['value'].max(), **learned)
+    treatment=treatment,
+    distinct=len(table),
+    exact=not dropped,
+    numbers=True,
+    missing=seen.missing,
+    least=table['value'].min(),
+    most=table['value'].max(),
+    **learned,
+  )
   column = dataclasses.replace(column, notes=notes.of(column, table, inferred and not dropped))
   if treatment == 'value':
     return Made(column, None)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 import hashlib
 import json
 import pathlib
-import urllib.parse
 from typing import NamedTuple
+import urllib.parse
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,9 @@ EMPTY = Counts(pl.DataFrame(schema={'value': pl.String, 'count': pl.UInt64}))
 
 def count(counts: Counts, values: pl.Series) -> Counts:
   """Adds one chunk of string values."""
-  chunk = values.alias('value').to_frame().group_by('value').agg(pl.len().cast(pl.UInt64).alias('count'))
+  chunk = (
+    values.alias('value').to_frame().group_by('value').agg(pl.len().cast(pl.UInt64).alias('count'))
+  )
   pending = (*counts.pending, chunk)
   if sum(map(len, pending)) > len(counts.merged) + _MERGE_ROWS:
     return Counts(total(Counts(counts.merged, pending)))
@@ -50,7 +52,8 @@ def summed(table: pl.DataFrame) -> pl.DataFrame:
 def build(counts: Counts, min_count: int) -> pl.DataFrame:
   """Vocabulary: value, id int32, count; ids from 1 by falling count, ties by value.
 
-  Row 0 is out of vocabulary: value null, id 0, and the number of training rows whose value is below min_count.
+  Row 0 is out of vocabulary: value null, id 0, and the number of training rows whose value is below
+  min_count.
   """
   seen = total(counts).sort(['count', 'value'], descending=[True, False])
   kept = seen.filter(pl.col('count') >= min_count)
@@ -91,8 +94,10 @@ def check_name(field: str) -> None:
   """Raises ValueError when no file can be named after the field."""
   length = len(vocabulary_path(pathlib.Path(), field).name)
   if length > _NAME_BYTES:
-    raise ValueError(f'column {field!r}: its name takes {length} bytes in the name of a file, '
-                     f'which has at most {_NAME_BYTES}; shorten it')
+    raise ValueError(
+      f'column {field!r}: its name takes {length} bytes in the name of a file, '
+      f'which has at most {_NAME_BYTES}; shorten it'
+    )
 
 
 def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
@@ -105,7 +110,7 @@ def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
   found = hashlib.sha256(json.dumps([tasks, sizes]).encode())
   for texts in meanings.values():
     for start in range(0, len(texts), _HASH_VALUES):
-      part = texts[start:start + _HASH_VALUES]
+      part = texts[start : start + _HASH_VALUES]
       found.update(part.str.len_bytes().to_numpy().astype('<u4').tobytes())
       found.update(part.str.join('').item().encode())
   return found.hexdigest()

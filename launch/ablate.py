@@ -1,6 +1,7 @@
-"""Runs an ablation study from its file: trains what is missing, compares arms on the same test rows and seeds.
+"""Runs an ablation study from its file: trains what is missing, compares arms on the same test rows
+and seeds.
 
-  python -m launch.ablate --study=table4 --data=data/ml1m --out=studies/ml1m_ablations
+python -m launch.ablate --study=table4 --data=data/ml1m --out=studies/ml1m_ablations
 """
 
 import functools
@@ -14,18 +15,29 @@ STUDIES = pathlib.Path(__file__).parent / 'ablations'
 
 FLAGS = flags.FlagValues()
 _string = functools.partial(flags.DEFINE_string, flag_values=FLAGS)
-STUDY = flags.DEFINE_list('study', None, 'Names in launch/ablations, or paths of files like them; several: one by one.',
-                          required=True, flag_values=FLAGS)
+STUDY = flags.DEFINE_list(
+  'study',
+  None,
+  'Names in launch/ablations, or paths of files like them; several: one by one.',
+  required=True,
+  flag_values=FLAGS,
+)
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
-OUT = _string('out', None, 'Directory of trials; studies on the same data may share it, and with it their common arms.',
-              required=True)
+OUT = _string(
+  'out',
+  None,
+  'Directory of trials; studies on the same data may share it, and with it their common arms.',
+  required=True,
+)
 
 
 def main() -> int:
   """Writes <study>.json, <study>.md and <study>.png for each study and prints the tables;
   75 when a signal came.
   """
-  from launch import ablation as ablation_lib  # here, so that --help and wrong flags answer before jax is loaded
+  from launch import (
+    ablation as ablation_lib,  # here, so that --help and wrong flags answer before jax is loaded
+  )
   from rec_sparse import schema as schema_lib
   from rec_sparse.scaling import ablation
 

@@ -1,4 +1,6 @@
-"""Joins an ablation study with its trials: trains the missing ones, reads their logits, writes table and picture."""
+"""Joins an ablation study with its trials: trains the missing ones, reads their logits, writes
+table and picture.
+"""
 
 import pathlib
 
@@ -18,8 +20,13 @@ from rec_sparse.scaling import outcome
 from rec_sparse.scaling import records
 
 
-def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, study: ablation.Ablation,
-                 configs: dict[str, tuple[config_lib.Config, ...]]) -> list[pathlib.Path] | None:
+def run_ablation(
+  data: pathlib.Path,
+  schema: schema_lib.FeatureSchema,
+  out: pathlib.Path,
+  study: ablation.Ablation,
+  configs: dict[str, tuple[config_lib.Config, ...]],
+) -> list[pathlib.Path] | None:
   """Trains what `out` lacks of the study and prints its table -> the files written;
   None when a signal came first.
 
@@ -33,14 +40,24 @@ def run_ablation(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: path
   if left.interrupted:
     return None
   if left.too_large:
-    raise ValueError(f'{study.name}: {len(left.too_large)} of {len(every)} trials are missing, '
-                     f'so there is no table: {study_lib.why_too_large(left)}')
-  trials = {name: [records.read_trial(study_lib.trial_path(out, c)) for c in own] for name, own in configs.items()}
+    raise ValueError(
+      f'{study.name}: {len(left.too_large)} of {len(every)} trials are missing, '
+      f'so there is no table: {study_lib.why_too_large(left)}'
+    )
+  trials = {
+    name: [records.read_trial(study_lib.trial_path(out, c)) for c in own]
+    for name, own in configs.items()
+  }
   label_NxT, _ = evaluation.labels(blocks.open_split(data, schema, 'test'))
   logits = lambda run_id: _read_logits(out / 'logits' / f'{run_id}.npy', len(label_NxT))[:, 0]
   found = outcome.outcomes(study, trials, logits, label_NxT[:, 0])
-  about = {'data': str(data), 'data_fingerprint': schema.fingerprint, 'test_rows': len(label_NxT),
-           'device': trials[study.arms[0].name][0].device, 'versions': record.versions()}
+  about = {
+    'data': str(data),
+    'data_fingerprint': schema.fingerprint,
+    'test_rows': len(label_NxT),
+    'device': trials[study.arms[0].name][0].device,
+    'versions': record.versions(),
+  }
   table = outcome.to_markdown(found)
   picture = chart.figure_png(ablation_chart.draw_ablation(study.title, found))
   record.write_json(out / f'{study.name}.json', outcome.to_json(study, found) | about)
@@ -57,7 +74,9 @@ def _read_logits(path: pathlib.Path, rows: int) -> np.ndarray:
     if logits_NxT.ndim != 2 or len(logits_NxT) != rows:
       raise ValueError(f'an array of shape {logits_NxT.shape} for {rows} rows')
   except (ValueError, EOFError, OSError) as e:
-    raise ValueError(f'{path}: damaged logits ({e}); delete the file, and its trial runs again') from None
+    raise ValueError(
+      f'{path}: damaged logits ({e}); delete the file, and its trial runs again'
+    ) from None
   return logits_NxT
 
 

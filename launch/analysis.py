@@ -37,14 +37,24 @@ class Found(NamedTuple):
 
 
 def implicit_sparsity(run: restored.Restored) -> Found:
-  """Small weights, mass by inputs and spectrum of every layer, now and at initialisation; reads `dense`."""
+  """Small weights, mass by inputs and spectrum of every layer, now and at initialisation; reads
+  `dense`.
+  """
   dense = restored.item(run, 'dense')
   start = restored.initial(run, 'dense', restored.tasks_of(dense))
-  init_std = {name: float(np.std(kernel)) for name, kernel in _kept_kernels(run.config, start).items()}
+  init_std = {
+    name: float(np.std(kernel)) for name, kernel in _kept_kernels(run.config, start).items()
+  }
   after, before = (
-      {name: implicit_layer(name, kernel, init_std[name]) for name, kernel in _kept_kernels(run.config, found).items()}
-      for found in (dense, start))
-  return Found({'layers': after, 'layers_at_init': before}, {'': pictures.implicit_sparsity(after, before)})
+    {
+      name: implicit_layer(name, kernel, init_std[name])
+      for name, kernel in _kept_kernels(run.config, found).items()
+    }
+    for found in (dense, start)
+  )
+  return Found(
+    {'layers': after, 'layers_at_init': before}, {'': pictures.implicit_sparsity(after, before)}
+  )
 
 
 def _kept_kernels(config: config_lib.Config, dense: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -57,21 +67,28 @@ def _kept_kernels(config: config_lib.Config, dense: dict[str, Any]) -> dict[str,
 
 
 def _kernels(params: dict[str, Any]) -> dict[str, np.ndarray]:
-  """Every weight matrix or stack of them, from input to head: 'layer_0', 'filter_0/value_kernel', 'head/linear'."""
+  """Every weight matrix or stack of them, from input to head: 'layer_0', 'filter_0/value_kernel',
+  'head/linear'.
+  """
   found = {}
   for path, leaf in jax.tree.leaves_with_path(params):
     *modules, last = (part.key for part in path)
     if last.endswith('kernel'):
       found['/'.join(modules if last == 'kernel' else (*modules, last))] = np.asarray(leaf)
-  number = lambda name: [int(digits) for digits in re.findall(r'_(\d+)', name)] or [len(found)]  # unnumbered: last
-  return dict(sorted(found.items(), key=lambda item: (item[0].startswith('head'), number(item[0]), item[0])))
+  number = lambda name: (
+    [int(digits) for digits in re.findall(r'_(\d+)', name)] or [len(found)]
+  )  # unnumbered: last
+  return dict(
+    sorted(found.items(), key=lambda item: (item[0].startswith('head'), number(item[0]), item[0]))
+  )
 
 
 def implicit_layer(name: str, kernel: np.ndarray, init_std: float) -> dict[str, Any]:
   """A stack of views (V, N, H) counts as the one matrix that it stands for.
 
-  Views of a filter all read the same N inputs: they stand side by side, (N, V H). Any other stack is block-diagonal,
-  each view reads inputs of its own: its blocks alone are weights, and its spectrum is that of all blocks together.
+  Views of a filter all read the same N inputs: they stand side by side, (N, V H). Any other stack
+  is block-diagonal, each view reads inputs of its own: its blocks alone are weights, and its
+  spectrum is that of all blocks together.
   """
   if kernel.ndim == 2:
     return implicit_lib.layer(kernel, init_std)
@@ -79,19 +96,27 @@ def implicit_layer(name: str, kernel: np.ndarray, init_std: float) -> dict[str, 
     return implicit_lib.layer(np.concatenate(list(kernel), 1), init_std)
   found = implicit_lib.layer(kernel.reshape(-1, kernel.shape[-1]), init_std)
   kernel_VxNxH = kernel.reshape(-1, *kernel.shape[-2:])
-  singular = -np.sort(-np.concatenate([spectrum.singular_values(block_NxH) for block_NxH in kernel_VxNxH]))
-  return found | {'blocks': len(kernel_VxNxH), 'singular_values': singular.tolist(),
-                  'entropy_rank': spectrum.entropy_rank(singular), 'stable_rank': spectrum.stable_rank(singular)}
+  singular = -np.sort(
+    -np.concatenate([spectrum.singular_values(block_NxH) for block_NxH in kernel_VxNxH])
+  )
+  return found | {
+    'blocks': len(kernel_VxNxH),
+    'singular_values': singular.tolist(),
+    'entropy_rank': spectrum.entropy_rank(singular),
+    'stable_rank': spectrum.stable_rank(singular),
+  }
 
 
 def ics(run: restored.Restored) -> Found:
-  """Zeros, thresholds, alpha and gamma on the first EXAMPLES validation examples, at every checkpoint that is kept.
+  """Zeros, thresholds, alpha and gamma on the first EXAMPLES validation examples, at every
+  checkpoint that is kept.
 
-  Of whatever gate the run has: `ics_dynamics.layer` says what is None for a control in place of ICS.
+  Of whatever gate the run has: `ics_dynamics.layer` says what is None for a control in place of
+  ICS.
 
-  Reads `dense` and `table` of each, and the data set. Step 0, where it is not kept, is initialised again; it is what an
-  evaluation would see there: with input_norm=batch the average variance is still 1, so inputs are
-  small. Raises Unavailable for a model without competition.
+  Reads `dense` and `table` of each, and the data set. Step 0, where it is not kept, is initialised
+  again; it is what an evaluation would see there: with input_norm=batch the average variance is
+  still 1, so inputs are small. Raises Unavailable for a model without competition.
   """
   config = run.config
   if config.model != 'ssr_d':
@@ -100,58 +125,98 @@ def ics(run: restored.Restored) -> Found:
   watch = jax.jit(functools.partial(competitions, train.program(config, schema)))
   gate, options, snapshots = config.options.gate, ssr_d.gate_options(config.options), {}
   for step in sorted({0, *run.steps}):
-    read = (functools.partial(restored.item, step=step) if step in run.steps else
-            functools.partial(restored.initial, tasks=len(schema.tasks)))
-    snapshots[step] = ics_dynamics.network(watch(read(run, 'dense') | read(run, 'table'), batch), gate, options)
+    read = (
+      functools.partial(restored.item, step=step)
+      if step in run.steps
+      else functools.partial(restored.initial, tasks=len(schema.tasks))
+    )
+    snapshots[step] = ics_dynamics.network(
+      watch(read(run, 'dense') | read(run, 'table'), batch), gate, options
+    )
   paths = ics_dynamics.over_steps(list(snapshots), list(snapshots.values()))
   now = snapshots[run.step]
-  return Found({'gate': gate, 'split': 'valid', 'examples': len(batch['ids_BxF']), 'layers': now, 'over_steps': paths},
-               {'': pictures.ics(now), '_over_steps': pictures.ics_over_steps(paths)})
+  return Found(
+    {
+      'gate': gate,
+      'split': 'valid',
+      'examples': len(batch['ids_BxF']),
+      'layers': now,
+      'over_steps': paths,
+    },
+    {'': pictures.ics(now), '_over_steps': pictures.ics_over_steps(paths)},
+  )
 
 
 def _validation_batch(run: restored.Restored) -> tuple[schema_lib.FeatureSchema, blocks.Batch]:
   if not (run.data / 'schema.json').is_file():
-    raise restored.Unavailable(f'ics: needs the data set, and {run.data} holds none; name another place with --data')
+    raise restored.Unavailable(
+      f'ics: needs the data set, and {run.data} holds none; name another place with --data'
+    )
   schema = schema_lib.load_schema(run.data)
   identity.check(run.metadata, schema, run.data, run.own)
   split = blocks.open_split(run.data, schema, 'valid')
   return schema, blocks.take(split, np.arange(min(EXAMPLES, split.rows)))
 
 
-def competitions(program: train.Program, state: dict[str, Any],
-                 batch: blocks.Batch) -> dict[str, tuple[jax.Array, jax.Array, jax.Array]]:
+def competitions(
+  program: train.Program, state: dict[str, Any], batch: blocks.Batch
+) -> dict[str, tuple[jax.Array, jax.Array, jax.Array]]:
   """filter_i -> (z_VxKxB, alpha_VxT, gamma_VxK), evaluation, no dropout."""
   variables = {'params': state['params'], 'batch_stats': state.get('statistics', {}), 'filters': {}}
-  _, captured = program.module.apply(variables, looked_up(program, state['table_RxD'], batch), train=False,
-                                     mutable=['intermediates'])
-  return {name: competition for name, sown in captured['intermediates'].items() for competition in sown['competition']}
+  _, captured = program.module.apply(
+    variables, looked_up(program, state['table_RxD'], batch), train=False, mutable=['intermediates']
+  )
+  return {
+    name: competition
+    for name, sown in captured['intermediates'].items()
+    for competition in sown['competition']
+  }
 
 
 def looked_up(program: train.Program, table_RxD: jax.Array, batch: blocks.Batch) -> jax.Array:
   """rows_BxFxD as `train.eval_step` gives them to the network, from a table in logical order."""
-  return train.scaled_by_values(program, storage.decode(table_RxD[batch['ids_BxF']]).astype(jnp.float32), batch)
+  return train.scaled_by_values(
+    program, storage.decode(table_RxD[batch['ids_BxF']]).astype(jnp.float32), batch
+  )
 
 
 def views(run: restored.Restored) -> Found:
-  """Do the views of a layer look at different things? Cosine and overlap of projections, or of index sets; `dense`.
+  """Do the views of a layer look at different things? Cosine and overlap of projections, or of
+  index sets; `dense`.
 
   Raises Unavailable for a model without views.
   """
   if run.config.model not in config_lib.MULTI_VIEW:
-    raise restored.Unavailable(f'views: {run.config.model} has none; {" and ".join(config_lib.MULTI_VIEW)} have')
+    raise restored.Unavailable(
+      f'views: {run.config.model} has none; {" and ".join(config_lib.MULTI_VIEW)} have'
+    )
   dense = restored.item(run, 'dense')
   if run.config.model == 'ssr_s':
     learned = ssr_s.learned_masks(run.config, dense.get('statistics', {}))
-    layers = {name: view_diversity.filters(
+    layers = {
+      name: view_diversity.filters(
         view_diversity.indices(learned[name]) if learned else np.asarray(drawn['indices_VxK']),
-        len(drawn['inverse_NxM'])) for name, drawn in dense['filters'].items()}
+        len(drawn['inverse_NxM']),
+      )
+      for name, drawn in dense['filters'].items()
+    }
     return Found({'layers': layers}, {'': pictures.views(layers, 'jaccard')})
   start = restored.initial(run, 'dense', restored.tasks_of(dense))
   layers, before = (
-      {name: view_diversity.projections(kernel) for name, kernel in _kernels(params).items()
-       if name.startswith('filter_')} for params in (dense['params'], start['params']))
-  return Found({'layers': layers, 'layers_at_init': before},
-               {'': pictures.views(layers, 'cosine'), '_subspaces': pictures.views(layers, 'subspace_overlap')})
+    {
+      name: view_diversity.projections(kernel)
+      for name, kernel in _kernels(params).items()
+      if name.startswith('filter_')
+    }
+    for params in (dense['params'], start['params'])
+  )
+  return Found(
+    {'layers': layers, 'layers_at_init': before},
+    {
+      '': pictures.views(layers, 'cosine'),
+      '_subspaces': pictures.views(layers, 'subspace_overlap'),
+    },
+  )
 
 
 def embeddings(run: restored.Restored) -> Found:
@@ -159,15 +224,16 @@ def embeddings(run: restored.Restored) -> Found:
   sizes = list(run.vocab_sizes.values())
   offsets = np.cumsum([0, *sizes[:-1]]).tolist()
   look = lambda table_RxD: embedding_collapse.fields(
-      np.asarray(storage.decode(table_RxD)), list(run.vocab_sizes), offsets, sizes)
+    np.asarray(storage.decode(table_RxD)), list(run.vocab_sizes), offsets, sizes
+  )
   fields = look(restored.item(run, 'table')['table_RxD'])
   before = look(restored.initial(run, 'table')['table_RxD'])
   return Found({'fields': fields, 'fields_at_init': before}, {'': pictures.embeddings(fields)})
 
 
 ANALYSES: dict[str, Callable[[restored.Restored], Found]] = {
-    'implicit_sparsity': implicit_sparsity,
-    'ics': ics,
-    'views': views,
-    'embeddings': embeddings,
+  'implicit_sparsity': implicit_sparsity,
+  'ics': ics,
+  'views': views,
+  'embeddings': embeddings,
 }

@@ -1,6 +1,7 @@
-"""Looks inside a trained network: JSON and a picture per analysis, on one device whatever the run was trained on.
+"""Looks inside a trained network: JSON and a picture per analysis, on one device whatever the run
+was trained on.
 
-  python -m launch.analyze --run=runs/frappe_ssr_d --what=all
+python -m launch.analyze --run=runs/frappe_ssr_d --what=all
 """
 
 import functools
@@ -14,13 +15,16 @@ WHAT = ('implicit_sparsity', 'ics', 'views', 'embeddings')
 
 FLAGS = flags.FlagValues()
 _string, _enum = (
-    functools.partial(define, flag_values=FLAGS) for define in (
-        flags.DEFINE_string, flags.DEFINE_enum))
+  functools.partial(define, flag_values=FLAGS)
+  for define in (flags.DEFINE_string, flags.DEFINE_enum)
+)
 RUN = _string('run', None, 'Run directory, made by launch.train.', required=True)
 WHICH = _enum('what', 'all', [*WHAT, 'all'], 'Analysis; all: every one that the run allows.')
 CHECKPOINT = _string('checkpoint', 'best', 'best, last, or a step.')
 DATA = _string('data', None, "Dataset directory, read by ics alone; default: the run's own.")
-OUT = _string('out', None, 'Where <what>.json and <what>.png go; default: analysis/ in the run directory.')
+OUT = _string(
+  'out', None, 'Where <what>.json and <what>.png go; default: analysis/ in the run directory.'
+)
 
 
 def main() -> int:
@@ -32,7 +36,9 @@ def main() -> int:
 
   directory = pathlib.Path(RUN.value)
   out = pathlib.Path(OUT.value) if OUT.value else directory / 'analysis'
-  with restored.open_run(directory, CHECKPOINT.value, DATA.value and pathlib.Path(DATA.value)) as run:
+  with restored.open_run(
+    directory, CHECKPOINT.value, DATA.value and pathlib.Path(DATA.value)
+  ) as run:
     about = {'run_id': config_lib.run_id(run.config), 'model': run.config.model, 'step': run.step}
     for what in WHAT if WHICH.value == 'all' else (WHICH.value,):
       try:

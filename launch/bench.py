@@ -1,7 +1,7 @@
 """Measures the training step, its parts and its feeds; ratios come from one run on one machine.
 
-  python -m launch.bench --what=step,filter --out=bench.json
-  python -m launch.bench --what=all --out=bench.json
+python -m launch.bench --what=step,filter --out=bench.json
+python -m launch.bench --what=all --out=bench.json
 """
 
 from collections.abc import Iterator
@@ -21,19 +21,35 @@ WHATS = ('step', 'lookup', 'filter', 'ics', 'feed', 'vectorised', 'peer')
 
 FLAGS = flags.FlagValues()
 _string, _enum, _list = (
-    functools.partial(define, flag_values=FLAGS) for define in (
-        flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_multi_string))
+  functools.partial(define, flag_values=FLAGS)
+  for define in (flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_multi_string)
+)
 
-WHAT = _list('what', ['all'], f'What to measure, of {", ".join(WHATS)}; separated by commas, repeatable; or all.')
-OUT = _string('out', None, 'JSON file of the figures, written anew after each of them.', required=True)
-SCALE = _enum('scale', 'full', ['full', 'tiny'], 'tiny: sizes that test the programs and measure nothing.')
-PEER_ENV = _string('peer_env', '.peer', "The peer's own virtual environment; filled from the package index if missing.")
+WHAT = _list(
+  'what',
+  ['all'],
+  f'What to measure, of {", ".join(WHATS)}; separated by commas, repeatable; or all.',
+)
+OUT = _string(
+  'out', None, 'JSON file of the figures, written anew after each of them.', required=True
+)
+SCALE = _enum(
+  'scale', 'full', ['full', 'tiny'], 'tiny: sizes that test the programs and measure nothing.'
+)
+PEER_ENV = _string(
+  'peer_env',
+  '.peer',
+  "The peer's own virtual environment; filled from the package index if missing.",
+)
 PEER_DATA = _string('peer_data', 'data/frappe', 'Dataset directory that both programs train on.')
 
 
 def main() -> int:
-  """Prints a line per figure as soon as it is there; exit status 1 if a bench failed, after all others have run."""
+  """Prints a line per figure as soon as it is there; exit status 1 if a bench failed, after all
+  others have run.
+  """
   import jax  # here, so that --help and wrong flags answer before jax is loaded
+
   from launch.benches import figure
   from rec_sparse import record
 
@@ -41,10 +57,20 @@ def main() -> int:
   chosen = _chosen(WHAT.value)
   if 'peer' in chosen:
     _check_peer_data()
-  report = {'device': jax.devices()[0].device_kind, 'versions': record.versions(), 'cores': os.cpu_count(),
-            'command': _command(), 'scale': SCALE.value, 'figures': {}, 'quartiles': {}, 'failed': failed}
+  report = {
+    'device': jax.devices()[0].device_kind,
+    'versions': record.versions(),
+    'cores': os.cpu_count(),
+    'command': _command(),
+    'scale': SCALE.value,
+    'figures': {},
+    'quartiles': {},
+    'failed': failed,
+  }
   _write_first(out, report)
-  print(f'{report["device"]}, {report["cores"]} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}')
+  print(
+    f'{report["device"]}, {report["cores"]} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}'
+  )
   for what in chosen:
     print(f'\n{what}', flush=True)
     try:
@@ -54,7 +80,10 @@ def main() -> int:
         if found.quartiles:
           report['quartiles'][found.name] = [figure.significant(value) for value in found.quartiles]
           between = '[{:.3g}, {:.3g}]'.format(*found.quartiles)
-        print(f'  {found.name:42} {found.value:>12,.4g} {between or found.unit:14} {found.meaning}', flush=True)
+        print(
+          f'  {found.name:42} {found.value:>12,.4g} {between or found.unit:14} {found.meaning}',
+          flush=True,
+        )
         record.write_json(out, report)
     except Exception as e:  # one bench must not cost the figures of the others
       failed[what] = f'{type(e).__name__}: {e}'.splitlines()[0]
@@ -64,7 +93,9 @@ def main() -> int:
 
 
 def _write_first(out: pathlib.Path, report: dict[str, Any]) -> None:
-  """Writes the report without figures; raises ValueError when it cannot be, before minutes are spent on them."""
+  """Writes the report without figures; raises ValueError when it cannot be, before minutes are
+  spent on them.
+  """
   from rec_sparse import record
 
   if not out.name or out.is_dir():
@@ -84,8 +115,10 @@ def _check_peer_data() -> None:
   try:
     peer_rows.check(schema_lib.load_schema(PEER_DATA.value))
   except ValueError as e:
-    raise ValueError(f'--peer_data={PEER_DATA.value}: {e}; prepare such data, or name the benches '
-                     'without peer in --what') from None
+    raise ValueError(
+      f'--peer_data={PEER_DATA.value}: {e}; prepare such data, or name the benches '
+      'without peer in --what'
+    ) from None
 
 
 def _figures(what: str) -> Iterator:
@@ -107,7 +140,12 @@ def _chosen(given: list[str]) -> list[str]:
 
 def _command() -> str:
   """This run as a shell line."""
-  given = [text for name in sorted(FLAGS) if FLAGS[name].present for text in FLAGS[name].serialize().splitlines()]
+  given = [
+    text
+    for name in sorted(FLAGS)
+    if FLAGS[name].present
+    for text in FLAGS[name].serialize().splitlines()
+  ]
   return shlex.join(['python', '-m', 'launch.bench', *given])
 
 

@@ -1,4 +1,6 @@
-"""What a state scores on a split: exact metrics from the logits, the compiled step's binned AUC beside them."""
+"""What a state scores on a split: exact metrics from the logits, the compiled step's binned AUC
+beside them.
+"""
 
 from collections.abc import Callable
 import pathlib
@@ -21,8 +23,9 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import train
 
 
-def evaluator(run: train.Program, tasks: tuple[str, ...],
-              split: blocks.OpenSplit) -> Callable[[train.TrainState], dict[str, Any] | None]:
+def evaluator(
+  run: train.Program, tasks: tuple[str, ...], split: blocks.OpenSplit
+) -> Callable[[train.TrainState], dict[str, Any] | None]:
   """state -> metrics of `split`, None where a logit is not finite."""
   evaluate = feeds.open_evaluate(run, split)
   label_NxT, group_N = labels(split)
@@ -72,8 +75,10 @@ def rank(config: config_lib.Config, found: dict[str, Any]) -> float:
 def check_monitor(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:
   """Raises ValueError when runs are ranked by an AUC that the validation labels leave undefined."""
   if config.monitor == 'auc' and schema.tasks[0] in one_class(schema, 'valid'):
-    raise ValueError(f'monitor=auc: all labels {schema.tasks[0]!r} of the validation split '
-                     'are of one class, so AUC is undefined; use monitor=logloss')
+    raise ValueError(
+      f'monitor=auc: all labels {schema.tasks[0]!r} of the validation split '
+      'are of one class, so AUC is undefined; use monitor=logloss'
+    )
 
 
 def one_class(schema: schema_lib.FeatureSchema, split_name: str) -> list[str]:
@@ -81,8 +86,11 @@ def one_class(schema: schema_lib.FeatureSchema, split_name: str) -> list[str]:
   their AUC is undefined, null in what is written.
   """
   split = schema.splits[split_name]
-  return [task for task, positives in zip(schema.tasks, split.positives, strict=True)
-          if positives in (0, split.rows)]
+  return [
+    task
+    for task, positives in zip(schema.tasks, split.positives, strict=True)
+    if positives in (0, split.rows)
+  ]
 
 
 def say_undefined(schema: schema_lib.FeatureSchema, *split_names: str) -> None:
@@ -96,12 +104,21 @@ def labels(split: blocks.OpenSplit) -> tuple[np.ndarray, np.ndarray | None]:
   """(label_NxT, group_N or None) of a whole split, in file order."""
   label_NxT = np.concatenate([records['label'] for records in split.blocks])
   grouped = 'group' in split.blocks[0].dtype.names
-  return label_NxT, np.concatenate([records['group'] for records in split.blocks]) if grouped else None
+  return label_NxT, np.concatenate(
+    [records['group'] for records in split.blocks]
+  ) if grouped else None
 
 
-def summarize(tasks: tuple[str, ...], sums: metrics.Sums, logits_NxT: np.ndarray, label_NxT: np.ndarray,
-              group_N: np.ndarray | None) -> dict[str, Any] | None:
-  """Metrics of the first task, flat; of every task under `tasks` where there are several; None: it has diverged."""
+def summarize(
+  tasks: tuple[str, ...],
+  sums: metrics.Sums,
+  logits_NxT: np.ndarray,
+  label_NxT: np.ndarray,
+  group_N: np.ndarray | None,
+) -> dict[str, Any] | None:
+  """Metrics of the first task, flat; of every task under `tasks` where there are several; None: it
+  has diverged.
+  """
   if not np.isfinite(logits_NxT).all():
     return None
   found = []
@@ -112,9 +129,16 @@ def summarize(tasks: tuple[str, ...], sums: metrics.Sums, logits_NxT: np.ndarray
   return found[0] | ({'tasks': dict(zip(tasks, found, strict=True))} if len(tasks) > 1 else {})
 
 
-def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: schema_lib.FeatureSchema,
-                 data: pathlib.Path, split_name: str, which: str) -> dict[str, Any]:
-  """Metrics of a run's checkpoint ('best', 'last' or a step) on a split of `data`, restored on the first device.
+def evaluate_run(
+  directory: pathlib.Path,
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  data: pathlib.Path,
+  split_name: str,
+  which: str,
+) -> dict[str, Any]:
+  """Metrics of a run's checkpoint ('best', 'last' or a step) on a split of `data`, restored on the
+  first device.
 
   Raises ValueError when there is no such checkpoint, or when `data` is encoded otherwise than the
   run's own data.
@@ -127,14 +151,21 @@ def evaluate_run(directory: pathlib.Path, config: config_lib.Config, schema: sch
     state = checkpoint.restore_model(manager, step, run, train.abstract_state(run, schema))
   found = evaluator(run, schema.tasks, blocks.open_split(data, schema, split_name))(state)
   if found is None:
-    raise ValueError(f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}')
-  return found | {'split': split_name, 'step': step, 'run_id': config_lib.run_id(config),
-                  'data_fingerprint': schema.fingerprint}
+    raise ValueError(
+      f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}'
+    )
+  return found | {
+    'split': split_name,
+    'step': step,
+    'run_id': config_lib.run_id(config),
+    'data_fingerprint': schema.fingerprint,
+  }
 
 
 def record_test(directory: pathlib.Path, found: dict[str, Any]) -> None:
   """Fills the test metrics of the run's trial record, if the run has ended."""
   path = directory / 'summary.json'
   if path.is_file():
-    record.write_json(path, record.read_json(path) | {
-        'test_logloss': found['logloss'], 'test_auc': found['auc']})
+    record.write_json(
+      path, record.read_json(path) | {'test_logloss': found['logloss'], 'test_auc': found['auc']}
+    )

@@ -1,7 +1,9 @@
-"""Joins the feeds of data_pipelines with the steps of rec_sparse: functions that advance or evaluate a state.
+"""Joins the feeds of data_pipelines with the steps of rec_sparse: functions that advance or
+evaluate a state.
 
-Both feeds give the same batches in the same order. `advance` runs a traced number of steps in one compiled loop, so
-the program is the same wherever a run is cut, and a resumed run repeats the uninterrupted one bit for bit.
+Both feeds give the same batches in the same order. `advance` runs a traced number of steps in one
+compiled loop, so the program is the same wherever a run is cut, and a resumed run repeats the
+uninterrupted one bit for bit.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,8 @@ from data_pipelines import stream
 from rec_sparse import metrics
 from rec_sparse import train
 
-DISPATCH = 64  # steps of one dispatch at most: the progress bar moves and signals are heeded between dispatches
+# steps of one dispatch at most: the progress bar moves and signals are heeded between dispatches
+DISPATCH = 64
 STACK = 8  # batches that the stream hands over at once; while they are computed it reads the next
 EVAL_BATCH = 4096  # examples of one evaluation step
 
@@ -27,13 +30,17 @@ EVAL_BATCH = 4096  # examples of one evaluation step
 class TrainFeed(NamedTuple):
   """A feed joined with the training step."""
 
-  advance: Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (state, steps)
+  advance: Callable[
+    [train.TrainState, int], tuple[train.TrainState, train.StepSums]
+  ]  # (state, steps)
   position: Callable[[], dict]  # the place in the data, JSON
   seek: Callable[[dict | None], None]  # goes to a saved position; None: stays
   close: Callable[[], None]
 
 
-Evaluate = Callable[[train.TrainState], tuple[metrics.Sums, np.ndarray]]  # state -> (sums, logits_NxT in file order)
+Evaluate = Callable[
+  [train.TrainState], tuple[metrics.Sums, np.ndarray]
+]  # state -> (sums, logits_NxT in file order)
 
 
 def open_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
@@ -58,20 +65,31 @@ def on_devices(run: train.Program, split: blocks.OpenSplit) -> resident.Data:
 def resident_feed(run: train.Program, data: resident.Data) -> TrainFeed:
   """The split lies in device memory; the place in the data is the state's own step."""
   advance = jax.jit(functools.partial(advance_resident, run), donate_argnums=0)
-  return TrainFeed(lambda state, steps: advance(state, data, np.int32(steps)), lambda: {'feed': 'resident'},
-                   lambda position: None, lambda: None)
+  return TrainFeed(
+    lambda state, steps: advance(state, data, np.int32(steps)),
+    lambda: {'feed': 'resident'},
+    lambda position: None,
+    lambda: None,
+  )
 
 
-def advance_resident(run: train.Program, state: train.TrainState, data: resident.Data,
-                     steps: jax.Array) -> tuple[train.TrainState, train.StepSums]:
+def advance_resident(
+  run: train.Program, state: train.TrainState, data: resident.Data, steps: jax.Array
+) -> tuple[train.TrainState, train.StepSums]:
   """`steps` training steps on batches gathered inside the loop."""
   cfg = run.config
   length = padded(run, cfg.batch_size)
 
   def body(_, carry):
     state, sums = carry
-    batch = resident.batch_at(data, state.step, batch_size=cfg.batch_size, seed=state.seed,
-                              shuffle=cfg.shuffle, length=length)
+    batch = resident.batch_at(
+      data,
+      state.step,
+      batch_size=cfg.batch_size,
+      seed=state.seed,
+      shuffle=cfg.shuffle,
+      length=length,
+    )
     return train.train_step(run, state, sums, batch)
 
   return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
@@ -82,22 +100,32 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   of the last, what is asked for is run.
 
   One program computes all stacks, so bits do not depend on where a run is cut. Nothing waits for a
-  result here.
-  Of several processes, each reads the examples of its own devices; those whose devices share a batch over `model` read
-  the same ones.
+  result here. Of several processes, each reads the examples of its own devices; those whose devices
+  share a batch over `model` read the same ones.
   """
   cfg = run.config
   length = padded(run, cfg.batch_size)
   steps = cfg.epochs * order.steps_per_epoch(split.rows, cfg.batch_size)
   placed = jax.NamedSharding(run.mesh, jax.P(None, 'data'))
-  mine = [index[1].indices(length) for index in
-          placed.addressable_devices_indices_map((STACK, length)).values()]
+  mine = [
+    index[1].indices(length)
+    for index in placed.addressable_devices_indices_map((STACK, length)).values()
+  ]
   first, end = min(start for start, _, _ in mine), max(stop for _, stop, _ in mine)
-  batches = stream.train_stream(split, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=cfg.shuffle, steps=steps,
-                                part=(first, end), length=length)
+  batches = stream.train_stream(
+    split,
+    batch_size=cfg.batch_size,
+    seed=cfg.seed,
+    shuffle=cfg.shuffle,
+    steps=steps,
+    part=(first, end),
+    length=length,
+  )
 
   def loop(state, sums, stacked, steps):
-    body = lambda i, carry: train.train_step(run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked))
+    body = lambda i, carry: train.train_step(
+      run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked)
+    )
     return jax.lax.fori_loop(0, steps, body, (state, sums))
 
   compiled = jax.jit(loop, donate_argnums=(0, 1))
@@ -117,8 +145,12 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
       state, sums = compiled(state, sums, stacked, np.int32(count))
     return state, sums
 
-  return TrainFeed(advance, lambda: {'feed': 'stream', 'grain': batches.get_state()},
-                   lambda position: position and batches.set_state(position['grain']), batches.close)
+  return TrainFeed(
+    advance,
+    lambda: {'feed': 'stream', 'grain': batches.get_state()},
+    lambda position: position and batches.set_state(position['grain']),
+    batches.close,
+  )
 
 
 def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
@@ -133,8 +165,9 @@ def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
   return call
 
 
-def evaluate_resident(run: train.Program, state: train.TrainState,
-                      data: resident.Data) -> tuple[metrics.Sums, jax.Array]:
+def evaluate_resident(
+  run: train.Program, state: train.TrainState, data: resident.Data
+) -> tuple[metrics.Sums, jax.Array]:
   """(metric sums, logits_NxT) over all rows of the split."""
   rows, tasks = data['label_BxT'].shape
   size = eval_batch_size(run, rows)
@@ -150,7 +183,9 @@ def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
   """Evaluates a state on blocks from disk, a batch a dispatch."""
   size = eval_batch_size(run, split.rows)
   everywhere = jax.NamedSharding(run.mesh, jax.P())
-  step = jax.jit(functools.partial(train.eval_step, run), donate_argnums=1, out_shardings=everywhere)
+  step = jax.jit(
+    functools.partial(train.eval_step, run), donate_argnums=1, out_shardings=everywhere
+  )
   zeros = jax.jit(metrics.zeros, static_argnums=0, out_shardings=everywhere)
 
   def call(state):
@@ -160,7 +195,7 @@ def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
       sums = zeros(batch['label_BxT'].shape[1]) if sums is None else sums
       sums, logits_BxT = step(state, sums, batch)  # every process has the whole batch
       logits.append(logits_BxT)
-    return sums, np.concatenate([np.asarray(part) for part in logits])[:split.rows]
+    return sums, np.concatenate([np.asarray(part) for part in logits])[: split.rows]
 
   return call
 

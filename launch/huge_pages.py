@@ -1,8 +1,8 @@
 """Huge pages for large tables in the memory of a Linux CPU.
 
-A step reads and writes rows at random. With pages of 4 KiB nearly every row of a large table also misses the
-processor's cache of page addresses, which costs more than the row itself. A page of 2 MiB holds 32,768 rows of 16
-floats.
+A step reads and writes rows at random. With pages of 4 KiB nearly every row of a large table also
+misses the processor's cache of page addresses, which costs more than the row itself. A page of 2
+MiB holds 32,768 rows of 16 floats.
 """
 
 import ctypes
@@ -13,18 +13,25 @@ import jax
 
 PAGE = 2 << 20  # bytes
 SMALLEST = 32 * PAGE  # bytes: what is smaller has few pages anyway
-MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25  # linux/mman.h: from now on; what is there already (since Linux 6.1)
+MADV_HUGEPAGE, MADV_COLLAPSE = (
+  14,
+  25,
+)  # linux/mman.h: from now on; what is there already (since Linux 6.1)
 Tree = TypeVar('Tree')
 
 
 def advise(state: Tree) -> Tree:
-  """The same arrays; the kernel is asked to keep those of SMALLEST bytes and more in huge pages, if it has any.
+  """The same arrays; the kernel is asked to keep those of SMALLEST bytes and more in huge pages, if
+  it has any.
 
-  A hint that changes no value. It stays with the memory, and a donated array hands its memory on to the next state.
+  A hint that changes no value. It stays with the memory, and a donated array hands its memory on to
+  the next state.
   """
   if sys.platform != 'linux' or jax.default_backend() != 'cpu':
     return state
-  for leaf in jax.tree.leaves(jax.block_until_ready(state)):  # pages can be collapsed once they are written
+  for leaf in jax.tree.leaves(
+    jax.block_until_ready(state)
+  ):  # pages can be collapsed once they are written
     for shard in leaf.addressable_shards:
       if shard.data.nbytes >= SMALLEST:
         _advise(shard.data.unsafe_buffer_pointer(), shard.data.nbytes)

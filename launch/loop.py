@@ -1,4 +1,6 @@
-"""One training run in its run directory: steps, validations, early stopping, checkpoints, and going on after a cut."""
+"""One training run in its run directory: steps, validations, early stopping, checkpoints, and going
+on after a cut.
+"""
 
 from collections.abc import Iterator
 import contextlib
@@ -40,9 +42,11 @@ class Progress:
   wall_seconds: float = 0.0  # of training, over all sittings
 
 
-def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path,
-                 out: pathlib.Path) -> dict[str, Any] | None:
-  """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a signal came first.
+def run_training(
+  run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path, out: pathlib.Path
+) -> dict[str, Any] | None:
+  """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a
+  signal came first.
 
   A run that has ended, well or diverged, is left as it is. Raises ValueError when `out` was made
   with another config, when data or checkpoint are damaged, or when one class in the validation
@@ -60,7 +64,9 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
-  like = train.abstract_state(run, schema)  # shapes alone: on a resume the table must fit once, not twice
+  like = train.abstract_state(
+    run, schema
+  )  # shapes alone: on a resume the table must fit once, not twice
   if jax.process_index() == 0:
     _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:
@@ -70,15 +76,29 @@ def run_training(run: train.Program, schema: schema_lib.FeatureSchema, data: pat
     step, began = int(state.step), time.perf_counter() - progress.wall_seconds
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
-    log = stack.enter_context(metrics_log.open_log(out, step) if jax.process_index() == 0 else _no_log())
-    bar = stack.enter_context(tqdm.tqdm(total=last, initial=step, unit='step', desc=config.model, mininterval=1.0,
-                                        disable=jax.process_index() != 0))
+    log = stack.enter_context(
+      metrics_log.open_log(out, step) if jax.process_index() == 0 else _no_log()
+    )
+    bar = stack.enter_context(
+      tqdm.tqdm(
+        total=last,
+        initial=step,
+        unit='step',
+        desc=config.model,
+        mininterval=1.0,
+        disable=jax.process_index() != 0,
+      )
+    )
     stop_asked, diverged = False, ''  # diverged: why, in words
     while step < last and progress.status == 'running' and not stop_asked:
-      stop = min(last, step + feeds.DISPATCH, *(_next(step, every) for every in (eval_every, *save_every)))
+      stop = min(
+        last, step + feeds.DISPATCH, *(_next(step, every) for every in (eval_every, *save_every))
+      )
       state, sums = feed.advance(state, stop - step)
       if sums.dropped:
-        raise ValueError(f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter')
+        raise ValueError(
+          f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter'
+        )
       loss = float(sums.loss) / (stop - step)
       bar.update(stop - step)
       step, stop_asked = stop, _anywhere(stop_wanted())
@@ -117,7 +137,9 @@ def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
     theirs, ours = record.read_json(path), config_lib.to_raw(config)
     differ = config_lib.differing(theirs, ours)
     if differ:
-      raise ValueError(f'{out}: made with another config ({", ".join(differ)} differ); choose another --out')
+      raise ValueError(
+        f'{out}: made with another config ({", ".join(differ)} differ); choose another --out'
+      )
   elif out.exists() and any(out.iterdir()):
     raise ValueError(f'{out}: is not empty and holds no config.json, so it is not a run directory')
 
@@ -128,8 +150,12 @@ def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> 
   record.write_text(out / 'config.json', config_lib.to_json(config))
 
 
-def _start(run: train.Program, schema: schema_lib.FeatureSchema, like: train.TrainState,
-           manager: ocp.CheckpointManager) -> tuple[train.TrainState, Progress, dict | None]:
+def _start(
+  run: train.Program,
+  schema: schema_lib.FeatureSchema,
+  like: train.TrainState,
+  manager: ocp.CheckpointManager,
+) -> tuple[train.TrainState, Progress, dict | None]:
   """The state, progress and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
     return huge_pages.advise(train.init(run, schema)), Progress(), None
@@ -137,38 +163,63 @@ def _start(run: train.Program, schema: schema_lib.FeatureSchema, like: train.Tra
   return huge_pages.advise(state), Progress(**metadata['progress']), position
 
 
-def _judge(config: config_lib.Config, progress: Progress, step: int, found: dict[str, Any]) -> Progress:
+def _judge(
+  config: config_lib.Config, progress: Progress, step: int, found: dict[str, Any]
+) -> Progress:
   """Early stopping: `patience` validations in a row without a better one end the run."""
-  if progress.best is None or evaluation.rank(config, found) > evaluation.rank(config, progress.best):
+  if progress.best is None or evaluation.rank(config, found) > evaluation.rank(
+    config, progress.best
+  ):
     return dataclasses.replace(progress, best_step=step, best=found, waited=0)
   waited = progress.waited + 1
   status = 'finished' if config.patience and waited >= config.patience else 'running'
   return dataclasses.replace(progress, waited=waited, status=status)
 
 
-def _save(run: train.Program, schema: schema_lib.FeatureSchema, manager: ocp.CheckpointManager,
-          state: train.TrainState, feed: feeds.TrainFeed, progress: Progress) -> None:
+def _save(
+  run: train.Program,
+  schema: schema_lib.FeatureSchema,
+  manager: ocp.CheckpointManager,
+  state: train.TrainState,
+  feed: feeds.TrainFeed,
+  progress: Progress,
+) -> None:
   """Saves; only a checkpoint that `progress` calls the best has a rank,
   so it is the one that retention keeps.
   """
   config = run.config
-  metadata = {'config': config_lib.to_raw(config), 'run_id': config_lib.run_id(config),
-              **identity.metadata(schema), 'versions': record.versions(),
-              'progress': dataclasses.asdict(progress)}
+  metadata = {
+    'config': config_lib.to_raw(config),
+    'run_id': config_lib.run_id(config),
+    **identity.metadata(schema),
+    'versions': record.versions(),
+    'progress': dataclasses.asdict(progress),
+  }
   is_best = progress.best is not None and progress.best_step == int(state.step)
   value = evaluation.rank(config, progress.best) if is_best else None
   checkpoint.save(manager, run, state, feed.position(), metadata, value)
 
 
-def _finish(config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pathlib.Path, progress: Progress,
-            step: int, diverged: str) -> dict[str, Any]:
+def _finish(
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  out: pathlib.Path,
+  progress: Progress,
+  step: int,
+  diverged: str,
+) -> dict[str, Any]:
   best = progress.best or {}
   ended = {'status': 'diverged', 'error': diverged} if diverged else {'status': 'finished'}
   found = record.make(
-      config, schema, **ended,
-      train_examples=order.examples_of(step, config.batch_size, schema.splits['train'].rows),
-      wall_seconds=progress.wall_seconds, best_step=progress.best_step,
-      valid_logloss=best.get('logloss'), valid_auc=best.get('auc'))
+    config,
+    schema,
+    **ended,
+    train_examples=order.examples_of(step, config.batch_size, schema.splits['train'].rows),
+    wall_seconds=progress.wall_seconds,
+    best_step=progress.best_step,
+    valid_logloss=best.get('logloss'),
+    valid_auc=best.get('auc'),
+  )
   if jax.process_index() == 0:
     record.write_json(out / 'summary.json', found)
   return found

@@ -18,7 +18,8 @@ INTERRUPTED = 75  # exit status EX_TEMPFAIL: not done, and the same command goes
 def run(main: Main, own: flags.FlagValues) -> None:
   """Parses the command line and exits with what `main` returns.
 
-  A program keeps its flags in FlagValues of its own, so that several programs can be imported into one process.
+  A program keeps its flags in FlagValues of its own, so that several programs can be imported into
+  one process.
   """
   for module, defined in own.flags_by_module_dict().items():
     for flag in defined:
@@ -36,7 +37,9 @@ def interrupted(out: pathlib.Path) -> int:
 
 
 def call(main: Main, own: flags.FlagValues, arguments: list[str]) -> int:
-  """Calls `main` in this process with these arguments, every other flag at its default -> exit status."""
+  """Calls `main` in this process with these arguments, every other flag at its default -> exit
+  status.
+  """
   own.unparse_flags()
   for name in own:
     own[name].unparse()
@@ -68,6 +71,7 @@ def _status(main: Main, own: flags.FlagValues, argv: list[str]) -> int:
     said = memory.in_words(e)
     if not memory.is_full(said):
       raise
-    print(f'error: the device has not enough memory ({said.splitlines()[0][:200]})',
-          file=sys.stderr)
+    print(
+      f'error: the device has not enough memory ({said.splitlines()[0][:200]})', file=sys.stderr
+    )
     return 1

@@ -1,4 +1,6 @@
-"""metrics.jsonl and TensorBoard events of a run; a resumed run forgets what lay beyond its checkpoint."""
+"""metrics.jsonl and TensorBoard events of a run; a resumed run forgets what lay beyond its
+checkpoint.
+"""
 
 from collections.abc import Callable, Iterator
 import contextlib

@@ -46,8 +46,9 @@ def trials_of(path: pathlib.Path) -> list[str]:
     raise _damaged(path, e) from None
 
 
-def read(out: pathlib.Path, group: Sequence[config_lib.Config],
-         schema: schema_lib.FeatureSchema) -> trials.Begun | None:
+def read(
+  out: pathlib.Path, group: Sequence[config_lib.Config], schema: schema_lib.FeatureSchema
+) -> trials.Begun | None:
   """Where `group` stood when it was cut, None if it was not;
   raises ValueError naming the file when it is damaged.
   """
@@ -85,7 +86,8 @@ def _stack(stored: np.lib.npyio.NpzFile, name: str, like: train.TrainState) -> t
   """
   leaves, structure = jax.tree.flatten(like)
   return structure.unflatten(
-      [stored[f'{name}_{i}'].view(leaf.dtype) for i, leaf in enumerate(leaves)])
+    [stored[f'{name}_{i}'].view(leaf.dtype) for i, leaf in enumerate(leaves)]
+  )
 
 
 def _damaged(path: pathlib.Path, e: Exception) -> ValueError:

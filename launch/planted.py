@@ -1,6 +1,6 @@
 """How far verdicts and intervals can be trusted: planted studies whose truth is known, as a table.
 
-  python -m launch.planted --out=docs/planted.md
+python -m launch.planted --out=docs/planted.md
 """
 
 import itertools
@@ -17,15 +17,16 @@ from rec_sparse.scaling.verdict import DELTA
 
 FLAGS = flags.FlagValues()
 OUT = flags.DEFINE_string('out', None, 'Markdown file to write.', required=True, flag_values=FLAGS)
-STUDIES = flags.DEFINE_integer('studies', 1000, 'Planted studies of every cell of the tables.',
-                               lower_bound=10, flag_values=FLAGS)
+STUDIES = flags.DEFINE_integer(
+  'studies', 1000, 'Planted studies of every cell of the tables.', lower_bound=10, flag_values=FLAGS
+)
 
 DEVIATIONS = ((1e-4, 5), (2e-4, 5), (2e-2, 2))  # of a seed, in nats, and how many seeds
 TRUTHS = {
-    'plateau over the last four rungs': planted.plateau,
-    'power law': planted.power_law,
-    'line that falls by 1.5 delta': planted.line(-1.5 * DELTA),
-    'flat line': planted.line(0.0),
+  'plateau over the last four rungs': planted.plateau,
+  'power law': planted.power_law,
+  'line that falls by 1.5 delta': planted.line(-1.5 * DELTA),
+  'flat line': planted.line(0.0),
 }
 ROWS = (0.0, 0.1, 0.8)  # standard error of a slope over test rows, in delta
 SEEDS = (2, 3, 5, 10, 30)
@@ -44,8 +45,16 @@ def main() -> int:
 
 
 def _verdicts(studies: int) -> str:
-  head = ['truth', 'seed deviation', 'seeds', 'row error', 'scaling', 'saturated', 'undetermined',
-          'test rows to settle']
+  head = [
+    'truth',
+    'seed deviation',
+    'seeds',
+    'row error',
+    'scaling',
+    'saturated',
+    'undetermined',
+    'test rows to settle',
+  ]
   lines = _table_head(f'Verdicts of {studies} planted studies', head)
   cells = list(itertools.product(TRUTHS.items(), DEVIATIONS, (0.1, 0.8)))
   for (name, truth), (deviation, seeds), rows in tqdm.tqdm(cells, desc='verdicts'):
@@ -60,7 +69,8 @@ def _verdicts(studies: int) -> str:
 def _coverage(studies: int) -> str:
   head = ['truth', 'noise', 'row error', *(f'{seeds} seeds' for seeds in SEEDS)]
   lines = _table_head(
-      f'Share of {studies} nominal 95 % intervals of the slope that hold the truth', head)
+    f'Share of {studies} nominal 95 % intervals of the slope that hold the truth', head
+  )
   truths = list(TRUTHS.items())[::2]
   cells = list(itertools.product(truths, planted.NOISES.items(), ROWS))
   for (name, truth), (noise_name, noise), rows in tqdm.tqdm(cells, desc='coverage'):

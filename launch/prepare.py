@@ -1,8 +1,8 @@
 """Makes a dataset directory from raw logs or from the synthetic teacher.
 
-  python -m launch.prepare --source=libfm --train=train.libfm.gz --valid=valid.libfm.gz --out=data/frappe
-  python -m launch.prepare --source=synthetic --rows=1000000 --out=data/teacher_1m
-  python -m launch.prepare --source=csv --test=monday.csv --vocab_from=data/clicks --out=data/monday
+python -m launch.prepare --source=libfm --train=train.libfm.gz --valid=valid.libfm.gz
+--out=data/frappe python -m launch.prepare --source=synthetic --rows=1000000 --out=data/teacher_1m
+python -m launch.prepare --source=csv --test=monday.csv --vocab_from=data/clicks --out=data/monday
 """
 
 import dataclasses
@@ -34,15 +34,26 @@ def _logs(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
   if vocab_from:
     _refuse(given.OF_ENCODER, f'--vocab_from={vocab_from}, which decides it')
   spec_lib.check_mode(given.NUMERIC.value, f'--numeric={given.NUMERIC.value}')
-  files = {split: raw.expand(flag.value, split) for split, flag in given.FILES.items() if flag.value}
+  files = {
+    split: raw.expand(flag.value, split) for split, flag in given.FILES.items() if flag.value
+  }
   if 'train' not in files and not (vocab_from and files):
     raise ValueError('--train: missing' + (', and so are --valid and --test' if vocab_from else ''))
   spec = spec_lib.read(given.SPEC.value, given.NUMERIC.value)
   spec = dataclasses.replace(spec, group=given.GROUP.value or spec.group)
-  return prepare.prepare(prepare.Job(
-      source=given.SOURCE.value, files=files, spec=spec, numeric=given.NUMERIC.value,
-      buckets=given.BUCKETS.value, min_count=given.MIN_COUNT.value,
-      split_seed=given.SPLIT_SEED.value, vocab_from=vocab_from), out)
+  return prepare.prepare(
+    prepare.Job(
+      source=given.SOURCE.value,
+      files=files,
+      spec=spec,
+      numeric=given.NUMERIC.value,
+      buckets=given.BUCKETS.value,
+      min_count=given.MIN_COUNT.value,
+      split_seed=given.SPLIT_SEED.value,
+      vocab_from=vocab_from,
+    ),
+    out,
+  )
 
 
 def _synthetic(out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:

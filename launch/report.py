@@ -1,6 +1,7 @@
-"""Reads a study and writes what it says: report.html, saturation.svg, saturation.png, curves.csv, verdicts.json.
+"""Reads a study and writes what it says: report.html, saturation.svg, saturation.png, curves.csv,
+verdicts.json.
 
-  python -m launch.report --study=studies/teacher
+python -m launch.report --study=studies/teacher
 """
 
 from collections.abc import Mapping
@@ -12,13 +13,29 @@ import string
 from absl import flags
 
 from launch import main as main_lib
-from rec_sparse.scaling import chart, compare, page, records, row_error, tables, verdict, wording
+from rec_sparse.scaling import chart
+from rec_sparse.scaling import compare
+from rec_sparse.scaling import page
+from rec_sparse.scaling import records
+from rec_sparse.scaling import row_error
+from rec_sparse.scaling import tables
+from rec_sparse.scaling import verdict
+from rec_sparse.scaling import wording
 
 FLAGS = flags.FlagValues()
-STUDY = flags.DEFINE_string('study', None, 'Study directory, made by launch.sweep; finished or not.', required=True,
-                            flag_values=FLAGS)
-DELTA = flags.DEFINE_float('delta', verdict.DELTA, 'Smallest gain that matters: nats of test log loss per e-fold of '
-                           'forward FLOPs.', flag_values=FLAGS)
+STUDY = flags.DEFINE_string(
+  'study',
+  None,
+  'Study directory, made by launch.sweep; finished or not.',
+  required=True,
+  flag_values=FLAGS,
+)
+DELTA = flags.DEFINE_float(
+  'delta',
+  verdict.DELTA,
+  'Smallest gain that matters: nats of test log loss per e-fold of forward FLOPs.',
+  flag_values=FLAGS,
+)
 
 
 def main() -> None:
@@ -29,26 +46,35 @@ def main() -> None:
   rungs = records.rungs_by_arm(study)
   rows = row_error.read_row_error(study, [rung for own in rungs.values() for rung in own])
   missing = len(study.expected) - len(study.trials)
-  verdicts = {arm: verdict.judge(own, DELTA.value, rows=rows, missing=missing)
-              for arm, own in rungs.items()}
+  verdicts = {
+    arm: verdict.judge(own, DELTA.value, rows=rows, missing=missing) for arm, own in rungs.items()
+  }
   replace_files(study.directory, make_report(study, rungs, verdicts, rows, DELTA.value))
   print(wording.progress(study))
   print(verdict_table(verdicts))
   print(study.directory / 'report.html')
 
 
-def make_report(study: records.Study, rungs: Mapping[str, tuple[records.Rung, ...]],
-                verdicts: Mapping[str, verdict.Verdict], rows: row_error.RowError | None,
-                delta: float) -> dict[str, bytes]:
+def make_report(
+  study: records.Study,
+  rungs: Mapping[str, tuple[records.Rung, ...]],
+  verdicts: Mapping[str, verdict.Verdict],
+  rows: row_error.RowError | None,
+  delta: float,
+) -> dict[str, bytes]:
   """The files of the report by name; report.html is the last."""
   figure = chart.draw_chart(rungs, verdicts, bounds(study))
   svg = chart.figure_svg(figure)
-  template = string.Template(pathlib.Path(__file__).with_name('report.html').read_text(encoding='utf-8'))
+  template = string.Template(
+    pathlib.Path(__file__).with_name('report.html').read_text(encoding='utf-8')
+  )
   fragments = page.fragments(study, rungs, verdicts, compare.compare_arms(rungs, rows), svg, delta)
   return {
-      'saturation.svg': svg.encode(), 'saturation.png': chart.figure_png(figure),
-      'curves.csv': tables.curves_csv(study, rungs).encode(), 'verdicts.json': tables.verdicts_json(verdicts).encode(),
-      'report.html': template.substitute(fragments).encode(),
+    'saturation.svg': svg.encode(),
+    'saturation.png': chart.figure_png(figure),
+    'curves.csv': tables.curves_csv(study, rungs).encode(),
+    'verdicts.json': tables.verdicts_json(verdicts).encode(),
+    'report.html': template.substitute(fragments).encode(),
   }
 
 
@@ -89,7 +115,9 @@ def verdict_table(verdicts: Mapping[str, verdict.Verdict]) -> str:
     call = f'{v.call}, provisional' if v.provisional else v.call
     rows.append((arm, call, slope, interval, wording.needed_text(v) or '-'))
   widths = [max(map(len, column)) for column in zip(*rows)]
-  return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+  return '\n'.join(
+    '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+  )
 
 
 def run() -> None:

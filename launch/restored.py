@@ -1,4 +1,6 @@
-"""A run opened for analysis: its configuration, and those checkpoint items alone that an analysis asks for."""
+"""A run opened for analysis: its configuration, and those checkpoint items alone that an analysis
+asks for.
+"""
 
 from collections.abc import Iterator
 import contextlib
@@ -27,7 +29,9 @@ class Restored(NamedTuple):
   step: int  # the chosen checkpoint
   steps: tuple[int, ...]  # all that are kept, rising
   metadata: dict[str, Any]  # of that checkpoint, as launch/loop.py writes it
-  data: pathlib.Path  # the data set that it was trained on, or what was named instead; may be elsewhere
+  data: (
+    pathlib.Path
+  )  # the data set that it was trained on, or what was named instead; may be elsewhere
   own: pathlib.Path  # the data set that it was trained on
   manager: ocp.CheckpointManager
 
@@ -38,11 +42,13 @@ class Restored(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = None) -> Iterator[Restored]:
+def open_run(
+  directory: pathlib.Path, which: str, data: pathlib.Path | None = None
+) -> Iterator[Restored]:
   """Opens `directory` at the checkpoint `which`: 'best', 'last' or a step.
 
-  Raises ValueError naming the directory when it is no run, the flag when there is no such checkpoint, or the fields
-  that were edited since.
+  Raises ValueError naming the directory when it is no run, the flag when there is no such
+  checkpoint, or the fields that were edited since.
   """
   config, own = run_directory.read(directory)
   with checkpoint.manager(directory, read_only=True) as manager:
@@ -51,13 +57,17 @@ def open_run(directory: pathlib.Path, which: str, data: pathlib.Path | None = No
     ours = config_lib.to_raw(config)
     differ = config_lib.differing(config_lib.flat(ours), config_lib.flat(metadata['config']))
     if differ:
-      raise ValueError(f'{directory / "config.json"}: {", ".join(differ)} differ from the config that was trained')
+      raise ValueError(
+        f'{directory / "config.json"}: {", ".join(differ)} differ from the config that was trained'
+      )
     steps = tuple(sorted(manager.all_steps()))
     yield Restored(config, step, steps, metadata, data or own, own, manager)
 
 
 def item(run: Restored, name: str, step: int | None = None) -> dict[str, Any]:
-  """The item 'dense' or 'table' at `step` (default: the chosen one) on the first device, rows in logical order."""
+  """The item 'dense' or 'table' at `step` (default: the chosen one) on the first device, rows in
+  logical order.
+  """
   step = run.step if step is None else step
   path = pathlib.Path(run.manager.directory) / str(step) / name
   if not path.is_dir():
@@ -66,21 +76,31 @@ def item(run: Restored, name: str, step: int | None = None) -> dict[str, Any]:
 
 
 def initial(run: Restored, name: str, tasks: int = 1) -> dict[str, Any]:
-  """What `item` was at step 0, from config and seed by `train.init` itself: params and statistics, or the table."""
+  """What `item` was at step 0, from config and seed by `train.init` itself: params and statistics,
+  or the table.
+  """
   return _initial(run.config, tuple(run.vocab_sizes.items()), name, tasks)
 
 
 @functools.lru_cache(maxsize=2)
-def _initial(config: config_lib.Config, sizes: tuple[tuple[str, int], ...], name: str, tasks: int) -> dict[str, Any]:
-  """One compiled program, of which XLA drops all that is not asked for: weights come without a table in memory."""
+def _initial(
+  config: config_lib.Config, sizes: tuple[tuple[str, int], ...], name: str, tasks: int
+) -> dict[str, Any]:
+  """One compiled program, of which XLA drops all that is not asked for: weights come without a
+  table in memory.
+  """
   described = schema(sizes, tasks)
   program = train.program(config, described)
   fields = {'dense': ('params', 'statistics'), 'table': ('table_RxD',)}[name]
-  return jax.jit(lambda: {field: getattr(train.init(program, described), field) for field in fields})()
+  return jax.jit(
+    lambda: {field: getattr(train.init(program, described), field) for field in fields}
+  )()
 
 
 def schema(sizes: tuple[tuple[str, int], ...], tasks: int) -> schema_lib.FeatureSchema:
-  """What a checkpoint tells of the schema, without the data set: enough to initialise. Every kind is categorical."""
+  """What a checkpoint tells of the schema, without the data set: enough to initialise. Every kind
+  is categorical.
+  """
   fields = tuple(schema_lib.Field(name, 'categorical', size) for name, size in sizes)
   return schema_lib.FeatureSchema(fields, ('',) * tasks, None, {}, '', {})
 

@@ -14,7 +14,9 @@ def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
   """
   path = directory / 'config.json'
   if not path.is_file():
-    raise ValueError(f'--run={directory}: holds no config.json; is this a run directory made by launch.train?')
+    raise ValueError(
+      f'--run={directory}: holds no config.json; is this a run directory made by launch.train?'
+    )
   raw = schema_lib.read_json(path)
   try:
     config = config_lib.from_raw(raw)
@@ -38,5 +40,6 @@ def checkpoints(directory: pathlib.Path) -> list[int]:
 def _why_none(directory: pathlib.Path) -> str:
   path = directory / 'summary.json'
   error = schema_lib.read_json(path).get('error') if path.is_file() else None
-  return (f'the run diverged before its first ({error})' if error else
-          'launch.train has saved none yet')
+  return (
+    f'the run diverged before its first ({error})' if error else 'launch.train has saved none yet'
+  )

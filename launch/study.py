@@ -31,15 +31,20 @@ class Left:
   too_large: dict[config_lib.Config, str]  # trials that memory does not hold alone -> what it said
 
 
-def run_study(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path, grid: grid_lib.Grid,
-              configs: list[config_lib.Config], command: str) -> Left:
+def run_study(
+  data: pathlib.Path,
+  schema: schema_lib.FeatureSchema,
+  out: pathlib.Path,
+  grid: grid_lib.Grid,
+  configs: list[config_lib.Config],
+  command: str,
+) -> Left:
   """Trains what `out` does not hold yet -> what is left to do.
 
   A trial that failed is recorded with its error and not tried again: delete its file for that. One
   that the memory did not hold is not recorded: that is the machine's failure, and the next call
-  tries it again.
-  Raises ValueError when `out` is a study of other data or other recipes, or not a study, and when a config does not
-  fit the data.
+  tries it again. Raises ValueError when `out` is a study of other data or other recipes, or not a
+  study, and when a config does not fit the data.
   """
   check(schema, configs)
   for group in grid_lib.groups(configs):
@@ -57,8 +62,12 @@ def check(schema: schema_lib.FeatureSchema, configs: list[config_lib.Config]) ->
     evaluation.check_monitor(config, schema)
 
 
-def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathlib.Path,
-                configs: list[config_lib.Config]) -> Left:
+def run_missing(
+  data: pathlib.Path,
+  schema: schema_lib.FeatureSchema,
+  out: pathlib.Path,
+  configs: list[config_lib.Config],
+) -> Left:
   """Trains the trials that have no record in `out`, or that finished but have no logits
   of the test split there.
 
@@ -73,8 +82,10 @@ def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathl
   (out / 'trials').mkdir(parents=True, exist_ok=True)
   opened = trials.open_study(data, schema)
   _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
-  with stopping.on_signals() as stop_wanted, tqdm.tqdm(
-      total=sum(_steps(schema, c) for c in missing), unit='step', mininterval=1.0) as bar:
+  with (
+    stopping.on_signals() as stop_wanted,
+    tqdm.tqdm(total=sum(_steps(schema, c) for c in missing), unit='step', mininterval=1.0) as bar,
+  ):
     while waiting and not stop_wanted():
       group = waiting.pop(0)
       bar.set_description(f'{_shape(group[0])}, {len(group)} trials')
@@ -91,8 +102,10 @@ def run_missing(data: pathlib.Path, schema: schema_lib.FeatureSchema, out: pathl
         continue
       if len(group) > 1:  # beyond the handler: what the exception held is free again
         half = len(group) // 2
-        tqdm.tqdm.write(f'{_shape(group[0])}: the memory does not hold {len(group)} trials, '
-                        'so half of them run first')
+        tqdm.tqdm.write(
+          f'{_shape(group[0])}: the memory does not hold {len(group)} trials, '
+          'so half of them run first'
+        )
         waiting[:0] = [group[:half], group[half:]]
         continue
       same = [own for own in waiting if grid_lib.shape(own[0]) == grid_lib.shape(group[0])]
@@ -106,8 +119,12 @@ class _OutOfMemory(Exception):
 
 
 def _run_or_fail(
-    opened: trials.Study, group: list[config_lib.Config], bar: tqdm.tqdm,
-    stop_wanted: Callable[[], bool], begun: trials.Begun | None) -> list[trials.Finished]:
+  opened: trials.Study,
+  group: list[config_lib.Config],
+  bar: tqdm.tqdm,
+  stop_wanted: Callable[[], bool],
+  begun: trials.Begun | None,
+) -> list[trials.Finished]:
   """The group's records; an exception becomes the `failed` record of each of its trials
   and the study goes on.
 
@@ -124,12 +141,15 @@ def _run_or_fail(
     raise _OutOfMemory(error)
   tqdm.tqdm.write(f'{_shape(group[0])} failed: {error}')
   seconds = (time.perf_counter() - began) / len(group)
-  return [trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0)))
-          for c in group]
+  return [
+    trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0)))
+    for c in group
+  ]
 
 
-def _record(out: pathlib.Path, group: list[config_lib.Config],
-            found: list[trials.Finished]) -> None:
+def _record(
+  out: pathlib.Path, group: list[config_lib.Config], found: list[trials.Finished]
+) -> None:
   for config, trial in zip(group, found, strict=True):
     if trial.record['status'] == 'finished':
       _write_array(logits_path(out, config), trial.test_logits_NxT)
@@ -159,8 +179,9 @@ def _groups(out: pathlib.Path, missing: list[config_lib.Config]) -> list[list[co
     run_ids = partial.trials_of(path)
     if all(run_id in left for run_id in run_ids):
       cut.append([left.pop(run_id) for run_id in run_ids])
-    elif any(run_id not in left and (out / 'trials' / f'{run_id}.json').exists()
-             for run_id in run_ids):
+    elif any(
+      run_id not in left and (out / 'trials' / f'{run_id}.json').exists() for run_id in run_ids
+    ):
       path.unlink()
   return cut + grid_lib.groups(list(left.values()))
 
@@ -177,8 +198,10 @@ def why_too_large(left: Left) -> str:
   """One sentence on the trials that the memory did not hold: which, what was said, what to do."""
   shapes = ', '.join(dict.fromkeys(map(_shape, left.too_large)))
   said = next(iter(left.too_large.values())).splitlines()[0][:200]
-  return (f'the memory does not hold even one trial of {shapes} ({said}); the same command '
-          'tries again: run it with more memory, or choose a smaller batch_size')
+  return (
+    f'the memory does not hold even one trial of {shapes} ({said}); the same command '
+    'tries again: run it with more memory, or choose a smaller batch_size'
+  )
 
 
 def trial_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
@@ -198,7 +221,9 @@ def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
 
 
 def _check_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:
-  """Raises ValueError when a view would keep more than there is: the schema tells, no trial has to fail for it."""
+  """Raises ValueError when a view would keep more than there is: the schema tells, no trial has to
+  fail for it.
+  """
   try:
     train.draw_filters(config, schema, [config.seed])
   except ValueError as e:
@@ -217,7 +242,9 @@ def _claim(out: pathlib.Path, study: dict[str, Any]) -> None:
       raise ValueError(f'{out}: is a study of another data set; choose another --out')
     if theirs['epochs'] != study['epochs']:
       raise ValueError(f'{out}: is a study of {theirs["epochs"]} epochs; choose another --out')
-    study['recipes'] = _joined(out, theirs.get('recipes') or records.recipes(found), study['recipes'])
+    study['recipes'] = _joined(
+      out, theirs.get('recipes') or records.recipes(found), study['recipes']
+    )
     for axis in ('arms', 'trials', 'commands'):
       study[axis] = list(dict.fromkeys(theirs[axis] + study[axis]))
     for axis in ('widths', 'depths', 'views', 'learning_rates', 'seeds'):
@@ -231,19 +258,31 @@ def _joined(out: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> 
   for arm in theirs.keys() & ours.keys():
     differ = config_lib.differing(theirs[arm], ours[arm])
     if differ:
-      raise ValueError(f'{out}: its trials of {arm} differ in {", ".join(differ)}; choose another --out')
+      raise ValueError(
+        f'{out}: its trials of {arm} differ in {", ".join(differ)}; choose another --out'
+      )
   return theirs | ours
 
 
-def _describe(data: pathlib.Path, schema: schema_lib.FeatureSchema, grid: grid_lib.Grid,
-              configs: list[config_lib.Config], command: str) -> dict[str, Any]:
+def _describe(
+  data: pathlib.Path,
+  schema: schema_lib.FeatureSchema,
+  grid: grid_lib.Grid,
+  configs: list[config_lib.Config],
+  command: str,
+) -> dict[str, Any]:
   test = schema.splits['test']
   return {
-      'format_version': records.FORMAT_VERSION, 'data': str(data), 'data_fingerprint': schema.fingerprint,
-      **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()},
-      'widths': sorted({width for widths in grid.widths.values() for width in widths}), 'epochs': configs[0].epochs,
-      'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
-      'realised_logloss': schema.source.get('realised_logloss', {}).get('test'),
-      'test_base_rate': test.positives[0] / test.rows, 'trials': [config_lib.run_id(c) for c in configs],
-      'commands': [command],
-      'recipes': {c.model: records.recipe(config_lib.to_raw(c)) for c in configs}}
+    'format_version': records.FORMAT_VERSION,
+    'data': str(data),
+    'data_fingerprint': schema.fingerprint,
+    **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()},
+    'widths': sorted({width for widths in grid.widths.values() for width in widths}),
+    'epochs': configs[0].epochs,
+    'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
+    'realised_logloss': schema.source.get('realised_logloss', {}).get('test'),
+    'test_base_rate': test.positives[0] / test.rows,
+    'trials': [config_lib.run_id(c) for c in configs],
+    'commands': [command],
+    'recipes': {c.model: records.recipe(config_lib.to_raw(c)) for c in configs},
+  }

@@ -1,6 +1,8 @@
-"""Trains one model on a prepared data set; on a run directory that holds a checkpoint, goes on from it.
+"""Trains one model on a prepared data set; on a run directory that holds a checkpoint, goes on from
+it.
 
-  python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400 --set dropout=0.2
+python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400 --set
+dropout=0.2
 """
 
 import functools
@@ -17,34 +19,55 @@ from rec_sparse import schema as schema_lib
 
 FLAGS = flags.FlagValues()
 _string, _enum, _integer, _float, _list, _multi_string = (
-    functools.partial(define, flag_values=FLAGS) for define in (
-        flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_list,
-        flags.DEFINE_multi_string))
+  functools.partial(define, flag_values=FLAGS)
+  for define in (
+    flags.DEFINE_string,
+    flags.DEFINE_enum,
+    flags.DEFINE_integer,
+    flags.DEFINE_float,
+    flags.DEFINE_list,
+    flags.DEFINE_multi_string,
+  )
+)
 _DEFAULTS = config_lib.Config()
 
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
 OUT = _string('out', None, 'Run directory; resumes if it holds a checkpoint.', required=True)
 MODEL = _enum('model', _DEFAULTS.model, list(config_lib.MODEL_OPTIONS), 'Architecture.')
 SETTINGS = _multi_string(
-    'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.')
-MESH = _list('mesh', [], 'Devices: data,model or data alone; default: all of them on the data axis. Batches are split '
-             'over data, dense parameters over model, rows of the table over all.')
-LOOKUP = _enum('lookup', 'reduce_scatter', ['reduce_scatter', 'all_to_all'], 'How table rows travel between devices.')
-COORDINATOR = _string('coordinator', None, 'host:port of process 0, for a run of several processes.')
+  'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.'
+)
+MESH = _list(
+  'mesh',
+  [],
+  'Devices: data,model or data alone; default: all of them on the data axis. Batches are split '
+  'over data, dense parameters over model, rows of the table over all.',
+)
+LOOKUP = _enum(
+  'lookup',
+  'reduce_scatter',
+  ['reduce_scatter', 'all_to_all'],
+  'How table rows travel between devices.',
+)
+COORDINATOR = _string(
+  'coordinator', None, 'host:port of process 0, for a run of several processes.'
+)
 PROCESSES = _integer('processes', 1, 'How many processes the run has.', lower_bound=1)
 PROCESS = _integer('process', 0, 'Which of them this is.', lower_bound=0)
 KNOBS = [
-    _integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
-    _integer('depth', _DEFAULTS.depth, 'Layers.'),
-    _integer('views', _DEFAULTS.views, 'Parallel views per layer.'),
-    _integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.'),
-    _integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.'),
-    _float('learning_rate', _DEFAULTS.learning_rate, 'Learning rate of the dense parameters.'),
-    _integer('epochs', _DEFAULTS.epochs, 'Passes over the training split; 0 only initializes.'),
-    _integer('seed', _DEFAULTS.seed, 'Of initialization, filters, row order and dropout.'),
-    _enum('feed', _DEFAULTS.feed, ['resident', 'stream'], 'Device memory, or blocks through Grain.'),
-    _integer('eval_every', _DEFAULTS.eval_every, 'Steps between validations; 0: once an epoch.'),
-    _integer('patience', _DEFAULTS.patience, 'Validations without a better one before stopping; 0: never.'),
+  _integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
+  _integer('depth', _DEFAULTS.depth, 'Layers.'),
+  _integer('views', _DEFAULTS.views, 'Parallel views per layer.'),
+  _integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.'),
+  _integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.'),
+  _float('learning_rate', _DEFAULTS.learning_rate, 'Learning rate of the dense parameters.'),
+  _integer('epochs', _DEFAULTS.epochs, 'Passes over the training split; 0 only initializes.'),
+  _integer('seed', _DEFAULTS.seed, 'Of initialization, filters, row order and dropout.'),
+  _enum('feed', _DEFAULTS.feed, ['resident', 'stream'], 'Device memory, or blocks through Grain.'),
+  _integer('eval_every', _DEFAULTS.eval_every, 'Steps between validations; 0: once an epoch.'),
+  _integer(
+    'patience', _DEFAULTS.patience, 'Validations without a better one before stopping; 0: never.'
+  ),
 ]
 
 
@@ -59,8 +82,11 @@ def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
 
 
 def mesh_from_flags() -> Any:
-  """The mesh that --mesh names; raises ValueError when it is no mesh, or asks for more devices than there are."""
+  """The mesh that --mesh names; raises ValueError when it is no mesh, or asks for more devices than
+  there are.
+  """
   import jax
+
   from rec_sparse.embedding import placement
 
   sizes = MESH.value or [str(jax.device_count())]
@@ -70,20 +96,28 @@ def mesh_from_flags() -> Any:
   if data * model > jax.device_count():
     raise ValueError(f'--mesh={",".join(sizes)}: there are {jax.device_count()} devices')
   if data * model > placement.MAX_DEVICES:
-    raise ValueError(f'--mesh={",".join(sizes)}: {data * model} devices; a run has at most '
-                     f'{placement.MAX_DEVICES}')
+    raise ValueError(
+      f'--mesh={",".join(sizes)}: {data * model} devices; a run has at most {placement.MAX_DEVICES}'
+    )
   if PROCESSES.value > 1 and data * model != jax.device_count():
-    raise ValueError(f'--mesh={",".join(sizes)}: several processes need a mesh of all {jax.device_count()} devices')
+    raise ValueError(
+      f'--mesh={",".join(sizes)}: several processes need a mesh of all {jax.device_count()} devices'
+    )
   return placement.make_mesh(data, model)
 
 
 def join_processes() -> None:
-  """Makes the devices of all processes one pool; raises ValueError when the flags do not name a process."""
+  """Makes the devices of all processes one pool; raises ValueError when the flags do not name a
+  process.
+  """
   if (COORDINATOR.value is None) != (PROCESSES.value == 1) or PROCESS.value >= PROCESSES.value:
-    raise ValueError(f'--coordinator={COORDINATOR.value} --processes={PROCESSES.value} --process={PROCESS.value}: '
-                     'several processes need a coordinator, and numbers from 0')
+    raise ValueError(
+      f'--coordinator={COORDINATOR.value} --processes={PROCESSES.value} --process={PROCESS.value}: '
+      'several processes need a coordinator, and numbers from 0'
+    )
   if COORDINATOR.value:
     import jax
+
     jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
 
 

@@ -1,7 +1,8 @@
-"""Runs the trials of one shape (they differ in seed and learning rate) as one program on all devices."""
+"""Runs the trials of one shape (they differ in seed and learning rate) as one program on all
+devices.
+"""
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import pathlib
@@ -29,7 +30,9 @@ class Finished(NamedTuple):
   """A trial that has run to its end, well or not."""
 
   record: dict[str, Any]  # the trial record
-  test_logits_NxT: np.ndarray  # float32, in the order of the test split, of the state of the best validation
+  test_logits_NxT: (
+    np.ndarray
+  )  # float32, in the order of the test split, of the state of the best validation
 
 
 class Study(NamedTuple):
@@ -41,14 +44,21 @@ class Study(NamedTuple):
   labels: dict[str, tuple[np.ndarray, np.ndarray | None]]  # (label_NxT, group_N) on the host
 
 
-def open_study(data: pathlib.Path, schema: schema_lib.FeatureSchema,
-               devices: Sequence[jax.Device] | None = None) -> Study:
-  """Opens the three splits, on all devices of this process if none are named; raises ValueError when one is damaged."""
+def open_study(
+  data: pathlib.Path, schema: schema_lib.FeatureSchema, devices: Sequence[jax.Device] | None = None
+) -> Study:
+  """Opens the three splits, on all devices of this process if none are named; raises ValueError
+  when one is damaged.
+  """
   devices = devices or jax.local_devices()
   everywhere = jax.NamedSharding(_mesh(devices, len(devices)), jax.P())
   opened = {name: blocks.open_split(data, schema, name) for name in schema_lib.SPLITS}
-  return Study(schema, devices, {name: resident.to_device(split, everywhere) for name, split in opened.items()},
-               {name: evaluation.labels(split) for name, split in opened.items()})
+  return Study(
+    schema,
+    devices,
+    {name: resident.to_device(split, everywhere) for name, split in opened.items()},
+    {name: evaluation.labels(split) for name, split in opened.items()},
+  )
 
 
 @dataclasses.dataclass
@@ -85,9 +95,13 @@ def never() -> bool:
   return False
 
 
-def run_group(study: Study, configs: list[config_lib.Config], progress: Callable[[int], None],
-              stop_wanted: Callable[[], bool] = never,
-              begun: Begun | None = None) -> list[Finished]:
+def run_group(
+  study: Study,
+  configs: list[config_lib.Config],
+  progress: Callable[[int], None],
+  stop_wanted: Callable[[], bool] = never,
+  begun: Begun | None = None,
+) -> list[Finished]:
   """Trains, validates and, once, tests every trial; `progress` is told of finished trial steps.
 
   A trial keeps the state of its best validation, and is tested in that state. One whose loss or
@@ -98,14 +112,16 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
   """
   clock, config, wanted = time.perf_counter(), configs[0], len(configs)
   run, mesh = train.program(config, study.schema), _mesh(study.devices, wanted)
-  study = study._replace(splits=jax.device_put(study.splits, jax.NamedSharding(mesh, jax.P())))  # copies nothing
+  study = study._replace(
+    splits=jax.device_put(study.splits, jax.NamedSharding(mesh, jax.P()))
+  )  # copies nothing
   fillers = -wanted % mesh.size  # the last trial again where a device would have one less
   per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   advance, evaluate = _advance(run, study, mesh), _evaluate(run, study, mesh)
   now, states, best = (
-      _begin(run, study, configs, mesh, fillers) if begun is None
-      else _go_on(begun, mesh, fillers))
+    _begin(run, study, configs, mesh, fillers) if begun is None else _go_on(begun, mesh, fillers)
+  )
   clock -= now.seconds
   progress(now.step * wanted)
   while now.step < last and (now.running.any() or best is None):
@@ -125,8 +141,9 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
     won = np.array([_better(config, new, old) for new, old in zip(results, now.found, strict=True)])
     better = now.running & won
     best = states if best is None or better.all() else _select(better, states, best)
-    now.found = [new if take else old
-                 for take, new, old in zip(better, results, now.found, strict=True)]
+    now.found = [
+      new if take else old for take, new, old in zip(better, results, now.found, strict=True)
+    ]
     now.waited = np.where(better, 0, now.waited + 1)
     now.running &= now.waited < (config.patience or np.inf)
     states = jax.tree.map(jnp.copy, states) if now.step < last else states  # `best` is not donated
@@ -134,26 +151,42 @@ def run_group(study: Study, configs: list[config_lib.Config], progress: Callable
       raise Interrupted(_leave(now, states, best, wanted, clock))
   tested, logits = evaluate(best, 'test')
   seconds = (time.perf_counter() - clock) / wanted
-  return [Finished(_record(config, study.schema, now, i, tested[i], seconds), logits[i])
-          for i, config in enumerate(configs)]
+  return [
+    Finished(_record(config, study.schema, now, i, tested[i], seconds), logits[i])
+    for i, config in enumerate(configs)
+  ]
 
 
-def _begin(run: train.Program, study: Study, configs: list[config_lib.Config],
-           mesh: jax.sharding.Mesh, fillers: int) -> tuple[Standing, train.TrainState, None]:
+def _begin(
+  run: train.Program,
+  study: Study,
+  configs: list[config_lib.Config],
+  mesh: jax.sharding.Mesh,
+  fillers: int,
+) -> tuple[Standing, train.TrainState, None]:
   """(standing, states, best) at step 0."""
   configs = configs + configs[-1:] * fillers
   states = train.init_trials(
-      run, study.schema, [c.seed for c in configs], [c.learning_rate for c in configs],
-      jax.NamedSharding(mesh, jax.P(AXIS)))
+    run,
+    study.schema,
+    [c.seed for c in configs],
+    [c.learning_rate for c in configs],
+    jax.NamedSharding(mesh, jax.P(AXIS)),
+  )
   size = len(configs)
   standing = Standing(
-      found=[None] * size, waited=np.zeros(size, int), running=np.ones(size, bool),
-      error=[''] * size, ran=np.zeros(size, int))
+    found=[None] * size,
+    waited=np.zeros(size, int),
+    running=np.ones(size, bool),
+    error=[''] * size,
+    ran=np.zeros(size, int),
+  )
   return standing, states, None
 
 
-def _go_on(begun: Begun, mesh: jax.sharding.Mesh,
-           fillers: int) -> tuple[Standing, train.TrainState, train.TrainState | None]:
+def _go_on(
+  begun: Begun, mesh: jax.sharding.Mesh, fillers: int
+) -> tuple[Standing, train.TrainState, train.TrainState | None]:
   """(standing, states, best) of a group that was left, on the devices at hand."""
 
   def filled(leaf: np.ndarray) -> np.ndarray:
@@ -161,43 +194,66 @@ def _go_on(begun: Begun, mesh: jax.sharding.Mesh,
 
   then = begun.standing
   standing = dataclasses.replace(
-      then, found=then.found + then.found[-1:] * fillers, waited=filled(then.waited),
-      running=filled(then.running), error=then.error + then.error[-1:] * fillers,
-      ran=filled(then.ran))
+    then,
+    found=then.found + then.found[-1:] * fillers,
+    waited=filled(then.waited),
+    running=filled(then.running),
+    error=then.error + then.error[-1:] * fillers,
+    ran=filled(then.ran),
+  )
   place = jax.NamedSharding(mesh, jax.P(AXIS))
-  states, best = (stack and jax.device_put(jax.tree.map(filled, stack), place)
-                  for stack in (begun.states, begun.best))
+  states, best = (
+    stack and jax.device_put(jax.tree.map(filled, stack), place)
+    for stack in (begun.states, begun.best)
+  )
   return standing, states, best
 
 
-def _leave(now: Standing, states: train.TrainState, best: train.TrainState | None, wanted: int,
-           clock: float) -> Begun:
+def _leave(
+  now: Standing, states: train.TrainState, best: train.TrainState | None, wanted: int, clock: float
+) -> Begun:
   """The inverse of `_go_on`."""
   standing = dataclasses.replace(
-      now, found=now.found[:wanted], waited=now.waited[:wanted], running=now.running[:wanted],
-      error=now.error[:wanted], ran=now.ran[:wanted], seconds=time.perf_counter() - clock)
-  states, best = (stack and jax.tree.map(lambda leaf: np.asarray(leaf)[:wanted], stack)
-                  for stack in (states, best))
+    now,
+    found=now.found[:wanted],
+    waited=now.waited[:wanted],
+    running=now.running[:wanted],
+    error=now.error[:wanted],
+    ran=now.ran[:wanted],
+    seconds=time.perf_counter() - clock,
+  )
+  states, best = (
+    stack and jax.tree.map(lambda leaf: np.asarray(leaf)[:wanted], stack)
+    for stack in (states, best)
+  )
   return Begun(standing, states, best)
 
 
 def _diverge(now: Standing, lost: np.ndarray, why: str) -> None:
   """Ends the running trials that are lost."""
   lost = lost & now.running
-  now.error = [f'{why} by step {now.step}' if own else error
-               for own, error in zip(lost, now.error, strict=True)]
+  now.error = [
+    f'{why} by step {now.step}' if own else error
+    for own, error in zip(lost, now.error, strict=True)
+  ]
   now.running &= ~lost
 
 
-Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]  # (states, steps)
+Advance = Callable[
+  [train.TrainState, int], tuple[train.TrainState, train.StepSums]
+]  # (states, steps)
 
 
 def _advance(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Advance:
-  mapped = jax.jit(on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0)
+  mapped = jax.jit(
+    on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0
+  )
   return lambda states, steps: mapped(states, study.splits['train'], np.int32(steps))
 
 
-Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]  # metrics, logits_SxNxT
+Evaluate = Callable[
+  [train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]
+]  # metrics, logits_SxNxT
 
 
 def _evaluate(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Evaluate:
@@ -205,8 +261,15 @@ def _evaluate(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Eval
 
   def call(states, split):
     sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), study.splits[split]))
-    found = [evaluation.summarize(study.schema.tasks, jax.tree.map(lambda leaf: leaf[i], sums), logits[i],
-                                  *study.labels[split]) for i in range(len(logits))]
+    found = [
+      evaluation.summarize(
+        study.schema.tasks,
+        jax.tree.map(lambda leaf: leaf[i], sums),
+        logits[i],
+        *study.labels[split],
+      )
+      for i in range(len(logits))
+    ]
     return found, logits
 
   return call
@@ -216,46 +279,64 @@ def _mesh(devices: Sequence[jax.Device], trials: int) -> jax.sharding.Mesh:
   """As few of the devices as leave none of them with more of the trials."""
   most = -(-trials // len(devices))  # trials of a device
   used = -(-trials // most)
-  return jax.make_mesh((used,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:used])
+  return jax.make_mesh(
+    (used,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:used]
+  )
 
 
 def on_each_device(mesh: jax.sharding.Mesh, fn: Callable) -> Callable:
-  """(states, *shared) -> fn(state, *shared) of every trial, each device its own ones; they exchange nothing."""
+  """(states, *shared) -> fn(state, *shared) of every trial, each device its own ones; they exchange
+  nothing.
+  """
 
   def mapped(states: train.TrainState, *shared: Any) -> Any:
     local = lambda states, shared: over_trials(lambda state: fn(state, *shared), states)
-    return jax.shard_map(local, mesh=mesh, in_specs=(jax.P(AXIS), jax.P()), out_specs=jax.P(AXIS),
-                         check_vma=False)(states, shared)
+    return jax.shard_map(
+      local, mesh=mesh, in_specs=(jax.P(AXIS), jax.P()), out_specs=jax.P(AXIS), check_vma=False
+    )(states, shared)
 
   return mapped
 
 
 def over_trials(fn: Callable, states: train.TrainState) -> Any:
-  """Maps over stacked trials: side by side where the device has room, in turn on a CPU, which is no slower there."""
+  """Maps over stacked trials: side by side where the device has room, in turn on a CPU, which is no
+  slower there.
+  """
   return jax.lax.map(fn, states) if jax.default_backend() == 'cpu' else jax.vmap(fn)(states)
 
 
 def _better(config: config_lib.Config, new: dict[str, Any], old: dict[str, Any] | None) -> bool:
-  return new is not None and (old is None or evaluation.rank(config, new) > evaluation.rank(config, old))
+  return new is not None and (
+    old is None or evaluation.rank(config, new) > evaluation.rank(config, old)
+  )
 
 
 def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> train.TrainState:
   def pick(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where(take.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
   return jax.tree.map(pick, new, old)
 
 
-def _record(config: config_lib.Config, schema: schema_lib.FeatureSchema, now: Standing, trial: int,
-            test: dict[str, Any] | None, seconds: float) -> dict[str, Any]:
+def _record(
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  now: Standing,
+  trial: int,
+  test: dict[str, Any] | None,
+  seconds: float,
+) -> dict[str, Any]:
   error = now.error[trial] or ('' if test else 'logits of the test split are NaN or infinite')
-  examples = order.examples_of(
-      int(now.ran[trial]), config.batch_size, schema.splits['train'].rows)
+  examples = order.examples_of(int(now.ran[trial]), config.batch_size, schema.splits['train'].rows)
   if error:
     return record.make(
-        config, schema, status='diverged', train_examples=examples, wall_seconds=seconds,
-        error=error)
-  measured = {f'{split}_{name}': found[name]
-              for split, found in (('valid', now.found[trial]), ('test', test))
-              for name in ('logloss', 'auc')}
+      config, schema, status='diverged', train_examples=examples, wall_seconds=seconds, error=error
+    )
+  measured = {
+    f'{split}_{name}': found[name]
+    for split, found in (('valid', now.found[trial]), ('test', test))
+    for name in ('logloss', 'auc')
+  }
   return record.make(
-      config, schema, status='finished', train_examples=examples, wall_seconds=seconds, **measured)
+    config, schema, status='finished', train_examples=examples, wall_seconds=seconds, **measured
+  )

@@ -1,9 +1,9 @@
 """Checkpoints by Orbax: dense, table, optimizer, data position and metadata as items of their own.
 
-A reader opens what it needs: an analysis of the dense network never touches the table. Kept are the last checkpoint,
-the one of the highest value saved with it, and those of every `keep_every` steps. A run saves a
-value with a checkpoint only where it was the best so far, so values rise and what is kept is what
-the run itself calls the best.
+A reader opens what it needs: an analysis of the dense network never touches the table. Kept are the
+last checkpoint, the one of the highest value saved with it, and those of every `keep_every` steps.
+A run saves a value with a checkpoint only where it was the best so far, so values rise and what is
+kept is what the run itself calls the best.
 """
 
 from collections.abc import Iterator
@@ -20,17 +20,19 @@ from orbax.checkpoint import checkpoint_managers as ocm
 from rec_sparse import train
 
 ITEMS = {  # item -> the fields of TrainState in it
-    'dense': ('step', 'seed', 'learning_rate', 'params', 'statistics', 'filters'),
-    'table': ('table_RxD',),
-    'optimizer': ('moments', 'slots'),
+  'dense': ('step', 'seed', 'learning_rate', 'params', 'statistics', 'filters'),
+  'table': ('table_RxD',),
+  'optimizer': ('moments', 'slots'),
 }
 FORMAT = 2  # in the metadata; 1: epochs of whole batches alone, no count in the averages of inputs
 
 
 @contextlib.contextmanager
-def manager(run_directory: pathlib.Path, *, read_only: bool = False,
-            keep_every: int = 0) -> Iterator[ocp.CheckpointManager]:
-  """Opens `checkpoints/` of a run directory; a checkpoint at a multiple of `keep_every` (0: none) stays for good.
+def manager(
+  run_directory: pathlib.Path, *, read_only: bool = False, keep_every: int = 0
+) -> Iterator[ocp.CheckpointManager]:
+  """Opens `checkpoints/` of a run directory; a checkpoint at a multiple of `keep_every` (0: none)
+  stays for good.
 
   Raises ValueError when something else has its name.
   """
@@ -38,36 +40,62 @@ def manager(run_directory: pathlib.Path, *, read_only: bool = False,
   if directory.exists() and not directory.is_dir():
     raise ValueError(f'{directory}: is not a directory')
   value = lambda measured: measured['value']
-  keep = ocm.AnyPreservationPolicy([
-      ocm.LatestN(1), ocm.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False),
-      *([ocm.EveryNSteps(keep_every)] if keep_every else [])])
-  options = (ocp.CheckpointManagerOptions(read_only=True) if read_only else ocp.CheckpointManagerOptions(
-      best_fn=value, preservation_policy=keep, cleanup_tmp_directories=True))  # without best_fn no value is written
+  keep = ocm.AnyPreservationPolicy(
+    [
+      ocm.LatestN(1),
+      ocm.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False),
+      *([ocm.EveryNSteps(keep_every)] if keep_every else []),
+    ]
+  )
+  options = (
+    ocp.CheckpointManagerOptions(read_only=True)
+    if read_only
+    else ocp.CheckpointManagerOptions(
+      best_fn=value, preservation_policy=keep, cleanup_tmp_directories=True
+    )
+  )  # without best_fn no value is written
   with ocp.CheckpointManager(directory, options=options) as found:
     yield found
 
 
-def save(found: ocp.CheckpointManager, run: train.Program, state: train.TrainState, position: dict, metadata: dict,
-         value: float | None = None) -> None:
+def save(
+  found: ocp.CheckpointManager,
+  run: train.Program,
+  state: train.TrainState,
+  position: dict,
+  metadata: dict,
+  value: float | None = None,
+) -> None:
   """Writes one checkpoint, rows in logical order, and waits until it is whole.
 
   `position` is the feed's place in the data, `metadata` any JSON; `value` is that of a checkpoint
   better than all before it, higher than theirs, and None for any other. Raises ValueError when it
   cannot be written; then the last one is still whole.
   """
-  items = {item: ocp.args.StandardSave(fields) for item, fields in _items(train.to_logical(run, state)).items()}
+  items = {
+    item: ocp.args.StandardSave(fields)
+    for item, fields in _items(train.to_logical(run, state)).items()
+  }
   metadata = metadata | {'format': FORMAT}
-  args = ocp.args.Composite(**items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata))
+  args = ocp.args.Composite(
+    **items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata)
+  )
   try:
-    found.save(int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True)
+    found.save(
+      int(state.step), args=args, metrics=None if value is None else {'value': value}, force=True
+    )
     found.wait_until_finished()
   except (ValueError, OSError, RuntimeError) as e:
-    raise ValueError(f'{found.directory}/{state.step}: cannot be written, is the disk full? ({_reason(e)})') from e
+    raise ValueError(
+      f'{found.directory}/{state.step}: cannot be written, is the disk full? ({_reason(e)})'
+    ) from e
 
 
-def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
-            like: train.TrainState) -> tuple[train.TrainState, dict, dict]:
-  """(state, data position, metadata) of the checkpoint at `step`, on the devices of `run` whatever wrote it.
+def restore(
+  found: ocp.CheckpointManager, step: int, run: train.Program, like: train.TrainState
+) -> tuple[train.TrainState, dict, dict]:
+  """(state, data position, metadata) of the checkpoint at `step`, on the devices of `run` whatever
+  wrote it.
 
   `like` is a state, or the shapes of one. Raises ValueError when the checkpoint does not hold such
   a state, or is of another format.
@@ -75,36 +103,46 @@ def restore(found: ocp.CheckpointManager, step: int, run: train.Program,
   written = read_metadata(found, step).get('format', 1)
   if written != FORMAT:
     raise ValueError(
-        f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} '
-        'alone; evaluate it as it is, or train anew in another --out')
+      f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} '
+      'alone; evaluate it as it is, or train anew in another --out'
+    )
   items = {item: _restore_args(item, fields) for item, fields in _items(_placed(run, like)).items()}
   args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
   read = _read(found, step, args)
   fields = {name: value for item in ITEMS for name, value in read[item].items()}
   scratch = like.slots.scratch_R
-  scratch = jnp.zeros(scratch.shape, scratch.dtype, device=_placed(run, like).slots.scratch_R.sharding)
+  scratch = jnp.zeros(
+    scratch.shape, scratch.dtype, device=_placed(run, like).slots.scratch_R.sharding
+  )
   fields['slots'] = fields['slots']._replace(scratch_R=scratch)
   return train.from_logical(run, train.TrainState(**fields)), read['data'], read['metadata']
 
 
-def restore_model(found: ocp.CheckpointManager, step: int, run: train.Program,
-                  like: train.TrainState) -> train.TrainState:
+def restore_model(
+  found: ocp.CheckpointManager, step: int, run: train.Program, like: train.TrainState
+) -> train.TrainState:
   """The state without its optimizer (None): what an evaluation reads, also of format 1."""
   like = _placed(run, like)
   stored = traverse_util.flatten_dict(_stored(found, step, 'dense').get('statistics', {}))
   wanted = traverse_util.flatten_dict(like.statistics)
   kept = {path: leaf for path, leaf in wanted.items() if path in stored or path[-1] != 'examples'}
   like = like._replace(statistics=traverse_util.unflatten_dict(kept))
-  items = {item: _restore_args(item, {name: getattr(like, name) for name in ITEMS[item]})
-           for item in ('dense', 'table')}
+  items = {
+    item: _restore_args(item, {name: getattr(like, name) for name in ITEMS[item]})
+    for item in ('dense', 'table')
+  }
   read = _read(found, step, ocp.args.Composite(**items))
-  return train.from_logical(run, train.TrainState(**read['dense'], **read['table'], moments=None, slots=None))
+  return train.from_logical(
+    run, train.TrainState(**read['dense'], **read['table'], moments=None, slots=None)
+  )
 
 
 def read_item(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any]:
-  """The fields of one of ITEMS on the first device, whatever wrote it, named tuples as dicts; reads nothing else.
+  """The fields of one of ITEMS on the first device, whatever wrote it, named tuples as dicts; reads
+  nothing else.
 
-  Shapes come from the checkpoint itself, so no config is needed. Raises ValueError when the item is damaged.
+  Shapes come from the checkpoint itself, so no config is needed. Raises ValueError when the item is
+  damaged.
   """
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
@@ -148,8 +186,10 @@ def choose(found: ocp.CheckpointManager, which: str) -> int:
   if which == 'best':
     return read_metadata(found, max(steps))['progress']['best_step'] or max(steps)
   if not which.isdecimal() or int(which) not in steps:
-    raise ValueError(f'--checkpoint={which}: {found.directory} holds the steps {", ".join(map(str, sorted(steps)))}; '
-                     'best and last are names too')
+    raise ValueError(
+      f'--checkpoint={which}: {found.directory} holds the steps {", ".join(map(str, sorted(steps)))}; '
+      'best and last are names too'
+    )
   return int(which)
 
 
@@ -169,8 +209,9 @@ def _reading(found: ocp.CheckpointManager, step: int) -> Iterator[None]:
   try:
     yield
   except (ValueError, KeyError, FileNotFoundError) as e:
-    raise ValueError(f'{found.directory}/{step}: not a checkpoint of this configuration, or damaged '
-                     f'({_reason(e)})') from e
+    raise ValueError(
+      f'{found.directory}/{step}: not a checkpoint of this configuration, or damaged ({_reason(e)})'
+    ) from e
 
 
 def _reason(e: Exception) -> str:

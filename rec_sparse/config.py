@@ -11,14 +11,20 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class DenseMLP:
-  """Options of `dense_mlp` beyond width (units per hidden layer) and depth (hidden layers; 0 is linear in the rows)."""
+  """Options of `dense_mlp` beyond width (units per hidden layer) and depth (hidden layers; 0 is
+  linear in the rows).
+  """
 
 
 @dataclasses.dataclass(frozen=True)
 class DCNV2:
-  """Options of `dcn_v2` (arXiv 2008.13535, full matrices) beyond width and depth of its hidden layers."""
+  """Options of `dcn_v2` (arXiv 2008.13535, full matrices) beyond width and depth of its hidden
+  layers.
+  """
 
-  structure: Literal['parallel', 'stacked'] = 'parallel'  # hidden layers beside the cross network, or on top of it
+  structure: Literal['parallel', 'stacked'] = (
+    'parallel'  # hidden layers beside the cross network, or on top of it
+  )
   cross_layers: int = 3  # L: full cross layers
 
 
@@ -26,29 +32,59 @@ class DCNV2:
 class SSRS:
   """Options of `ssr_s` (arXiv 2604.08011, section 3): a fixed random subset of dimensions per view."""
 
-  form: Literal['paper', 'code'] = 'paper'  # the paper's equations, or the official code: sets defaults in FORMS
+  form: Literal['paper', 'code'] = (
+    'paper'  # the paper's equations, or the official code: sets defaults in FORMS
+  )
   view_widths: tuple[int, ...] = ()  # d_v of each layer; empty: `width` in all `depth` layers
   residual: bool = False  # adds what a view kept to its fused output, before the normalization
-  filter_unit: Literal['dimension', 'field'] = 'dimension'  # what the first layer keeps or drops as a whole
-  filter_draw: Literal['layer', 'shared'] = 'layer'  # every layer draws anew, or all layers from the same numbers
-  filter: Literal['random', 'learned'] = 'random'  # what was drawn for good, or only to start the warm-up from
-  filter_warmup: int = 100  # learned: steps in which a view chooses what it keeps; fixed from then on
+  filter_unit: Literal['dimension', 'field'] = (
+    'dimension'  # what the first layer keeps or drops as a whole
+  )
+  filter_draw: Literal['layer', 'shared'] = (
+    'layer'  # every layer draws anew, or all layers from the same numbers
+  )
+  filter: Literal['random', 'learned'] = (
+    'random'  # what was drawn for good, or only to start the warm-up from
+  )
+  filter_warmup: int = (
+    100  # learned: steps in which a view chooses what it keeps; fixed from then on
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class SSRD:
-  """Options of `ssr_d` (arXiv 2604.08011, sections 3 and 4): a learned projection, then competition."""
+  """Options of `ssr_d` (arXiv 2604.08011, sections 3 and 4): a learned projection, then
+  competition.
+  """
 
-  form: Literal['paper', 'code'] = 'paper'  # the paper's equations, or the official code: sets defaults in FORMS
+  form: Literal['paper', 'code'] = (
+    'paper'  # the paper's equations, or the official code: sets defaults in FORMS
+  )
   view_widths: tuple[int, ...] = ()  # d_v of each layer; empty: `width` in all `depth` layers
   projection_ratio: float = 2.0  # d_v* / d_v; the paper says only "typically d_v* > d_v"
   value_gate: bool = False  # multiplies the filtered projection with a second one, x W_value
-  residual: bool = False  # adds the filtered projection to its fused output, before the normalization
-  gate: Literal['ics', 'one_iteration', 'relu', 'soft_threshold', 'top_k', 'top_k_values', 'dropout', 'sigmoid',
-                'gumbel', 'sparsemax', 'entmax15', 'identity'] = 'ics'  # the filter, or a control in its place
+  residual: bool = (
+    False  # adds the filtered projection to its fused output, before the normalization
+  )
+  gate: Literal[
+    'ics',
+    'one_iteration',
+    'relu',
+    'soft_threshold',
+    'top_k',
+    'top_k_values',
+    'dropout',
+    'sigmoid',
+    'gumbel',
+    'sparsemax',
+    'entmax15',
+    'identity',
+  ] = 'ics'  # the filter, or a control in its place
   iterations: int = 5  # T of equation 12
   alpha: float = 0.1  # initial extinction rate alpha_t of equation 12
-  alpha_shape: Literal['iteration', 'scalar', 'dimension'] = 'iteration'  # one per iteration, one, or one per both
+  alpha_shape: Literal['iteration', 'scalar', 'dimension'] = (
+    'iteration'  # one per iteration, one, or one per both
+  )
   alpha_sign: Literal['free', 'positive'] = 'free'  # positive: softplus of a free parameter
   gamma: bool = True  # learnable output scale of equation 14
   gate_kept: float = 0.5  # top_k: share of the d_v* dimensions kept
@@ -57,12 +93,19 @@ class SSRD:
   gate_mass: float = 0.25  # sparsemax, entmax15: mean output per dimension before gamma
 
 
-FORMS: dict[tuple[str, str], dict[str, Any]] = {  # (model, form) -> the defaults that differ from the paper's
-    ('ssr_s', 'code'): {'residual': True, 'head_hidden': (64,)},
-    ('ssr_d', 'code'): {'residual': True, 'value_gate': True, 'projection_ratio': 1.0},
+FORMS: dict[
+  tuple[str, str], dict[str, Any]
+] = {  # (model, form) -> the defaults that differ from the paper's
+  ('ssr_s', 'code'): {'residual': True, 'head_hidden': (64,)},
+  ('ssr_d', 'code'): {'residual': True, 'value_gate': True, 'projection_ratio': 1.0},
 }
 ModelOptions = DenseMLP | DCNV2 | SSRS | SSRD
-MODEL_OPTIONS: dict[str, type] = {'dense_mlp': DenseMLP, 'dcn_v2': DCNV2, 'ssr_s': SSRS, 'ssr_d': SSRD}
+MODEL_OPTIONS: dict[str, type] = {
+  'dense_mlp': DenseMLP,
+  'dcn_v2': DCNV2,
+  'ssr_s': SSRS,
+  'ssr_d': SSRD,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +120,16 @@ class Config:
   options: ModelOptions = DenseMLP()  # the model's own options
   embedding_dim: int = 16  # D: length of a table row
   embedding_init: float = 0.05  # rows start uniform in +- this, in every model
-  table_dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the stored table; bfloat16 rounds stochastically
-  input_norm: Literal['batch', 'layer', 'none'] = 'batch'  # shared by all models: per field over batch; per example
+  table_dtype: Literal['float32', 'bfloat16'] = (
+    'float32'  # of the stored table; bfloat16 rounds stochastically
+  )
+  input_norm: Literal['batch', 'layer', 'none'] = (
+    'batch'  # shared by all models: per field over batch; per example
+  )
   head_hidden: tuple[int, ...] = ()  # ReLU layers of the head before its linear one
-  compute_dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the dense layers; parameters, head, loss: float32
+  compute_dtype: Literal['float32', 'bfloat16'] = (
+    'float32'  # of the dense layers; parameters, head, loss: float32
+  )
   dropout: float = 0.0  # share of hidden units dropped in training
   embedding_dropout: float = 0.0  # share of input dimensions dropped in training
   unknown_share: float = 0.01  # of values read as unknown in training, if no rare one trains row 0
@@ -91,21 +140,31 @@ class Config:
   epochs: int = 1  # passes over the training split
   seed: int = 0  # initialization, filters, row order, dropout
   shuffle: bool = True  # a new global row order each epoch; false: file order (time-ordered logs)
-  feed: Literal['resident', 'stream'] = 'resident'  # device memory, or blocks from disk through Grain
+  feed: Literal['resident', 'stream'] = (
+    'resident'  # device memory, or blocks from disk through Grain
+  )
 
   # How it is optimized.
   learning_rate: float = 1e-3  # of the dense parameters (Adam)
   weight_decay: float = 0.0  # decoupled, times the learning rate, on matrices
-  table_optimizer: Literal['adam', 'adagrad', 'sgd'] = 'adam'  # row-sparse Adam; row-wise Adagrad; SGD
+  table_optimizer: Literal['adam', 'adagrad', 'sgd'] = (
+    'adam'  # row-sparse Adam; row-wise Adagrad; SGD
+  )
   table_learning_rate_ratio: float = 1.0  # table learning rate / learning_rate
-  table_weight_decay: float = 0.0  # decoupled, times the table's learning rate, on rows a step touches
+  table_weight_decay: float = (
+    0.0  # decoupled, times the table's learning rate, on rows a step touches
+  )
 
   # When it is looked at.
   eval_every: int = 0  # steps between validations; 0: once an epoch
-  monitor: Literal['logloss', 'auc'] = 'logloss'  # the validation metric that says which checkpoint is best
+  monitor: Literal['logloss', 'auc'] = (
+    'logloss'  # the validation metric that says which checkpoint is best
+  )
   patience: int = 0  # validations without a better one before stopping; 0: never stop early
   checkpoint_every: int = 0  # steps between checkpoints besides those at validations; 0: none
-  keep_every: int = 0  # steps between checkpoints that are never deleted; 0: the best and the last alone stay
+  keep_every: int = (
+    0  # steps between checkpoints that are never deleted; 0: the best and the last alone stay
+  )
 
 
 MULTI_VIEW = ('ssr_s', 'ssr_d')  # in every other model `views` is 1, whatever a sweep turns it to
@@ -113,12 +172,13 @@ MAX_SEED = 2**31 - 1  # a seed is an int32 of the state
 
 
 def make(model: str, overrides: dict[str, Any] | None = None) -> Config:
-  """The config of `model` with `overrides` (values already typed) by field name, its own options included.
+  """The config of `model` with `overrides` (values already typed) by field name, its own options
+  included.
 
   A form is resolved here: the config holds each option that it stands for.
 
-  Raises ValueError naming the field: unknown names list the nearest ones, values of another type or out of range say
-  what is expected.
+  Raises ValueError naming the field: unknown names list the nearest ones, values of another type or
+  out of range say what is expected.
   """
   if not isinstance(model, str) or model not in MODEL_OPTIONS:
     raise ValueError(f'model {model!r} is unknown; choose one of {", ".join(MODEL_OPTIONS)}')
@@ -132,7 +192,9 @@ def make(model: str, overrides: dict[str, Any] | None = None) -> Config:
   overrides = FORMS.get((model, overrides.get('form')), {}) | overrides
   own = {f.name for f in dataclasses.fields(MODEL_OPTIONS[model])}
   options = MODEL_OPTIONS[model](**{k: v for k, v in overrides.items() if k in own})
-  config = Config(model=model, options=options, **{k: v for k, v in overrides.items() if k not in own})
+  config = Config(
+    model=model, options=options, **{k: v for k, v in overrides.items() if k not in own}
+  )
   if model not in MULTI_VIEW:
     config = dataclasses.replace(config, views=1)
   _check(config)
@@ -169,7 +231,9 @@ def run_id(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-  """Inverse of `to_json`; raises ValueError naming the field that is unknown, missing, or of a wrong value."""
+  """Inverse of `to_json`; raises ValueError naming the field that is unknown, missing, or of a
+  wrong value.
+  """
   return from_raw(json.loads(text))
 
 
@@ -180,11 +244,17 @@ def to_raw(config: Config) -> dict[str, Any]:
 
 def from_raw(raw: Any) -> Config:
   """The config of a JSON value, otherwise as `from_json`."""
-  if not isinstance(raw, dict) or not isinstance(raw.get('model'), str) or not isinstance(raw.get('options'), dict):
+  if (
+    not isinstance(raw, dict)
+    or not isinstance(raw.get('model'), str)
+    or not isinstance(raw.get('options'), dict)
+  ):
     raise ValueError('not a config: expected an object with model and options')
   given = flat(raw)
   model = given.pop('model')
-  missing = set(settable(model)) - set(given) if model in MODEL_OPTIONS else ()  # `make` names an unknown model
+  missing = (
+    set(settable(model)) - set(given) if model in MODEL_OPTIONS else ()
+  )  # `make` names an unknown model
   if missing:
     raise ValueError(f'config lacks {", ".join(sorted(missing))}')
   return make(model, {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
@@ -197,7 +267,9 @@ def flat(raw: dict[str, Any]) -> dict[str, Any]:
 
 def differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
   """Names of the fields in which two configs as JSON has them, both `flat` or neither, differ."""
-  return sorted(k for k in ours | theirs if (k in ours, ours.get(k)) != (k in theirs, theirs.get(k)))
+  return sorted(
+    k for k in ours | theirs if (k in ours, ours.get(k)) != (k in theirs, theirs.get(k))
+  )
 
 
 def _is_of(value: Any, kind: Any) -> bool:
@@ -241,14 +313,35 @@ def _check(config: Config) -> None:
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise ValueError(f'{name}={value}: expected a finite number')
-  positive = ('width', 'views', 'embedding_dim', 'batch_size', 'learning_rate', 'embedding_init',
-              'projection_ratio', 'table_learning_rate_ratio', 'iterations', 'gate_temperature', 'gate_mass',
-              'cross_layers', 'filter_warmup')
+  positive = (
+    'width',
+    'views',
+    'embedding_dim',
+    'batch_size',
+    'learning_rate',
+    'embedding_init',
+    'projection_ratio',
+    'table_learning_rate_ratio',
+    'iterations',
+    'gate_temperature',
+    'gate_mass',
+    'cross_layers',
+    'filter_warmup',
+  )
   for name in positive:
     if name in values and not values[name] > 0:
       raise ValueError(f'{name}={values[name]}: expected a number above 0')
-  not_negative = ('epochs', 'seed', 'eval_every', 'patience', 'checkpoint_every', 'keep_every', 'weight_decay',
-                  'table_weight_decay', 'alpha')
+  not_negative = (
+    'epochs',
+    'seed',
+    'eval_every',
+    'patience',
+    'checkpoint_every',
+    'keep_every',
+    'weight_decay',
+    'table_weight_decay',
+    'alpha',
+  )
   for name in not_negative:
     if name in values and not values[name] >= 0:
       raise ValueError(f'{name}={values[name]}: expected a number not below 0')
@@ -264,11 +357,19 @@ def _check(config: Config) -> None:
   if values.get('alpha_sign') == 'positive' and not values['alpha'] > 0:
     raise ValueError(f'alpha={values["alpha"]}: expected a number above 0 with alpha_sign=positive')
   if min((1, *config.head_hidden)) < 1:
-    raise ValueError(f'head_hidden={",".join(map(str, config.head_hidden))}: expected positive widths')
+    raise ValueError(
+      f'head_hidden={",".join(map(str, config.head_hidden))}: expected positive widths'
+    )
   if values.get('residual') and values.get('projection_ratio', 1.0) != 1.0:
-    raise ValueError(f'projection_ratio={values["projection_ratio"]}: a residual needs 1, d_v* equal to d_v')
+    raise ValueError(
+      f'projection_ratio={values["projection_ratio"]}: a residual needs 1, d_v* equal to d_v'
+    )
   if values.get('residual') and values.get('filter') == 'learned':
-    raise ValueError('filter=learned: needs residual=false, a mask gives what it keeps no place in the output')
+    raise ValueError(
+      'filter=learned: needs residual=false, a mask gives what it keeps no place in the output'
+    )
   widths = values.get('view_widths', ())
   if widths and (len(widths) != config.depth or min(widths) < 1):
-    raise ValueError(f'view_widths={",".join(map(str, widths))}: expected {config.depth} positive widths, one a layer')
+    raise ValueError(
+      f'view_widths={",".join(map(str, widths))}: expected {config.depth} positive widths, one a layer'
+    )

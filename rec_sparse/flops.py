@@ -17,7 +17,9 @@ class Cost:
 
   params: int  # trainable numbers
   flops: int  # forward, per example
-  idle: int = 0  # of the trainable numbers, those without effect in the trained network: masked weights, their scores
+  # of the trainable numbers, those without effect in the trained network: masked weights, their
+  # scores
+  idle: int = 0
 
   def __add__(self, other: Cost) -> Cost:
     return Cost(self.params + other.params, self.flops + other.flops, self.idle + other.idle)

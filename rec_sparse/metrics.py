@@ -1,10 +1,13 @@
-"""Log loss, normalized entropy, calibration, AUC and GAUC: additive sums inside the step, exact functions on the host.
+"""Log loss, normalized entropy, calibration, AUC and GAUC: additive sums inside the step, exact
+functions on the host.
 
-In a compiled step: `zeros`, `update` (pure; jit, scan and vmap), `merge`; then `compute` once, on the host, in float64.
+In a compiled step: `zeros`, `update` (pure; jit, scan and vmap), `merge`; then `compute` once, on
+the host, in float64.
 
-Sums over 50 million examples: examples and labels are counts in the int32 histogram, exact up to 2^31 in a bin.
-Log loss and predictions are real numbers: a float32 running sum near 2e7 steps by 2, so each step adds its own float32
-partial sum in double-float arithmetic, a pair (sum, what rounding lost) that is good for about 45 bits.
+Sums over 50 million examples: examples and labels are counts in the int32 histogram, exact up to
+2^31 in a bin. Log loss and predictions are real numbers: a float32 running sum near 2e7 steps by 2,
+so each step adds its own float32 partial sum in double-float arithmetic, a pair (sum, what rounding
+lost) that is good for about 45 bits.
 """
 
 from typing import NamedTuple
@@ -13,8 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-BINS = 65_536  # AUC within 1e-6 of the exact one; 200 bins miss it by 1e-4 or more, which papers call a result
-LOGIT_RANGE = 16.0  # bins are uniform in the logit over [-16, 16); what lies outside counts in the end bins
+# AUC within 1e-6 of the exact one; 200 bins miss it by 1e-4 or more, which papers call a result
+BINS = 65_536
+LOGIT_RANGE = (
+  16.0  # bins are uniform in the logit over [-16, 16); what lies outside counts in the end bins
+)
 
 
 class Sums(NamedTuple):
@@ -43,18 +49,18 @@ def update(sums: Sums, logits_BxT: jax.Array, label_BxT: jax.Array, weight_B: ja
   ce_BxT = jnp.where(real_Bx1, logloss_from_logits(logits_BxT, label_BxT), 0.0)
   p_BxT = jnp.where(real_Bx1, jax.nn.sigmoid(logits_BxT), 0.0)
   return Sums(
-      _add(sums.logloss_2xT, jnp.sum(ce_BxT, axis=0)),
-      _add(sums.prediction_2xT, jnp.sum(p_BxT, axis=0)),
-      _count(sums.counts_Tx2xN, logits_BxT, label_BxT, real_Bx1),
+    _add(sums.logloss_2xT, jnp.sum(ce_BxT, axis=0)),
+    _add(sums.prediction_2xT, jnp.sum(p_BxT, axis=0)),
+    _count(sums.counts_Tx2xN, logits_BxT, label_BxT, real_Bx1),
   )
 
 
 def merge(a: Sums, b: Sums) -> Sums:
   """Sums over the examples of both."""
   return Sums(
-      _add(a.logloss_2xT, b.logloss_2xT[0], b.logloss_2xT[1]),
-      _add(a.prediction_2xT, b.prediction_2xT[0], b.prediction_2xT[1]),
-      a.counts_Tx2xN + b.counts_Tx2xN,
+    _add(a.logloss_2xT, b.logloss_2xT[0], b.logloss_2xT[1]),
+    _add(a.prediction_2xT, b.prediction_2xT[0], b.prediction_2xT[1]),
+    a.counts_Tx2xN + b.counts_Tx2xN,
   )
 
 
@@ -71,14 +77,20 @@ def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
   return total, (a - (total - b_seen)) + (b - b_seen)
 
 
-def _count(counts_Tx2xN: jax.Array, logits_BxT: jax.Array, label_BxT: jax.Array, real_Bx1: jax.Array) -> jax.Array:
-  """Scatter-adds a batch into the histogram; in a scan or with a donated argument XLA does it in place."""
+def _count(
+  counts_Tx2xN: jax.Array, logits_BxT: jax.Array, label_BxT: jax.Array, real_Bx1: jax.Array
+) -> jax.Array:
+  """Scatter-adds a batch into the histogram; in a scan or with a donated argument XLA does it in
+  place.
+  """
   tasks, _, bins = counts_Tx2xN.shape
   scaled_BxT = (logits_BxT + LOGIT_RANGE) * (bins / (2 * LOGIT_RANGE))
   bin_BxT = jnp.clip(scaled_BxT, 0, bins - 1).astype(jnp.int32)
   row_BxT = jnp.arange(tasks, dtype=jnp.int32)[None, :] * 2 + (label_BxT > 0.5).astype(jnp.int32)
   one_BxT = jnp.broadcast_to(real_Bx1, logits_BxT.shape).astype(jnp.int32)
-  flat = counts_Tx2xN.reshape(-1).at[row_BxT * bins + bin_BxT].add(one_BxT, mode='promise_in_bounds')
+  flat = (
+    counts_Tx2xN.reshape(-1).at[row_BxT * bins + bin_BxT].add(one_BxT, mode='promise_in_bounds')
+  )
   return flat.reshape(counts_Tx2xN.shape)
 
 
@@ -88,28 +100,34 @@ def compute(sums: Sums) -> tuple[dict[str, float | None], ...]:
   prediction_T = np.sum(np.asarray(sums.prediction_2xT, np.float64), axis=0)
   counts_Tx2xN = np.asarray(sums.counts_Tx2xN, np.int64)
   return tuple(
-      _summary(float(ce), float(p), int(count_2xN[1].sum()), int(count_2xN.sum())) | {'auc': _binned_auc(count_2xN)}
-      for ce, p, count_2xN in zip(logloss_T, prediction_T, counts_Tx2xN, strict=True)
+    _summary(float(ce), float(p), int(count_2xN[1].sum()), int(count_2xN.sum()))
+    | {'auc': _binned_auc(count_2xN)}
+    for ce, p, count_2xN in zip(logloss_T, prediction_T, counts_Tx2xN, strict=True)
   )
 
 
-def _summary(logloss: float, prediction: float, positives: int, examples: int) -> dict[str, float | None]:
+def _summary(
+  logloss: float, prediction: float, positives: int, examples: int
+) -> dict[str, float | None]:
   """Means from sums.
 
-  Normalized entropy is the log loss over that of the base rate (He et al. 2014), calibration is sum p / sum y.
+  Normalized entropy is the log loss over that of the base rate (He et al. 2014), calibration is sum
+  p / sum y.
   """
   rate = positives / examples if examples else 0.0
   entropy = -rate * np.log(rate) - (1 - rate) * np.log1p(-rate) if 0 < rate < 1 else 0.0
   return {
-      'logloss': logloss / examples if examples else None,
-      'normalized_entropy': float(logloss / examples / entropy) if entropy else None,
-      'calibration': prediction / positives if positives else None,
-      'examples': examples,
+    'logloss': logloss / examples if examples else None,
+    'normalized_entropy': float(logloss / examples / entropy) if entropy else None,
+    'calibration': prediction / positives if positives else None,
+    'examples': examples,
   }
 
 
 def _binned_auc(count_2xN: np.ndarray) -> float | None:
-  """Probability that a positive outranks a negative, half credit within a bin; None with one class only."""
+  """Probability that a positive outranks a negative, half credit within a bin; None with one class
+  only.
+  """
   negative_N, positive_N = count_2xN
   pairs = int(positive_N.sum()) * int(negative_N.sum())
   twice_won = int(np.sum(positive_N * (2 * np.cumsum(negative_N) - negative_N)))
@@ -144,7 +162,8 @@ def gauc(group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray) -> Gauc:
   if not grouped_N.any():
     return Gauc(None, None, float(len(grouped_N) > 0), 0.0)
   twice_won_G, positive_G, negative_G = _pairs_by_group(
-      *(np.asarray(column_N)[grouped_N] for column_N in (group_N, logit_N, label_N)))
+    *(np.asarray(column_N)[grouped_N] for column_N in (group_N, logit_N, label_N))
+  )
   size_G = positive_G + negative_G
   kept_G = (positive_G > 0) & (negative_G > 0)
   skipped = float(1 - size_G[kept_G].sum() / len(grouped_N)), float(1 - kept_G.mean())
@@ -155,24 +174,34 @@ def gauc(group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray) -> Gauc:
 
 
 def _pairs_by_group(
-    group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray
+  group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Twice the (positive, negative) pairs in order (a tie is half), positives and negatives, per group, as integers."""
+  """Twice the (positive, negative) pairs in order (a tie is half), positives and negatives, per
+  group, as integers.
+  """
   order_N = np.lexsort((logit_N, group_N))
   group_N, logit_N = group_N[order_N], logit_N[order_N]
   positive_N = (label_N[order_N] > 0.5).astype(np.int64)
   new_group_N = np.concatenate([[True], group_N[1:] != group_N[:-1]])
-  new_block_N = new_group_N | np.concatenate([[True], logit_N[1:] != logit_N[:-1]])  # a block: tied in one group
-  block_start, = np.nonzero(new_block_N)
+  new_block_N = new_group_N | np.concatenate(
+    [[True], logit_N[1:] != logit_N[:-1]]
+  )  # a block: tied in one group
+  (block_start,) = np.nonzero(new_block_N)
   positive_M = np.add.reduceat(positive_N, block_start)
   negative_M = np.add.reduceat(1 - positive_N, block_start)
-  group_start, = np.nonzero(new_group_N[block_start])
+  (group_start,) = np.nonzero(new_group_N[block_start])
   positive_G = np.add.reduceat(positive_M, group_start)
   negative_G = np.add.reduceat(negative_M, group_start)
   before_G = np.cumsum(negative_G) - negative_G
   blocks_G = np.diff(group_start, append=len(block_start))
-  below_M = np.cumsum(negative_M) - negative_M - np.repeat(before_G, blocks_G)  # lower negatives of the same group
-  return np.add.reduceat(positive_M * (2 * below_M + negative_M), group_start), positive_G, negative_G
+  below_M = (
+    np.cumsum(negative_M) - negative_M - np.repeat(before_G, blocks_G)
+  )  # lower negatives of the same group
+  return (
+    np.add.reduceat(positive_M * (2 * below_M + negative_M), group_start),
+    positive_G,
+    negative_G,
+  )
 
 
 def _exact_logloss(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
@@ -181,20 +210,28 @@ def _exact_logloss(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
 
 
 def logloss_standard_error(logit_N: np.ndarray, label_N: np.ndarray) -> float | None:
-  """Standard error of the mean log loss over the examples of one run, sd / sqrt(n); None below two examples."""
+  """Standard error of the mean log loss over the examples of one run, sd / sqrt(n); None below two
+  examples.
+  """
   if len(logit_N) < 2:
     return None
   return float(np.std(_exact_logloss(logit_N, label_N), ddof=1) / np.sqrt(len(logit_N)))
 
 
-def report(logit_N: np.ndarray, label_N: np.ndarray, group_N: np.ndarray | None = None) -> dict[str, float | None]:
+def report(
+  logit_N: np.ndarray, label_N: np.ndarray, group_N: np.ndarray | None = None
+) -> dict[str, float | None]:
   """Every metric of one task, exact, in float64; those of groups only when there are groups."""
   logit_N, label_N = np.asarray(logit_N, np.float32), np.asarray(label_N)
   ce_N = _exact_logloss(logit_N, label_N)
   prediction_N = np.exp(-np.logaddexp(0.0, -logit_N.astype(np.float64)))
   found = {'auc': exact_auc(logit_N, label_N)}
-  found |= _summary(float(ce_N.sum()), float(prediction_N.sum()), int((label_N > 0.5).sum()), len(label_N))
+  found |= _summary(
+    float(ce_N.sum()), float(prediction_N.sum()), int((label_N > 0.5).sum()), len(label_N)
+  )
   found |= {'logloss_standard_error': logloss_standard_error(logit_N, label_N)}
   if group_N is None:
     return found
-  return found | {f'gauc_{name}': value for name, value in gauc(group_N, logit_N, label_N)._asdict().items()}
+  return found | {
+    f'gauc_{name}': value for name, value in gauc(group_N, logit_N, label_N)._asdict().items()
+  }

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 
-def for_examples(draw: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...],
-                 examples: int) -> jax.Array:
+def for_examples(
+  draw: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...], examples: int
+) -> jax.Array:
   """`draw` of an array of `shape`, whose last axis counts examples; those beyond `examples` get 0.
 
   What is drawn depends on the whole shape: without this, a batch padded to divide over more devices

@@ -1,4 +1,6 @@
-"""The trial record: one JSON object per trial, the same from a single run and from a sweep (design, section 4)."""
+"""The trial record: one JSON object per trial, the same from a single run and from a sweep (design,
+section 4).
+"""
 
 from collections.abc import Iterator
 import contextlib
@@ -21,29 +23,56 @@ from rec_sparse import train
 METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
 
 
-def make(config: config_lib.Config, schema: schema_lib.FeatureSchema, *, status: str, train_examples: int,
-         wall_seconds: float, **found: Any) -> dict[str, Any]:
-  """A record of `config`; metrics that were not measured are null. `found` adds to it (metrics, error, best_step)."""
+def make(
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  *,
+  status: str,
+  train_examples: int,
+  wall_seconds: float,
+  **found: Any,
+) -> dict[str, Any]:
+  """A record of `config`; metrics that were not measured are null. `found` adds to it (metrics,
+  error, best_step).
+  """
   return {
-      'run_id': config_lib.run_id(config), 'config': dataclasses.asdict(config), 'arm': config.model,
-      'width': config.width, 'depth': config.depth, 'views': config.views, 'seed': config.seed,
-      'learning_rate': config.learning_rate, **train.counts(config, schema), 'train_examples': train_examples,
-      **dict.fromkeys(METRICS), 'wall_seconds': round(wall_seconds, 3), 'device': jax.devices()[0].device_kind,
-      'versions': versions(), 'status': status, **found}
+    'run_id': config_lib.run_id(config),
+    'config': dataclasses.asdict(config),
+    'arm': config.model,
+    'width': config.width,
+    'depth': config.depth,
+    'views': config.views,
+    'seed': config.seed,
+    'learning_rate': config.learning_rate,
+    **train.counts(config, schema),
+    'train_examples': train_examples,
+    **dict.fromkeys(METRICS),
+    'wall_seconds': round(wall_seconds, 3),
+    'device': jax.devices()[0].device_kind,
+    'versions': versions(),
+    'status': status,
+    **found,
+  }
 
 
-def failed(config: config_lib.Config, schema: schema_lib.FeatureSchema, error: str,
-           wall_seconds: float) -> dict[str, Any]:
+def failed(
+  config: config_lib.Config, schema: schema_lib.FeatureSchema, error: str, wall_seconds: float
+) -> dict[str, Any]:
   """The record of a trial that raised `error`."""
-  return make(config, schema, status='failed', train_examples=0, wall_seconds=wall_seconds, error=error)
+  return make(
+    config, schema, status='failed', train_examples=0, wall_seconds=wall_seconds, error=error
+  )
 
 
 def versions() -> dict[str, str]:
   """Versions of what a result depends on; `revision` where this code lies in a git checkout."""
   packages = ('rec_sparse', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
   own = revision(pathlib.Path(__file__))
-  return {'python': platform.python_version()} | {name: _version(name) for name in packages} | (
-      {'revision': own} if own else {})
+  return (
+    {'python': platform.python_version()}
+    | {name: _version(name) for name in packages}
+    | ({'revision': own} if own else {})
+  )
 
 
 @functools.cache
@@ -54,8 +83,9 @@ def revision(file: pathlib.Path) -> str:
   An installed copy may lie inside the checkout of something else, which does not track it.
   """
   tracked = _git(file, 'ls-files', '--error-unmatch', file.name)
-  return (_git(file, 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*')
-          if tracked else '')
+  return (
+    _git(file, 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*') if tracked else ''
+  )
 
 
 def _git(file: pathlib.Path, *arguments: str) -> str:
@@ -90,7 +120,9 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A temporary name to write to, renamed at the end: a reader never sees half a file, and none stays behind."""
+  """A temporary name to write to, renamed at the end: a reader never sees half a file, and none
+  stays behind.
+  """
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
     yield temporary

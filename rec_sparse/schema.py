@@ -110,23 +110,29 @@ def save_schema(schema: FeatureSchema, directory: pathlib.Path) -> None:
 def load_schema(directory: pathlib.Path | str, needs: tuple[str, ...] = ()) -> FeatureSchema:
   """Reads `schema.json` of a data set that has the splits `needs`.
 
-  Raises ValueError, naming the file and the entry, when it is missing, not JSON, of another format version, or
-  inconsistent.
+  Raises ValueError, naming the file and the entry, when it is missing, not JSON, of another format
+  version, or inconsistent.
   """
   path = pathlib.Path(directory) / 'schema.json'
   try:
     raw = read_json(path)
   except FileNotFoundError:
-    raise ValueError(f'{path}: not found; is this a dataset directory made by launch.prepare?') from None
+    raise ValueError(
+      f'{path}: not found; is this a dataset directory made by launch.prepare?'
+    ) from None
   if raw.get('format_version') != FORMAT_VERSION:
-    raise ValueError(f'{path}: format_version is {raw.get("format_version")!r}, this program reads '
-                     f'{FORMAT_VERSION}; make the data set again with launch.prepare')
+    raise ValueError(
+      f'{path}: format_version is {raw.get("format_version")!r}, this program reads '
+      f'{FORMAT_VERSION}; make the data set again with launch.prepare'
+    )
   try:
     offsets = [f.pop('offset') for f in raw['fields']]
     schema = _typed(FeatureSchema, raw, '')
     _check(schema)
   except (KeyError, TypeError, AttributeError):
-    raise ValueError(f'{path}: not a schema that launch.prepare wrote (no fields with offsets)') from None
+    raise ValueError(
+      f'{path}: not a schema that launch.prepare wrote (no fields with offsets)'
+    ) from None
   except ValueError as e:
     raise ValueError(f'{path}: {e}') from None
   if tuple(offsets) != schema.offsets:
@@ -138,7 +144,9 @@ def load_schema(directory: pathlib.Path | str, needs: tuple[str, ...] = ()) -> F
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """Reads a JSON object; raises ValueError naming the file, and the line, when it holds anything else."""
+  """Reads a JSON object; raises ValueError naming the file, and the line, when it holds anything
+  else.
+  """
   try:
     raw = json.loads(path.read_text(encoding='utf-8'))
   except json.JSONDecodeError as e:
@@ -151,7 +159,9 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
-  """A JSON value as `kind`, a dataclass or the type of an entry of one; raises ValueError naming `where` it is not."""
+  """A JSON value as `kind`, a dataclass or the type of an entry of one; raises ValueError naming
+  `where` it is not.
+  """
   origin, inner = typing.get_origin(kind), typing.get_args(kind)
   if dataclasses.is_dataclass(kind) and isinstance(value, dict):
     return _object(kind, value, where)
@@ -173,15 +183,25 @@ def _object(kind: type, raw: dict[str, Any], where: str) -> Any:
   fields = {f.name: f for f in dataclasses.fields(kind)}
   for name in (*(n for n, f in fields.items() if f.default is dataclasses.MISSING), *raw):
     if name not in raw or name not in fields:
-      raise ValueError(f'{where or "schema"} has {"no" if name in fields else "an unknown"} entry {name!r}')
-  return kind(**{n: _typed(fields[n].type, value, f'{where}.{n}'.lstrip('.')) for n, value in raw.items()})
+      raise ValueError(
+        f'{where or "schema"} has {"no" if name in fields else "an unknown"} entry {name!r}'
+      )
+  return kind(
+    **{n: _typed(fields[n].type, value, f'{where}.{n}'.lstrip('.')) for n, value in raw.items()}
+  )
 
 
 def _in_words(kind: Any) -> str:
   if typing.get_origin(kind) is Literal:
     return f'one of {", ".join(typing.get_args(kind))}'
-  named = {tuple: 'a list', dict: 'an object', str: 'text', int: 'an integer', float: 'a number',
-           bool: 'true or false'}
+  named = {
+    tuple: 'a list',
+    dict: 'an object',
+    str: 'text',
+    int: 'an integer',
+    float: 'a number',
+    bool: 'true or false',
+  }
   return named.get(typing.get_origin(kind) or kind, 'an object')
 
 
@@ -198,7 +218,9 @@ def _check(schema: FeatureSchema) -> None:
     raise ValueError('fields: categorical ones come first, then numeric ones')
   for field in schema.fields:
     if field.vocab_size < 1 or field.kind == 'numeric' and field.vocab_size > 2:
-      raise ValueError(f'fields: {field.name!r} is {field.kind} and has vocab_size {field.vocab_size}')
+      raise ValueError(
+        f'fields: {field.name!r} is {field.kind} and has vocab_size {field.vocab_size}'
+      )
   if not schema.splits:
     raise ValueError('splits is empty')
   for name, split in schema.splits.items():
@@ -207,6 +229,8 @@ def _check(schema: FeatureSchema) -> None:
     if split.rows < 1:
       raise ValueError(f'splits.{name}.rows is {split.rows}, expected at least 1')
     if len(split.positives) != len(schema.tasks):
-      raise ValueError(f'splits.{name}.positives has {len(split.positives)} entries for {len(schema.tasks)} tasks')
+      raise ValueError(
+        f'splits.{name}.positives has {len(split.positives)} entries for {len(schema.tasks)} tasks'
+      )
   if schema.table_rows >= 2**31:
     raise ValueError(f'{schema.table_rows} table rows do not fit int32 ids')

@@ -1,11 +1,11 @@
 """TrainState, init, train_step, eval_step: pure functions to jit, scan, or map over trials.
 
-The embedding table is no parameter of the model. The loss is differentiated with respect to the gathered rows, and
-only the rows that a step touched are updated, so a step's cost follows the batch, not the vocabulary.
+The embedding table is no parameter of the model. The loss is differentiated with respect to the
+gathered rows, and only the rows that a step touched are updated, so a step's cost follows the
+batch, not the vocabulary.
 """
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -33,7 +33,9 @@ Batch = dict[str, jax.Array]
 
 
 class TrainState(NamedTuple):
-  """All that a run is, but for its config. Every leaf is an array, so a stack of states is a stack of trials."""
+  """All that a run is, but for its config. Every leaf is an array, so a stack of states is a stack
+  of trials.
+  """
 
   step: jax.Array  # int32, steps done
   seed: jax.Array  # int32, of row order and dropout
@@ -44,7 +46,8 @@ class TrainState(NamedTuple):
   moments: Any  # optax state
   table_RxD: jax.Array  # the stacked embedding table
   slots: Any  # the table optimizer's state
-  tiny: Any = ()  # tiny_fields.Stack where the program has tiny fields: then their rows of the table are stale
+  # tiny_fields.Stack where the program has tiny fields: then their rows of the table are stale
+  tiny: Any = ()
 
 
 class Program(NamedTuple):
@@ -55,30 +58,52 @@ class Program(NamedTuple):
   dense_optimizer: optax.GradientTransformation
   table_optimizer: optimizers.TableOptimizer
   numeric: int  # N: the last N fields are multiplied by value_BxN
-  mesh: jax.sharding.Mesh  # table rows over all its devices, batches over `data`, dense parameters over `model`
+  mesh: (
+    jax.sharding.Mesh
+  )  # table rows over all its devices, batches over `data`, dense parameters over `model`
   lookup: sharded.Exchange  # how rows travel between devices
   tiny: tiny_fields.Fields | None  # fields whose rows need not travel; None on one device
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
 
 
-def program(config: config_lib.Config, schema: schema_lib.FeatureSchema, mesh: jax.sharding.Mesh | None = None,
-            lookup: sharded.Exchange = 'reduce_scatter') -> Program:
+def program(
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  mesh: jax.sharding.Mesh | None = None,
+  lookup: sharded.Exchange = 'reduce_scatter',
+) -> Program:
   """Everything static of a run of `config` on data of `schema`, by default on the first device."""
   mesh = mesh or placement.make_mesh(1)
-  kernels = lambda params: jax.tree.map_with_path(lambda path, _: path[-1].key.endswith('kernel'), params)
-  dense = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels))
-  table = {'adam': optimizers.row_adam, 'adagrad': optimizers.rowwise_adagrad, 'sgd': optimizers.row_sgd}
+  kernels = lambda params: jax.tree.map_with_path(
+    lambda path, _: path[-1].key.endswith('kernel'), params
+  )
+  dense = optax.chain(
+    optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels)
+  )
+  table = {
+    'adam': optimizers.row_adam,
+    'adagrad': optimizers.rowwise_adagrad,
+    'sgd': optimizers.row_sgd,
+  }
   return Program(
-      config, models.MODELS[config.model].module(config, len(schema.tasks)), dense,
-      table[config.table_optimizer](weight_decay=config.table_weight_decay,
-                                    method=duplicates.default_method(jax.default_backend())),
-      schema.numeric_count, mesh, lookup,
-      tiny_fields.choose([f.vocab_size for f in schema.fields], mesh),
-      unknown.untrained_rows(schema, config.unknown_share))
+    config,
+    models.MODELS[config.model].module(config, len(schema.tasks)),
+    dense,
+    table[config.table_optimizer](
+      weight_decay=config.table_weight_decay,
+      method=duplicates.default_method(jax.default_backend()),
+    ),
+    schema.numeric_count,
+    mesh,
+    lookup,
+    tiny_fields.choose([f.vocab_size for f in schema.fields], mesh),
+    unknown.untrained_rows(schema, config.unknown_share),
+  )
 
 
 def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
-  """The state of a run at step 0, placed on the devices of its mesh; no device ever holds the whole table.
+  """The state of a run at step 0, placed on the devices of its mesh; no device ever holds the whole
+  table.
 
   The table depends on the seed alone, so every arm of a comparison starts from the same rows.
   Raises ValueError if a view would keep more dimensions than the input has.
@@ -93,36 +118,59 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
 def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   """Shapes and dtypes of a run's state, without computing it."""
   filters = unstack(draw_filters(run.config, schema, [run.config.seed]), 0)
-  return jax.eval_shape(lambda *trial: _init_one(run, schema, *trial), jnp.int32(0), jnp.float32(0), filters)
+  return jax.eval_shape(
+    lambda *trial: _init_one(run, schema, *trial), jnp.int32(0), jnp.float32(0), filters
+  )
 
 
-def init_trials(run: Program, schema: schema_lib.FeatureSchema, seeds: Sequence[int],
-                learning_rates: Sequence[float], placed: jax.sharding.Sharding) -> TrainState:
-  """The states of len(seeds) trials of a one-device program, stacked on a leading axis and `placed`; else as `init`."""
+def init_trials(
+  run: Program,
+  schema: schema_lib.FeatureSchema,
+  seeds: Sequence[int],
+  learning_rates: Sequence[float],
+  placed: jax.sharding.Sharding,
+) -> TrainState:
+  """The states of len(seeds) trials of a one-device program, stacked on a leading axis and
+  `placed`; else as `init`.
+  """
   one = lambda *trial: _init_one(run, schema, *trial)
   return jax.jit(jax.vmap(one), out_shardings=placed)(
-      np.asarray(seeds, np.int32), np.asarray(learning_rates, np.float32), draw_filters(run.config, schema, seeds))
+    np.asarray(seeds, np.int32),
+    np.asarray(learning_rates, np.float32),
+    draw_filters(run.config, schema, seeds),
+  )
 
 
 def shardings(run: Program, state: TrainState) -> TrainState:
-  """Where each leaf lives: what has the table's height by rows over all devices; see dense_placement for the rest."""
+  """Where each leaf lives: what has the table's height by rows over all devices; see
+  dense_placement for the rest.
+  """
   rows, one = placement.sharding(run.mesh), placement.sharding(run.mesh, replicated=True)
   height = state.table_RxD.shape[0]
   by_rows = lambda leaf: rows if leaf.shape[:1] == (height,) else one
   dense = lambda tree: dense_placement.shardings(tree, run.mesh)
   return jax.tree.map(lambda _: one, state)._replace(
-      params=dense(state.params), moments=dense(state.moments), table_RxD=rows,
-      slots=jax.tree.map(by_rows, state.slots))
+    params=dense(state.params),
+    moments=dense(state.moments),
+    table_RxD=rows,
+    slots=jax.tree.map(by_rows, state.slots),
+  )
 
 
 def from_logical(run: Program, state: TrainState) -> TrainState:
   """A state with its table in logical row order (as in checkpoints) -> the state as it is trained."""
   state = _exchange(run, state, placement.from_logical)
-  return state._replace(tiny=tiny_fields.take(run.tiny, state.table_RxD, state.slots, run.mesh)) if run.tiny else state
+  return (
+    state._replace(tiny=tiny_fields.take(run.tiny, state.table_RxD, state.slots, run.mesh))
+    if run.tiny
+    else state
+  )
 
 
 def to_logical(run: Program, state: TrainState) -> TrainState:
-  """The inverse of `from_logical`: the order in which checkpoints hold rows, whatever the number of devices."""
+  """The inverse of `from_logical`: the order in which checkpoints hold rows, whatever the number of
+  devices.
+  """
   if run.tiny:
     table_RxD, slots = tiny_fields.put(run.tiny, state.table_RxD, state.slots, state.tiny, run.mesh)
     state = state._replace(table_RxD=table_RxD, slots=slots, tiny=())
@@ -135,31 +183,57 @@ def _exchange(run: Program, state: TrainState, exchange: Callable) -> TrainState
   return state._replace(table_RxD=rows(state.table_RxD), slots=slots)
 
 
-def draw_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema, seeds: Sequence[int]) -> Any:
+def draw_filters(
+  config: config_lib.Config, schema: schema_lib.FeatureSchema, seeds: Sequence[int]
+) -> Any:
   """The filters of len(seeds) trials, stacked; {} for models that have none."""
   inputs = len(schema.fields) * config.embedding_dim
   drawn = [models.MODELS[config.model].filters(config, inputs, seed) for seed in seeds]
   return {name: static_filter.stack([filters[name] for filters in drawn]) for name in drawn[0]}
 
 
-def _init_one(run: Program, schema: schema_lib.FeatureSchema, seed: jax.Array, learning_rate: jax.Array,
-              filters: Any) -> TrainState:
+def _init_one(
+  run: Program,
+  schema: schema_lib.FeatureSchema,
+  seed: jax.Array,
+  learning_rate: jax.Array,
+  filters: Any,
+) -> TrainState:
   table_key, dense_key = jax.random.split(jax.random.key(seed))
   scale, dim = run.config.embedding_init, run.config.embedding_dim
   rows = placement.padded_rows(schema.table_rows, run.mesh.size)
   table_RxD = storage.encode(
-      jax.random.uniform(table_key, (rows, dim), minval=-scale, maxval=scale), run.config.table_dtype)
+    jax.random.uniform(table_key, (rows, dim), minval=-scale, maxval=scale), run.config.table_dtype
+  )
   rows_BxFxD = jnp.zeros((1, len(schema.fields), dim))
-  _, made = run.module.apply({'filters': filters}, rows_BxFxD, train=False, rngs={'params': dense_key},
-                             mutable=['params', 'batch_stats'])
+  _, made = run.module.apply(
+    {'filters': filters},
+    rows_BxFxD,
+    train=False,
+    rngs={'params': dense_key},
+    mutable=['params', 'batch_stats'],
+  )
   params = made['params']
-  slots = run.table_optimizer.init(table_RxD)._replace(seed=seed.astype(jnp.uint32))  # of the stochastic rounding
-  return TrainState(jnp.int32(0), seed, learning_rate, params, made.get('batch_stats', {}), filters,
-                    run.dense_optimizer.init(params), table_RxD, slots)
+  slots = run.table_optimizer.init(table_RxD)._replace(
+    seed=seed.astype(jnp.uint32)
+  )  # of the stochastic rounding
+  return TrainState(
+    jnp.int32(0),
+    seed,
+    learning_rate,
+    params,
+    made.get('batch_stats', {}),
+    filters,
+    run.dense_optimizer.init(params),
+    table_RxD,
+    slots,
+  )
 
 
 class StepSums(NamedTuple):
-  """What a step adds up; `dropped` ids would be a wrong result, so whoever reads the sums must refuse any."""
+  """What a step adds up; `dropped` ids would be a wrong result, so whoever reads the sums must
+  refuse any.
+  """
 
   loss: jax.Array  # float32: mean loss of each step, nats per example, summed over tasks
   dropped: jax.Array  # int32: ids beyond the capacity of an all-to-all lookup or update
@@ -170,74 +244,124 @@ def zero_sums() -> StepSums:
   return StepSums(jnp.float32(0), jnp.int32(0))
 
 
-def train_step(run: Program, state: TrainState, sums: StepSums, batch: Batch) -> tuple[TrainState, StepSums]:
+def train_step(
+  run: Program, state: TrainState, sums: StepSums, batch: Batch
+) -> tuple[TrainState, StepSums]:
   """One step on one batch: on the mean loss of its examples, without those of weight 0."""
   state = _in_place(run, state)
   dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
     logits_BxT, changed = run.module.apply(
-        {'params': params, 'batch_stats': state.statistics, 'filters': state.filters},
-        scaled_by_values(run, rows_BxFxD, batch), batch['weight_B'], train=True,
-        rngs={'dropout': dropout_key}, mutable=['batch_stats'])
+      {'params': params, 'batch_stats': state.statistics, 'filters': state.filters},
+      scaled_by_values(run, rows_BxFxD, batch),
+      batch['weight_B'],
+      train=True,
+      rngs={'dropout': dropout_key},
+      mutable=['batch_stats'],
+    )
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
     loss = jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
     return loss, changed.get('batch_stats', {})
 
   batch = _over_data(run, batch)
   ids_BxF = unknown.drop(
-      batch['ids_BxF'], batch['weight_B'], run.untrained_F, run.config.unknown_share, dropout_key)
-  looked_up = tiny_fields.lookup(run.tiny, state.table_RxD, state.tiny, ids_BxF, run.mesh, run.lookup)
+    batch['ids_BxF'], batch['weight_B'], run.untrained_F, run.config.unknown_share, dropout_key
+  )
+  looked_up = tiny_fields.lookup(
+    run.tiny, state.table_RxD, state.tiny, ids_BxF, run.mesh, run.lookup
+  )
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
-  (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(state.params, looked_up.rows_BxFxD.astype(jnp.float32))
+  (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(
+    state.params, looked_up.rows_BxFxD.astype(jnp.float32)
+  )
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
     updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
   params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
   updated, tiny = tiny_fields.update(
-      run.tiny, run.table_optimizer, state.table_RxD, state.slots, state.tiny, ids_BxF, row_grads_BxFxD,
-      state.learning_rate * run.config.table_learning_rate_ratio, run.mesh, run.lookup)
-  state = state._replace(step=state.step + 1, params=params, statistics=statistics, moments=moments,
-                         table_RxD=updated.table_RxD, slots=updated.slots, tiny=tiny)
-  return _in_place(run, state), StepSums(sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped)
+    run.tiny,
+    run.table_optimizer,
+    state.table_RxD,
+    state.slots,
+    state.tiny,
+    ids_BxF,
+    row_grads_BxFxD,
+    state.learning_rate * run.config.table_learning_rate_ratio,
+    run.mesh,
+    run.lookup,
+  )
+  state = state._replace(
+    step=state.step + 1,
+    params=params,
+    statistics=statistics,
+    moments=moments,
+    table_RxD=updated.table_RxD,
+    slots=updated.slots,
+    tiny=tiny,
+  )
+  return _in_place(run, state), StepSums(
+    sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped
+  )
 
 
 def _in_place(run: Program, state: TrainState) -> TrainState:
-  """Every leaf where `shardings` has it: at both ends of a step, or XLA moves leaves about inside a loop of steps.
+  """Every leaf where `shardings` has it: at both ends of a step, or XLA moves leaves about inside a
+  loop of steps.
 
-  With one device there is nothing to say, and which one it is stays open (`launch.trials` runs a step on each).
+  With one device there is nothing to say, and which one it is stays open (`launch.trials` runs a
+  step on each).
   """
-  return state if run.mesh.size == 1 else jax.lax.with_sharding_constraint(state, shardings(run, state))
+  return (
+    state if run.mesh.size == 1 else jax.lax.with_sharding_constraint(state, shardings(run, state))
+  )
 
 
 def _over_data(run: Program, batch: Batch) -> Batch:
   """The batch by examples over `data`; with one device as in `_in_place`."""
-  return batch if run.mesh.size == 1 else jax.lax.with_sharding_constraint(
-      batch, jax.NamedSharding(run.mesh, jax.P('data')))
+  return (
+    batch
+    if run.mesh.size == 1
+    else jax.lax.with_sharding_constraint(batch, jax.NamedSharding(run.mesh, jax.P('data')))
+  )
 
 
-def eval_step(run: Program, state: TrainState, sums: metrics.Sums, batch: Batch) -> tuple[metrics.Sums, jax.Array]:
-  """Adds one batch to the metric sums; also returns logits_BxT. The state must stay alive: do not donate it.
+def eval_step(
+  run: Program, state: TrainState, sums: metrics.Sums, batch: Batch
+) -> tuple[metrics.Sums, jax.Array]:
+  """Adds one batch to the metric sums; also returns logits_BxT. The state must stay alive: do not
+  donate it.
 
   Rows always travel by reduce-scatter here, which cannot drop any.
   """
   batch = _over_data(run, batch)
   rows_BxFxD = tiny_fields.lookup(
-      run.tiny, state.table_RxD, state.tiny, batch['ids_BxF'], run.mesh, 'reduce_scatter').rows_BxFxD
+    run.tiny, state.table_RxD, state.tiny, batch['ids_BxF'], run.mesh, 'reduce_scatter'
+  ).rows_BxFxD
   logits_BxT = run.module.apply(
-      {'params': state.params, 'batch_stats': state.statistics, 'filters': state.filters},
-      scaled_by_values(run, rows_BxFxD.astype(jnp.float32), batch), train=False)
+    {'params': state.params, 'batch_stats': state.statistics, 'filters': state.filters},
+    scaled_by_values(run, rows_BxFxD.astype(jnp.float32), batch),
+    train=False,
+  )
   return metrics.update(sums, logits_BxT, batch['label_BxT'], batch['weight_B']), logits_BxT
 
 
 def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[str, int]:
-  """Analytic sizes of a trial record: dense parameters, those that are not structurally zero, table, FLOPs.
+  """Analytic sizes of a trial record: dense parameters, those that are not structurally zero,
+  table, FLOPs.
 
-  The shared input normalization is in no count. A random filter stores kept connections only; a learned one trains the
-  others too, and a score per unit of input: none of these counts as non-zero, the network ends without them.
+  The shared input normalization is in no count. A random filter stores kept connections only; a
+  learned one trains the others too, and a score per unit of input: none of these counts as
+  non-zero, the network ends without them.
   """
-  cost = models.MODELS[config.model].cost(config, len(schema.fields) * config.embedding_dim, len(schema.tasks))
-  return {'dense_params': cost.params, 'dense_params_nonzero': cost.params - cost.idle,
-          'embedding_params': schema.table_rows * config.embedding_dim, 'flops_per_example': cost.flops}
+  cost = models.MODELS[config.model].cost(
+    config, len(schema.fields) * config.embedding_dim, len(schema.tasks)
+  )
+  return {
+    'dense_params': cost.params,
+    'dense_params_nonzero': cost.params - cost.idle,
+    'embedding_params': schema.table_rows * config.embedding_dim,
+    'flops_per_example': cost.flops,
+  }
 
 
 def unstack(states: TrainState, trial: int) -> TrainState:
@@ -246,8 +370,12 @@ def unstack(states: TrainState, trial: int) -> TrainState:
 
 
 def scaled_by_values(run: Program, rows_BxFxD: jax.Array, batch: Batch) -> jax.Array:
-  """The rows as the network reads them: a numeric field is value times embedding, a categorical one its row."""
+  """The rows as the network reads them: a numeric field is value times embedding, a categorical one
+  its row.
+  """
   if not run.numeric:
     return rows_BxFxD
-  value_BxF = jnp.pad(batch['value_BxN'], ((0, 0), (rows_BxFxD.shape[1] - run.numeric, 0)), constant_values=1.0)
+  value_BxF = jnp.pad(
+    batch['value_BxN'], ((0, 0), (rows_BxFxD.shape[1] - run.numeric, 0)), constant_values=1.0
+  )
   return rows_BxFxD * value_BxF[..., None]

@@ -1,4 +1,6 @@
-"""Test hygiene: eight simulated devices, strict promotion of dtypes and ranks; each program is compiled once."""
+"""Test hygiene: eight simulated devices, strict promotion of dtypes and ranks; each program is
+compiled once.
+"""
 
 import os
 import pathlib
@@ -21,6 +23,8 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 def pytest_sessionfinish(session):
-  """The last process to end removes the cache: workers have `workerinput`, their controller does not."""
+  """The last process to end removes the cache: workers have `workerinput`, their controller does
+  not.
+  """
   if not hasattr(session.config, 'workerinput'):
     shutil.rmtree(CACHE, ignore_errors=True)

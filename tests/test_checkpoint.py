@@ -14,8 +14,12 @@ from rec_sparse import train
 def save(directory, steps, keep_every=0):
   with checkpoint.manager(directory, keep_every=keep_every) as manager:
     for step, value in steps:
-      manager.save(step, args=ocp.args.Composite(data=ocp.args.JsonSave({})), force=True,
-                   metrics=None if value is None else {'value': value})
+      manager.save(
+        step,
+        args=ocp.args.Composite(data=ocp.args.JsonSave({})),
+        force=True,
+        metrics=None if value is None else {'value': value},
+      )
       manager.wait_until_finished()
     return manager.all_steps()
 
@@ -31,7 +35,11 @@ def test_a_resumed_run_still_knows_its_best_checkpoint(tmp_path):
 
 
 def test_checkpoints_at_multiples_of_keep_every_stay_for_good(tmp_path):
-  assert save(tmp_path, [(3, 0.9), (5, None), (6, 0.2), (7, None), (10, 0.3)], keep_every=5) == [3, 5, 10]
+  assert save(tmp_path, [(3, 0.9), (5, None), (6, 0.2), (7, None), (10, 0.3)], keep_every=5) == [
+    3,
+    5,
+    10,
+  ]
   assert save(tmp_path, [(12, 0.4), (15, None), (16, 0.95)], keep_every=5) == [5, 10, 15, 16]
 
 

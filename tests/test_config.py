@@ -20,17 +20,45 @@ def test_golden_config():
   """A changed default changes every run id: if that is meant, update this text."""
   raw = json.loads(config_lib.to_json(config_lib.make('ssr_s')))
   assert raw == {
-      'batch_size': 1024, 'checkpoint_every': 0, 'compute_dtype': 'float32', 'data_fingerprint': '', 'depth': 2,
-      'dropout': 0.0,
-      'embedding_dim': 16, 'embedding_dropout': 0.0, 'embedding_init': 0.05, 'epochs': 1, 'eval_every': 0,
-      'feed': 'resident', 'head_hidden': [], 'input_norm': 'batch', 'keep_every': 0, 'learning_rate': 0.001, 'model': 'ssr_s',
-      'monitor': 'logloss',
-      'options': {'filter': 'random', 'filter_draw': 'layer', 'filter_unit': 'dimension', 'filter_warmup': 100,
-                  'form': 'paper', 'residual': False, 'view_widths': []},
-      'patience': 0, 'seed': 0, 'shuffle': True, 'table_dtype': 'float32',
-      'table_learning_rate_ratio': 1.0,
-      'table_optimizer': 'adam', 'table_weight_decay': 0.0, 'unknown_share': 0.01, 'views': 8,
-      'weight_decay': 0.0, 'width': 128}
+    'batch_size': 1024,
+    'checkpoint_every': 0,
+    'compute_dtype': 'float32',
+    'data_fingerprint': '',
+    'depth': 2,
+    'dropout': 0.0,
+    'embedding_dim': 16,
+    'embedding_dropout': 0.0,
+    'embedding_init': 0.05,
+    'epochs': 1,
+    'eval_every': 0,
+    'feed': 'resident',
+    'head_hidden': [],
+    'input_norm': 'batch',
+    'keep_every': 0,
+    'learning_rate': 0.001,
+    'model': 'ssr_s',
+    'monitor': 'logloss',
+    'options': {
+      'filter': 'random',
+      'filter_draw': 'layer',
+      'filter_unit': 'dimension',
+      'filter_warmup': 100,
+      'form': 'paper',
+      'residual': False,
+      'view_widths': [],
+    },
+    'patience': 0,
+    'seed': 0,
+    'shuffle': True,
+    'table_dtype': 'float32',
+    'table_learning_rate_ratio': 1.0,
+    'table_optimizer': 'adam',
+    'table_weight_decay': 0.0,
+    'unknown_share': 0.01,
+    'views': 8,
+    'weight_decay': 0.0,
+    'width': 128,
+  }
 
 
 def test_a_form_is_a_set_of_defaults_that_single_options_override():
@@ -47,12 +75,21 @@ def test_views_mean_nothing_to_a_model_without_views():
 
 def test_settings_are_typed_by_their_field():
   parsed = config_lib.parse_settings(
-      'ssr_d', ['view_widths=128,64', 'dropout=0.1', 'gamma=false', 'iterations=3', 'table_optimizer=adagrad'])
-  assert parsed == {'view_widths': (128, 64), 'dropout': 0.1, 'gamma': False, 'iterations': 3,
-                    'table_optimizer': 'adagrad'}
+    'ssr_d',
+    ['view_widths=128,64', 'dropout=0.1', 'gamma=false', 'iterations=3', 'table_optimizer=adagrad'],
+  )
+  assert parsed == {
+    'view_widths': (128, 64),
+    'dropout': 0.1,
+    'gamma': False,
+    'iterations': 3,
+    'table_optimizer': 'adagrad',
+  }
 
 
-@pytest.mark.parametrize('setting, message', [
+@pytest.mark.parametrize(
+  'setting, message',
+  [
     ('dropuot=0.1', 'dropuot: ssr_s has no such field; did you mean dropout'),
     ('dropout', 'expected name=value'),
     ('dropout=much', 'dropout=much: expected float'),
@@ -60,45 +97,68 @@ def test_settings_are_typed_by_their_field():
     ('shuffle=perhaps', 'shuffle=perhaps: expected bool'),
     ('table_optimizer=lion', 'table_optimizer=lion: expected one of adam, adagrad, sgd'),
     ('view_widths=4,x', 'view_widths=4,x: expected integers separated by commas'),
-])
+  ],
+)
 def test_wrong_settings_name_the_field(setting, message):
   with pytest.raises(ValueError, match=message):
     config_lib.parse_settings('ssr_s', [setting])
 
 
-@pytest.mark.parametrize('overrides, message', [
-    ({'width': 'x'}, "width='x': expected int"), ({'dropout': True}, 'dropout=True: expected float'),
-    ({'view_widths': (4, 'x')}, 'expected integers separated by commas'), ({'shuffle': 1}, 'shuffle=1: expected bool'),
+@pytest.mark.parametrize(
+  'overrides, message',
+  [
+    ({'width': 'x'}, "width='x': expected int"),
+    ({'dropout': True}, 'dropout=True: expected float'),
+    ({'view_widths': (4, 'x')}, 'expected integers separated by commas'),
+    ({'shuffle': 1}, 'shuffle=1: expected bool'),
     ({'form': {}}, 'form={}: expected one of paper, code'),
     ({'seed': 2**31}, 'seed=2147483648: expected at most 2147483647'),
     ({'learning_rate': float('inf')}, 'learning_rate=inf: expected a finite number'),
     ({'weight_decay': float('inf')}, 'weight_decay=inf: expected a finite number'),
-    ({'width': 0}, 'width=0'), ({'depth': 0}, 'depth=0: expected at least 1'), ({'dropout': 1.0}, 'dropout=1.0'), ({'seed': -1}, 'seed=-1'),
-    ({'view_widths': (1, 2, 3)}, 'view_widths=1,2,3: expected 2'), ({'input_norm': 'group'}, "input_norm='group'"),
-    ({'keep_every': -1}, 'keep_every=-1'), ({'learning_rate': float('nan')}, 'learning_rate=nan'), ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
-])
+    ({'width': 0}, 'width=0'),
+    ({'depth': 0}, 'depth=0: expected at least 1'),
+    ({'dropout': 1.0}, 'dropout=1.0'),
+    ({'seed': -1}, 'seed=-1'),
+    ({'view_widths': (1, 2, 3)}, 'view_widths=1,2,3: expected 2'),
+    ({'input_norm': 'group'}, "input_norm='group'"),
+    ({'keep_every': -1}, 'keep_every=-1'),
+    ({'learning_rate': float('nan')}, 'learning_rate=nan'),
+    ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
+  ],
+)
 def test_values_out_of_range_name_the_field(overrides, message):
   with pytest.raises(ValueError, match=message):
     config_lib.make('ssr_s', overrides)
 
 
-@pytest.mark.parametrize('overrides, message', [
+@pytest.mark.parametrize(
+  'overrides, message',
+  [
     ({'gate_kept': 2.0}, r'gate_kept=2.0: expected a share in \(0, 1\]'),
     ({'gate_dropout': 1.0}, r'gate_dropout=1.0: expected a share in \[0, 1\)'),
-])
+  ],
+)
 def test_a_share_out_of_range_names_itself_alone(overrides, message):
   with pytest.raises(ValueError, match='^' + message):
     config_lib.make('ssr_d', overrides)
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda raw: [], 'not a config'), (lambda raw: {}, 'not a config'),
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda raw: [], 'not a config'),
+    (lambda raw: {}, 'not a config'),
     (lambda raw: raw | {'options': 3}, 'not a config'),
-    (lambda raw: raw | {'model': 'mlp'}, "model 'mlp' is unknown"), (lambda raw: raw | {'width': 'x'}, "width='x'"),
+    (lambda raw: raw | {'model': 'mlp'}, "model 'mlp' is unknown"),
+    (lambda raw: raw | {'width': 'x'}, "width='x'"),
     (lambda raw: {k: v for k, v in raw.items() if k != 'seed'}, 'config lacks seed'),
     (lambda raw: raw | {'rungs': 3}, 'rungs: ssr_s has no such field'),
-    (lambda raw: raw | {'options': raw['options'] | {'view_widths': [8, 'x']}}, 'view_widths=.*: expected integers'),
-])
+    (
+      lambda raw: raw | {'options': raw['options'] | {'view_widths': [8, 'x']}},
+      'view_widths=.*: expected integers',
+    ),
+  ],
+)
 def test_wrong_json_names_the_field(change, message):
   with pytest.raises(ValueError, match=message):
     config_lib.from_raw(change(json.loads(config_lib.to_json(config_lib.make('ssr_s')))))

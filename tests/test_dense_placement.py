@@ -1,9 +1,9 @@
 """The rule that splits dense parameters, case by case."""
 
 import jax
+from jax import P
 import numpy as np
 import pytest
-from jax import P
 
 from rec_sparse import dense_placement
 from rec_sparse.embedding import placement
@@ -14,7 +14,9 @@ def spec(module, name, shape, model=4):
   return jax.tree.leaves(dense_placement.shardings(tree, placement.make_mesh(2, model)))[0].spec
 
 
-@pytest.mark.parametrize('module, name, shape, want', [
+@pytest.mark.parametrize(
+  'module, name, shape, want',
+  [
     ('layer_0', 'kernel', (8, 3, 5), P('model')),  # views
     ('layer_0', 'bias', (8, 5), P('model')),
     ('filter_0', 'alpha', (8, 5, 3), P('model')),
@@ -24,7 +26,9 @@ def spec(module, name, shape, model=4):
     ('layer_0', 'kernel', (16, 16), P()),  # small
     ('layer_0', 'bias', (2**16,), P()),
     ('norm', 'scale', (40,), P()),
-    ('adam', 'count', (), P())])
+    ('adam', 'count', (), P()),
+  ],
+)
 def test_what_is_split_and_how(module, name, shape, want):
   assert spec(module, name, shape) == want
 

@@ -36,14 +36,24 @@ def scatters(fn, *arguments):
 
 def scatters_of_step(monkeypatch, model, method):
   run, schema = program(monkeypatch, model, method)
-  batch = {'ids_BxF': jnp.zeros((16, 3), jnp.int32), 'label_BxT': jnp.zeros((16, 1)),
-           'weight_B': jnp.ones(16)}
-  return scatters(functools.partial(train.train_step, run), train.abstract_state(run, schema), train.zero_sums(), batch)
+  batch = {
+    'ids_BxF': jnp.zeros((16, 3), jnp.int32),
+    'label_BxT': jnp.zeros((16, 1)),
+    'weight_B': jnp.ones(16),
+  }
+  return scatters(
+    functools.partial(train.train_step, run),
+    train.abstract_state(run, schema),
+    train.zero_sums(),
+    batch,
+  )
 
 
 @pytest.mark.parametrize('model', models.MODELS)
 def test_no_step_on_a_gpu_adds_with_colliding_writes(monkeypatch, model):
-  """They are slow there (github.com/jax-ml/jax/issues/38806), and their order changes from run to run."""
+  """They are slow there (github.com/jax-ml/jax/issues/38806), and their order changes from run to
+  run.
+  """
   assert duplicates.default_method('gpu') == 'sort'
   found = scatters_of_step(monkeypatch, model, 'sort')
   assert len(found) == 3 and all(found)  # the table and both moments
@@ -52,9 +62,13 @@ def test_no_step_on_a_gpu_adds_with_colliding_writes(monkeypatch, model):
 def test_nor_do_trials_side_by_side_on_several_gpus(monkeypatch):
   run, schema = program(monkeypatch, 'ssr_s', 'sort')
   monkeypatch.setattr(trials, 'over_trials', lambda fn, states: jax.vmap(fn)(states))
-  mesh = jax.make_mesh((2,), (trials.AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+  mesh = jax.make_mesh(
+    (2,), (trials.AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
+  )
   advance = trials.on_each_device(mesh, functools.partial(feeds.advance_resident, run))
-  states = train.init_trials(run, schema, range(4), [1e-3] * 4, jax.NamedSharding(mesh, jax.P(trials.AXIS)))
+  states = train.init_trials(
+    run, schema, range(4), [1e-3] * 4, jax.NamedSharding(mesh, jax.P(trials.AXIS))
+  )
   data = {'ids_BxF': jnp.zeros((64, 3), jnp.int32), 'label_BxT': jnp.zeros((64, 1), jnp.uint8)}
   found = scatters(advance, states, data, np.int32(3))
   assert len(found) == 3 and all(found)

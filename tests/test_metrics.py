@@ -2,16 +2,20 @@
 
 import json
 
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+
 from rec_sparse import metrics
 
 
-def click_log(rng: np.random.Generator, n: int, bias: float = -3.4) -> tuple[np.ndarray, np.ndarray]:
+def click_log(
+  rng: np.random.Generator, n: int, bias: float = -3.4
+) -> tuple[np.ndarray, np.ndarray]:
   """Logits of a calibrated model and labels drawn from them: a CTR near 5 %."""
   logit_N = rng.normal(bias, 0.9, n).astype(np.float32)
   return logit_N, (rng.random(n) < 1 / (1 + np.exp(-logit_N))).astype(np.float32)
@@ -22,7 +26,11 @@ def slow_auc(logit_N, label_N):
   positive, negative = logit_N[label_N > 0.5], logit_N[label_N < 0.5]
   if not len(positive) or not len(negative):
     return None
-  return float(np.mean((positive[:, None] > negative[None, :]) + 0.5 * (positive[:, None] == negative[None, :])))
+  return float(
+    np.mean(
+      (positive[:, None] > negative[None, :]) + 0.5 * (positive[:, None] == negative[None, :])
+    )
+  )
 
 
 def summed(logits_NxT, label_NxT, batch, bins=metrics.BINS):
@@ -45,19 +53,19 @@ def million():
 
 def test_binned_auc_is_exact_to_1e_6_on_a_million_examples(million):
   logit_N, label_N = million
-  found, = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**15))
+  (found,) = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**15))
   assert abs(found['auc'] - metrics.exact_auc(logit_N, label_N)) < 1e-6
 
 
 def test_200_bins_would_not_do(million):
   logit_N, label_N = million
-  found, = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**15, bins=200))
+  (found,) = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**15, bins=200))
   assert abs(found['auc'] - metrics.exact_auc(logit_N, label_N)) > 1e-4
 
 
 def test_sums_agree_with_the_exact_report(million):
   logit_N, label_N = million
-  found, = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**12))
+  (found,) = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**12))
   exact = metrics.report(logit_N, label_N)
   for name in ('logloss', 'normalized_entropy', 'calibration'):
     np.testing.assert_allclose(found[name], exact[name], rtol=1e-7)
@@ -68,9 +76,14 @@ def test_sums_agree_with_the_exact_report(million):
 def test_a_long_sum_loses_nothing_that_matters():
   steps = 200_000  # a plain float32 sum of these is off by 5e-5 and more
   step_sum = jnp.float32(1234.567)
-  pair_2x1, plain = jax.jit(lambda: jax.lax.fori_loop(
-      0, steps, lambda i, c: (metrics._add(c[0], step_sum[None]), c[1] + step_sum),
-      (jnp.zeros((2, 1), jnp.float32), jnp.float32(0))))()
+  pair_2x1, plain = jax.jit(
+    lambda: jax.lax.fori_loop(
+      0,
+      steps,
+      lambda i, c: (metrics._add(c[0], step_sum[None]), c[1] + step_sum),
+      (jnp.zeros((2, 1), jnp.float32), jnp.float32(0)),
+    )
+  )()
   exact = steps * float(step_sum)
   np.testing.assert_allclose(np.asarray(pair_2x1, np.float64).sum(), exact, rtol=1e-12)
   assert abs(float(plain) - exact) / exact > 1e-5
@@ -95,7 +108,9 @@ def test_merge_is_the_sum_over_both():
   first = summed(logit_Nx1[:1024], label_Nx1[:1024], 256)
   rest = summed(logit_Nx1[1024:], label_Nx1[1024:], 256)
   whole = summed(logit_Nx1, label_Nx1, 256)
-  assert metrics.compute(metrics.merge(first, rest))[0] == pytest.approx(metrics.compute(whole)[0], rel=1e-9)
+  assert metrics.compute(metrics.merge(first, rest))[0] == pytest.approx(
+    metrics.compute(whole)[0], rel=1e-9
+  )
 
 
 def test_under_vmap_over_trials():
@@ -104,7 +119,9 @@ def test_under_vmap_over_trials():
   label_BxT = jnp.asarray(rng.random((128, 2)) < 0.3, jnp.float32)
   weight_B = jnp.ones(128, jnp.float32)
   zeros = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, *x.shape)), metrics.zeros(2, 512))
-  together = jax.jit(jax.vmap(metrics.update, in_axes=(0, 0, None, None)))(zeros, logits_SxBxT, label_BxT, weight_B)
+  together = jax.jit(jax.vmap(metrics.update, in_axes=(0, 0, None, None)))(
+    zeros, logits_SxBxT, label_BxT, weight_B
+  )
   for s in range(4):
     alone = metrics.update(metrics.zeros(2, 512), logits_SxBxT[s], label_BxT, weight_B)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[s], b, rtol=1e-6), together, alone)
@@ -135,7 +152,9 @@ def test_logits_beyond_the_bins_still_count():
 @pytest.mark.parametrize('label', [0.0, 1.0])
 def test_one_class_only_is_none_not_an_error(label):
   logit_N, label_N = np.zeros(8, np.float32), np.full(8, label, np.float32)
-  sums = metrics.update(metrics.zeros(1), jnp.asarray(logit_N)[:, None], jnp.asarray(label_N)[:, None], jnp.ones(8))
+  sums = metrics.update(
+    metrics.zeros(1), jnp.asarray(logit_N)[:, None], jnp.asarray(label_N)[:, None], jnp.ones(8)
+  )
   for found in (metrics.compute(sums)[0], metrics.report(logit_N, label_N, np.arange(8))):
     assert found['auc'] is None and found['normalized_entropy'] is None
     assert found['logloss'] == pytest.approx(np.log(2), rel=1e-6)
@@ -144,7 +163,13 @@ def test_one_class_only_is_none_not_an_error(label):
 
 def test_no_example_at_all():
   empty = np.zeros(0, np.float32)
-  nothing = {'logloss': None, 'normalized_entropy': None, 'calibration': None, 'examples': 0, 'auc': None}
+  nothing = {
+    'logloss': None,
+    'normalized_entropy': None,
+    'calibration': None,
+    'examples': 0,
+    'auc': None,
+  }
   assert metrics.compute(metrics.zeros(1))[0] == nothing
   assert metrics.report(empty, empty) == nothing | {'logloss_standard_error': None}
 
@@ -155,8 +180,11 @@ def test_nan_logits_are_an_error():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-3, 3), st.booleans()),
-                min_size=1, max_size=60))
+@given(
+  st.lists(
+    st.tuples(st.integers(-1, 4), st.integers(-3, 3), st.booleans()), min_size=1, max_size=60
+  )
+)
 def test_auc_and_gauc_equal_a_loop_over_groups(rows):
   group_N, logit_N, label_N = (np.array(column) for column in zip(*rows, strict=True))
   logit_N, label_N = logit_N.astype(np.float32), label_N.astype(np.float32)
@@ -171,13 +199,20 @@ def test_auc_and_gauc_equal_a_loop_over_groups(rows):
     assert found.impressions is None and found.users is None
     return
   assert found.users == pytest.approx(np.mean([auc for auc, _ in kept]))
-  assert found.impressions == pytest.approx(np.average([auc for auc, _ in kept], weights=[size for _, size in kept]))
+  assert found.impressions == pytest.approx(
+    np.average([auc for auc, _ in kept], weights=[size for _, size in kept])
+  )
 
 
 def test_report_names_the_metrics_of_groups():
   logit_N, label_N = click_log(np.random.default_rng(4), 1000, bias=0.0)
   found = metrics.report(logit_N, label_N, np.arange(1000) % 10)
-  assert {'gauc_impressions', 'gauc_users', 'gauc_skipped_examples', 'gauc_skipped_groups'} <= found.keys()
+  assert {
+    'gauc_impressions',
+    'gauc_users',
+    'gauc_skipped_examples',
+    'gauc_skipped_groups',
+  } <= found.keys()
   assert all(isinstance(value, float | int) for value in found.values())
   json.dumps(found)
 
@@ -185,5 +220,7 @@ def test_report_names_the_metrics_of_groups():
 def test_standard_error_is_the_spread_over_resamples():
   rng = np.random.default_rng(5)
   logit_N, label_N = click_log(rng, 4000)
-  means = [metrics.report(logit_N[i], label_N[i])['logloss'] for i in rng.integers(0, 4000, (200, 4000))]
+  means = [
+    metrics.report(logit_N[i], label_N[i])['logloss'] for i in rng.integers(0, 4000, (200, 4000))
+  ]
   assert metrics.logloss_standard_error(logit_N, label_N) == pytest.approx(np.std(means), rel=0.2)

@@ -9,10 +9,19 @@ from rec_sparse import schema as schema_lib
 
 SPLIT = schema_lib.Split(10, (3,), (schema_lib.Block('x.npy', 10, 1),))
 SCHEMA = schema_lib.FeatureSchema(
-    (schema_lib.Field('a', 'categorical', 5), schema_lib.Field('b', 'numeric', 1)), ('label',), None,
-    dict.fromkeys(schema_lib.SPLITS, SPLIT), 'x', {'kind': 'none'}, schema_lib.Teacher(0.4, 1),
-    columns={'a': schema_lib.Column('quantile', 9, True, 0, True, 0.5, 2, (1.0, 1.5),
-                                    notes=('so',), unknown={'test': 3})})
+  (schema_lib.Field('a', 'categorical', 5), schema_lib.Field('b', 'numeric', 1)),
+  ('label',),
+  None,
+  dict.fromkeys(schema_lib.SPLITS, SPLIT),
+  'x',
+  {'kind': 'none'},
+  schema_lib.Teacher(0.4, 1),
+  columns={
+    'a': schema_lib.Column(
+      'quantile', 9, True, 0, True, 0.5, 2, (1.0, 1.5), notes=('so',), unknown={'test': 3}
+    )
+  },
+)
 
 
 def test_round_trip(tmp_path):
@@ -27,22 +36,33 @@ def test_a_split_that_is_needed(tmp_path):
     schema_lib.load_schema(tmp_path, needs=('test', 'valid'))
 
 
-@pytest.mark.parametrize('content, message', [
-    (b'{"fields":\n', 'line 2: not JSON'), (b'\xff\xfe{', 'not JSON .not UTF-8 text'), (b'[]', 'not a JSON object'),
+@pytest.mark.parametrize(
+  'content, message',
+  [
+    (b'{"fields":\n', 'line 2: not JSON'),
+    (b'\xff\xfe{', 'not JSON .not UTF-8 text'),
+    (b'[]', 'not a JSON object'),
     (b'{"format_version": 1}', 'format_version is 1, this program reads 2; make the data set'),
     (b'{"format_version": 2}', 'not a schema that launch.prepare wrote'),
-])
+  ],
+)
 def test_a_file_that_is_no_schema_is_named(tmp_path, content, message):
   (tmp_path / 'schema.json').write_bytes(content)
   with pytest.raises(ValueError, match=f'{tmp_path}/schema.json: {message}'):
     schema_lib.load_schema(tmp_path)
 
 
-@pytest.mark.parametrize('entry, value, message', [
+@pytest.mark.parametrize(
+  'entry, value, message',
+  [
     (('fields', 0, 'vocab_size'), 'a', r"fields.0..vocab_size is 'a', expected an integer"),
     (('fields', 0, 'vocab_size'), True, r'fields.0..vocab_size is True, expected an integer'),
     (('fields', 0, 'vocab_size'), 0, "fields: 'a' is categorical and has vocab_size 0"),
-    (('fields', 1, 'kind'), 'foo', r"fields.1..kind is 'foo', expected one of categorical, numeric"),
+    (
+      ('fields', 1, 'kind'),
+      'foo',
+      r"fields.1..kind is 'foo', expected one of categorical, numeric",
+    ),
     (('fields', 0, 'kind'), 'numeric', "fields: 'a' is numeric and has vocab_size 5"),
     (('fields', 1, 'name'), 'a', "fields: 'a' is there twice"),
     (('fields', 1, 'offset'), 4, 'field offsets do not follow'),
@@ -50,15 +70,19 @@ def test_a_file_that_is_no_schema_is_named(tmp_path, content, message):
     (('splits', 'test', 'positives'), [], 'splits.test.positives has 0 entries for 1 tasks'),
     (('splits', 'test', 'size'), 3, "splits.test has an unknown entry 'size'"),
     (('splits',), {}, 'splits is empty'),
-    (('splits', 'tset'), {'rows': 1, 'positives': [0], 'blocks': []},
-     "splits: 'tset' is not one of train, valid, test"),
+    (
+      ('splits', 'tset'),
+      {'rows': 1, 'positives': [0], 'blocks': []},
+      "splits: 'tset' is not one of train, valid, test",
+    ),
     (('columns', 'a', 'numbers'), 1, 'columns.a.numbers is 1, expected true or false'),
     (('columns', 'a', 'treatment'), 'bucket', "columns.a.treatment is 'bucket', expected one of"),
     (('tasks',), [], 'tasks is empty'),
     (('group',), 3, 'group is 3, expected text'),
     (('teacher',), {'auc': 0.5}, "teacher has no entry 'logloss'"),
     (('fingerprint',), None, 'fingerprint is None, expected text'),
-])
+  ],
+)
 def test_a_wrong_entry_is_named(tmp_path, entry, value, message):
   schema_lib.save_schema(SCHEMA, tmp_path)
   raw = json.loads((tmp_path / 'schema.json').read_text())

@@ -1,4 +1,6 @@
-"""Training on several devices: the network of one device, its parts where they belong, nothing large in transit."""
+"""Training on several devices: the network of one device, its parts where they belong, nothing
+large in transit.
+"""
 
 import functools
 
@@ -16,22 +18,34 @@ from rec_sparse import train
 from rec_sparse.embedding import placement
 
 BATCH, STEPS = 32, 4
-SIZES = (3000, 7, 600, 20)  # rows of the categorical fields, two of them tiny; a numeric one follows, tiny too
+SIZES = (
+  3000,
+  7,
+  600,
+  20,
+)  # rows of the categorical fields, two of them tiny; a numeric one follows, tiny too
 MODELS = ('dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d')
 SPLIT = {  # kernels that the rule must split -> axis of the split
-    'dense_mlp': {'layer_1': 1}, 'dcn_v2': {'layer_1': 1}, 'ssr_s': {'layer_0': 0, 'layer_1': 0},
-    'ssr_d': {'filter_0': 0, 'filter_1': 0, 'layer_0': 0, 'layer_1': 0}}
+  'dense_mlp': {'layer_1': 1},
+  'dcn_v2': {'layer_1': 1},
+  'ssr_s': {'layer_0': 0, 'layer_1': 0},
+  'ssr_d': {'filter_0': 0, 'filter_1': 0, 'layer_0': 0, 'layer_1': 0},
+}
 
 
 def fields(sizes=SIZES):
   names = [schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(sizes)]
-  return schema_lib.FeatureSchema((*names, schema_lib.Field('number', 'numeric', 1)), ('label',), None, {}, '', {})
+  return schema_lib.FeatureSchema(
+    (*names, schema_lib.Field('number', 'numeric', 1)), ('label',), None, {}, '', {}
+  )
 
 
 def build(model, shape, lookup='reduce_scatter', sizes=SIZES, **overrides):
   """(program, its state at step 0)."""
   width = 16 if model in config_lib.MULTI_VIEW else 128
-  config = config_lib.make(model, {'width': width, 'embedding_dim': 8, 'batch_size': BATCH, 'dropout': 0.2} | overrides)
+  config = config_lib.make(
+    model, {'width': width, 'embedding_dim': 8, 'batch_size': BATCH, 'dropout': 0.2} | overrides
+  )
   schema = fields(sizes)
   program = train.program(config, schema, placement.make_mesh(*shape), lookup)
   return program, train.init(program, schema)
@@ -41,17 +55,24 @@ def batches(schema, steps=STEPS):
   """Skewed ids, labels and values, stacked; the same on every call."""
   rng = np.random.default_rng(5)
   sizes = np.array([f.vocab_size for f in schema.fields])
-  ids_KxBxF = (rng.random((steps, BATCH, len(sizes)))**3 * sizes).astype(np.int32) + np.array(schema.offsets, np.int32)
-  return {'ids_BxF': ids_KxBxF, 'label_BxT': rng.integers(0, 2, (steps, BATCH, 1)).astype(np.float32),
-          'value_BxN': rng.random((steps, BATCH, 1), np.float32),
-          'weight_B': np.ones((steps, BATCH), np.float32)}
+  ids_KxBxF = (rng.random((steps, BATCH, len(sizes))) ** 3 * sizes).astype(np.int32) + np.array(
+    schema.offsets, np.int32
+  )
+  return {
+    'ids_BxF': ids_KxBxF,
+    'label_BxT': rng.integers(0, 2, (steps, BATCH, 1)).astype(np.float32),
+    'value_BxN': rng.random((steps, BATCH, 1), np.float32),
+    'weight_B': np.ones((steps, BATCH), np.float32),
+  }
 
 
 def steps_of(program):
   """Many steps as one program, as the feeds run them."""
+
   def steps(state, batches):
     step = lambda carry, batch: (train.train_step(program, *carry, batch), None)
     return jax.lax.scan(step, (state, train.zero_sums()), batches)[0]
+
   return jax.jit(steps, donate_argnums=0)
 
 
@@ -89,12 +110,22 @@ def one_device(model):
 
 def assert_close(got, want, **tolerances):
   jax.tree.map_with_path(
-      lambda path, a, b: np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerances), got, want)
+    lambda path, a, b: np.testing.assert_allclose(
+      a, b, err_msg=jax.tree_util.keystr(path), **tolerances
+    ),
+    got,
+    want,
+  )
 
 
-@pytest.mark.parametrize('model, shape, lookup', [
+@pytest.mark.parametrize(
+  'model, shape, lookup',
+  [
     *((model, shape, 'reduce_scatter') for model in MODELS for shape in ((4, 2), (2, 4), (1, 8))),
-    ('dense_mlp', (3, 1), 'all_to_all'), ('ssr_d', (5, 1), 'reduce_scatter')])
+    ('dense_mlp', (3, 1), 'all_to_all'),
+    ('ssr_d', (5, 1), 'reduce_scatter'),
+  ],
+)
 def test_steps_on_a_mesh_equal_one_device(model, shape, lookup):
   """With dropout, and also where neither batch nor table divide over the devices."""
   program, state = build(model, shape, lookup)
@@ -115,10 +146,17 @@ def assert_split(kernel, axis, parts):
 
 
 def assert_lies(tree, mesh):
-  """After the steps everything is where the rule puts it: else the next dispatch would compile again."""
+  """After the steps everything is where the rule puts it: else the next dispatch would compile
+  again.
+  """
   placed = dense_placement.shardings(tree, mesh)
-  for (path, leaf), want in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(placed), strict=True):
-    assert leaf.sharding.is_equivalent_to(want, leaf.ndim), (jax.tree_util.keystr(path), leaf.sharding)
+  for (path, leaf), want in zip(
+    jax.tree.leaves_with_path(tree), jax.tree.leaves(placed), strict=True
+  ):
+    assert leaf.sharding.is_equivalent_to(want, leaf.ndim), (
+      jax.tree_util.keystr(path),
+      leaf.sharding,
+    )
 
 
 @pytest.mark.parametrize('model', MODELS)
@@ -127,7 +165,9 @@ def test_kernels_and_their_moments_never_travel_whole(model):
   program, state = build(model, (2, 4), batch_size=8)
   few = jax.tree.map(lambda stacked: stacked[:, :8], batches(fields()))
   compiled = steps_of(program).lower(state, few).compile()
-  gathers = [size for op, size in table_hlo.collectives(compiled.as_text()) if op.startswith('all-gather')]
+  gathers = [
+    size for op, size in table_hlo.collectives(compiled.as_text()) if op.startswith('all-gather')
+  ]
   assert gathers and max(gathers) < min(state.params[name]['kernel'].size for name in SPLIT[model])
 
 

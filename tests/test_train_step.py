@@ -19,11 +19,13 @@ SIZES, BATCH = (40, 30, 20), 64
 def build(model='dense_mlp', first=SIZES[0], **overrides):
   """(program, its state at step 0) of a small network; the first field has `first` rows."""
   sizes = (first, *SIZES[1:])
-  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', size)
-                 for i, size in enumerate(sizes))
+  fields = tuple(
+    schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(sizes)
+  )
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  config = config_lib.make(model, {
-      'width': 16, 'embedding_dim': 8, 'batch_size': BATCH, 'learning_rate': 0.01} | overrides)
+  config = config_lib.make(
+    model, {'width': 16, 'embedding_dim': 8, 'batch_size': BATCH, 'learning_rate': 0.01} | overrides
+  )
   program = train.program(config, schema)
   return program, train.init(program, schema)
 
@@ -35,8 +37,11 @@ def batches(steps, size=BATCH):
   flipped_KxBx1 = rng.random((steps, size, 1)) < 0.1
   label_KxBx1 = (ids_KxBxF[..., :1] % 2 == 1) ^ flipped_KxBx1
   offsets = np.cumsum((0, *SIZES[:-1])).astype(np.int32)
-  return {'ids_BxF': ids_KxBxF + offsets, 'label_BxT': label_KxBx1.astype(np.float32),
-          'weight_B': np.ones((steps, size), np.float32)}
+  return {
+    'ids_BxF': ids_KxBxF + offsets,
+    'label_BxT': label_KxBx1.astype(np.float32),
+    'weight_B': np.ones((steps, size), np.float32),
+  }
 
 
 def at(stacked, step):
@@ -84,10 +89,16 @@ def test_after_a_few_steps_evaluation_is_as_good_as_with_the_statistics_of_the_b
   assert own < 0.5 and loss == pytest.approx(own, abs=0.02)
 
 
-@pytest.mark.parametrize('method, overrides', [
-    ('sort', {}), ('scratch', {'model': 'ssr_d'}),
+@pytest.mark.parametrize(
+  'method, overrides',
+  [
+    ('sort', {}),
+    ('scratch', {'model': 'ssr_d'}),
     ('scratch', {'first': 1000, 'table_optimizer': 'adagrad'}),
-    ('scratch', {'table_optimizer': 'sgd', 'model': 'ssr_s', 'filter': 'learned'})], ids=str)
+    ('scratch', {'table_optimizer': 'sgd', 'model': 'ssr_s', 'filter': 'learned'}),
+  ],
+  ids=str,
+)
 def test_padding_changes_nothing(monkeypatch, method, overrides):
   """Copies of a row of the batch, of weight 0: the same loss and network, the same rows touched."""
   monkeypatch.setattr(duplicates, 'default_method', lambda platform: method)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from launch.benches import timing
-from launch.benches.figure import Figure, ratio
+from launch.benches.figure import Figure
+from launch.benches.figure import ratio
 from rec_sparse.sparsity import ics
 from rec_sparse.sparsity import ics_pallas
 
@@ -33,24 +34,45 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   forms = {'plain': lambda *x: ics.ics(*x, -2), 'autodiff': lambda *x: ics.ics_iterated(*x, -2)}
   if jax.default_backend() == 'gpu':
     from jax.experimental.pallas import triton
+
     forms['pallas'] = lambda *x: ics_pallas.ics_pallas(*x, 32, triton.CompilerParams())
-  made = {name: timing.repeated(_both_ways(form), sizes.turns, z_VxKxB, alpha_VxT, gamma_VxK)
-          for name, form in forms.items()}
+  made = {
+    name: timing.repeated(_both_ways(form), sizes.turns, z_VxKxB, alpha_VxT, gamma_VxK)
+    for name, form in forms.items()
+  }
   calls = {name: call for name, (call, _) in made.items()}
-  calls['copy'] = timing.repeated(lambda z_VxKxB: (z_VxKxB + 1.0, z_VxKxB - 1.0), sizes.turns, z_VxKxB)[0]
+  calls['copy'] = timing.repeated(
+    lambda z_VxKxB: (z_VxKxB + 1.0, z_VxKxB - 1.0), sizes.turns, z_VxKxB
+  )[0]
   seconds = timing.interleave(calls, sizes.rounds)
-  yield ratio('ics_speedup', seconds['autodiff'], seconds['plain'], 'autodiff of iterations / closed form')
+  yield ratio(
+    'ics_speedup', seconds['autodiff'], seconds['plain'], 'autodiff of iterations / closed form'
+  )
   if 'pallas' in forms:
-    yield ratio('ics_pallas_speedup', seconds['plain'], seconds['pallas'], 'closed form / Pallas kernel')
-  yield ratio('ics_over_copy', seconds['plain'], seconds['copy'], 'closed form / writing two such arrays')
+    yield ratio(
+      'ics_pallas_speedup', seconds['plain'], seconds['pallas'], 'closed form / Pallas kernel'
+    )
+  yield ratio(
+    'ics_over_copy', seconds['plain'], seconds['copy'], 'closed form / writing two such arrays'
+  )
   for name, (_, compiled) in made.items():
-    yield Figure(f'ics_{name}_ms', 1e3 * timing.median(seconds, name) / sizes.turns, 'ms', 'forward and backward')
-    yield Figure(f'ics_{name}_temp_mb', compiled.temp_bytes / 1e6, 'MB',
-                 f'temporary memory; z has {z_VxKxB.nbytes / 1e6:.0f} MB')
+    yield Figure(
+      f'ics_{name}_ms',
+      1e3 * timing.median(seconds, name) / sizes.turns,
+      'ms',
+      'forward and backward',
+    )
+    yield Figure(
+      f'ics_{name}_temp_mb',
+      compiled.temp_bytes / 1e6,
+      'MB',
+      f'temporary memory; z has {z_VxKxB.nbytes / 1e6:.0f} MB',
+    )
 
 
 def _both_ways(form: Callable) -> Callable:
   def both(z_VxKxB, alpha_VxT, gamma_VxK):
     y_VxKxB, back = jax.vjp(form, z_VxKxB, alpha_VxT, gamma_VxK)
     return y_VxKxB, back(z_VxKxB)
+
   return both

@@ -1,7 +1,8 @@
-"""Reading rows of the table and summing duplicate ids on this device; both exchanges between simulated devices.
+"""Reading rows of the table and summing duplicate ids on this device; both exchanges between
+simulated devices.
 
-The devices are simulated by a process of its own (`python -m launch.benches.lookup`), for which XLA splits the CPU.
-Only their ratio means something: simulated devices share memory and cores.
+The devices are simulated by a process of its own (`python -m launch.benches.lookup`), for which XLA
+splits the CPU. Only their ratio means something: simulated devices share memory and cores.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ import jax.numpy as jnp
 from launch.benches import machine
 from launch.benches import rows
 from launch.benches import timing
-from launch.benches.figure import Figure, ratio
+from launch.benches.figure import Figure
+from launch.benches.figure import ratio
 from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import gather
 from rec_sparse.embedding import optimizers
@@ -57,34 +59,61 @@ def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
   seconds = timing.interleave(calls, sizes.rounds)
   limits = machine.limits(sizes.copy_bytes, 64, sizes.rounds)
   per_second = sizes.turns * ids_N.size / timing.median(seconds, 'lookup')
-  yield Figure('lookup_rows_per_s', per_second, 'rows/s', f'rows of {sizes.dim} floats, {sizes.table:,} rows')
-  yield Figure('lookup_share_of_copy', per_second * 2 * 4 * sizes.dim / limits.copied, 'x',
-               'bytes moved / of a device copy')
-  yield ratio('duplicates_scratch_speedup', seconds['sort'], seconds['scratch'], 'sort / scratch cells')
+  yield Figure(
+    'lookup_rows_per_s', per_second, 'rows/s', f'rows of {sizes.dim} floats, {sizes.table:,} rows'
+  )
+  yield Figure(
+    'lookup_share_of_copy',
+    per_second * 2 * 4 * sizes.dim / limits.copied,
+    'x',
+    'bytes moved / of a device copy',
+  )
+  yield ratio(
+    'duplicates_scratch_speedup', seconds['sort'], seconds['scratch'], 'sort / scratch cells'
+  )
   for method in ('scratch', 'sort'):
-    yield Figure(f'duplicates_{method}_ms', 1e3 * timing.median(seconds, method) / sizes.turns, 'ms',
-                 f'summing {ids_N.size:,} gradients by id')
+    yield Figure(
+      f'duplicates_{method}_ms',
+      1e3 * timing.median(seconds, method) / sizes.turns,
+      'ms',
+      f'summing {ids_N.size:,} gradients by id',
+    )
 
 
-def _summing(sizes: Sizes, method: duplicates.Method, ids_N: jax.Array, grads_NxD: jax.Array) -> timing.Call:
+def _summing(
+  sizes: Sizes, method: duplicates.Method, ids_N: jax.Array, grads_NxD: jax.Array
+) -> timing.Call:
   """`turns` sums; the scratch cells are handed on in place, as the optimizer does."""
-  combine = jax.jit(lambda scratch_R, ids_N, grads_NxD: duplicates.combine(
-      method, scratch_R, ids_N, grads_NxD, sizes.table), donate_argnums=0)
+  combine = jax.jit(
+    lambda scratch_R, ids_N, grads_NxD: duplicates.combine(
+      method, scratch_R, ids_N, grads_NxD, sizes.table
+    ),
+    donate_argnums=0,
+  )
 
   def turns(combined: duplicates.Combined) -> duplicates.Combined:
     for _ in range(sizes.turns):
       combined = combine(combined.scratch_R, ids_N, grads_NxD)
     return combined
 
-  return timing.advancing(turns, combine(duplicates.new_scratch(sizes.table, method), ids_N, grads_NxD))
+  return timing.advancing(
+    turns, combine(duplicates.new_scratch(sizes.table, method), ids_N, grads_NxD)
+  )
 
 
 def _simulated(sizes: Sizes) -> Iterator[Figure]:
-  """Figures of a process that sees `sizes.devices` devices; raises ValueError with its last line if it failed."""
-  flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={sizes.devices}'
+  """Figures of a process that sees `sizes.devices` devices; raises ValueError with its last line if
+  it failed.
+  """
+  flags = (
+    f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={sizes.devices}'
+  )
   ran = subprocess.run(
-      [sys.executable, '-m', 'launch.benches.lookup', json.dumps(sizes)], capture_output=True, text=True,
-      env=os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'})
+    [sys.executable, '-m', 'launch.benches.lookup', json.dumps(sizes)],
+    capture_output=True,
+    text=True,
+    env=os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'},
+  )
   if ran.returncode:
     said = ran.stderr.strip().splitlines() or ['nothing']
     raise ValueError(f'--what=lookup: the process of simulated devices ended and said: {said[-1]}')
@@ -101,25 +130,38 @@ def over_devices(sizes: Sizes) -> Iterator[Figure]:
   calls = {}
   for method in ('reduce_scatter', 'all_to_all'):
     table_RxD = jax.device_put(jnp.ones((height, sizes.dim)), placement.sharding(mesh))
-    looked_up = jax.jit(lambda table_RxD, method=method: sharded.lookup(table_RxD, ids_BxF, mesh, method))
+    looked_up = jax.jit(
+      lambda table_RxD, method=method: sharded.lookup(table_RxD, ids_BxF, mesh, method)
+    )
     if looked_up(table_RxD).dropped:
-      raise ValueError(f'--what=lookup: {int(looked_up(table_RxD).dropped)} ids were dropped by {method}')
-    calls[f'lookup_{method}'] = lambda looked_up=looked_up, table_RxD=table_RxD: looked_up(table_RxD)
+      raise ValueError(
+        f'--what=lookup: {int(looked_up(table_RxD).dropped)} ids were dropped by {method}'
+      )
+    calls[f'lookup_{method}'] = lambda looked_up=looked_up, table_RxD=table_RxD: looked_up(
+      table_RxD
+    )
     calls[f'update_{method}'] = _updating(mesh, ids_BxF, jnp.copy(table_RxD), method)
   seconds = timing.interleave(calls, sizes.rounds)
   for what in ('lookup', 'update'):
-    yield ratio(f'{what}_all_to_all_over_reduce_scatter', seconds[f'{what}_all_to_all'],
-                seconds[f'{what}_reduce_scatter'], f'all-to-all / reduce-scatter, {sizes.devices} simulated devices')
+    yield ratio(
+      f'{what}_all_to_all_over_reduce_scatter',
+      seconds[f'{what}_all_to_all'],
+      seconds[f'{what}_reduce_scatter'],
+      f'all-to-all / reduce-scatter, {sizes.devices} simulated devices',
+    )
 
 
-def _updating(mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array,
-              method: sharded.Method) -> timing.Call:
+def _updating(
+  mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array, method: sharded.Method
+) -> timing.Call:
   optimizer = optimizers.row_adam(method='scratch')
   grads_BxFxD = jax.device_put(jnp.ones((*ids_BxF.shape, table_RxD.shape[1])), ids_BxF.sharding)
   slots = sharded.init_slots(optimizer, table_RxD, mesh, method)
 
   def update(state):
-    updated = sharded.update(optimizer, *state, ids_BxF, grads_BxFxD, jnp.float32(1e-3), mesh, method)
+    updated = sharded.update(
+      optimizer, *state, ids_BxF, grads_BxFxD, jnp.float32(1e-3), mesh, method
+    )
     return updated.table_RxD, updated.slots
 
   return timing.advancing(jax.jit(update, donate_argnums=0), (table_RxD, slots))

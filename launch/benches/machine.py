@@ -18,14 +18,20 @@ class Limits(NamedTuple):
 
 
 def limits(copy_bytes: int, side: int, rounds: int) -> Limits:
-  """Copies `copy_bytes` of float32 and multiplies two square matrices of `side`, each in a compiled loop."""
+  """Copies `copy_bytes` of float32 and multiplies two square matrices of `side`, each in a compiled
+  loop.
+  """
   x_N = jnp.zeros(copy_bytes // 4)
   a_NxN, b_NxN = jax.random.normal(jax.random.key(0), (2, side, side))
   turns = 4
-  calls = {'copy': timing.repeated(lambda x_N: x_N + 1.0, turns, x_N)[0],
-           'product': timing.repeated(lambda a, b: a @ b, turns, a_NxN, b_NxN)[0]}
+  calls = {
+    'copy': timing.repeated(lambda x_N: x_N + 1.0, turns, x_N)[0],
+    'product': timing.repeated(lambda a, b: a @ b, turns, a_NxN, b_NxN)[0],
+  }
   seconds = timing.interleave(calls, rounds)
-  return Limits(turns * 2 * x_N.nbytes / min(seconds['copy']), turns * 2 * side**3 / min(seconds['product']))
+  return Limits(
+    turns * 2 * x_N.nbytes / min(seconds['copy']), turns * 2 * side**3 / min(seconds['product'])
+  )
 
 
 def figures(found: Limits) -> Iterator[Figure]:

@@ -1,4 +1,6 @@
-"""A prepared data set's training rows as FuxiCTR reads them: columns, and the feature map that describes them."""
+"""A prepared data set's training rows as FuxiCTR reads them: columns, and the feature map that
+describes them.
+"""
 
 import json
 import pathlib
@@ -16,8 +18,9 @@ def check(schema: schema_lib.FeatureSchema) -> None:
     raise ValueError('expected categorical fields and one task')
 
 
-def write(split: blocks.OpenSplit, schema: schema_lib.FeatureSchema, dim: int,
-          directory: pathlib.Path) -> None:
+def write(
+  split: blocks.OpenSplit, schema: schema_lib.FeatureSchema, dim: int, directory: pathlib.Path
+) -> None:
   """Writes train.npz, train.parquet and two JSON files; ids count from 0 in each field."""
   data = blocks.read_all(split)
   local_BxF = data['ids_BxF'] - np.array(schema.offsets, np.int32)[None]
@@ -25,9 +28,27 @@ def write(split: blocks.OpenSplit, schema: schema_lib.FeatureSchema, dim: int,
   columns['label'] = data['label_BxT'][:, 0].astype(np.int64)
   np.savez(directory / 'train.npz', **columns)
   pl.DataFrame(columns).write_parquet(directory / 'train.parquet')
-  features = [{f'f{i}': {'type': 'categorical', 'source': '', 'padding_idx': 0, 'vocab_size': field.vocab_size}}
-              for i, field in enumerate(schema.fields)]
-  (directory / 'feature_map.json').write_text(json.dumps({
-      'dataset_id': 'peer', 'num_fields': len(features), 'total_features': schema.table_rows,
-      'input_length': len(features), 'labels': ['label'], 'features': features}))
+  features = [
+    {
+      f'f{i}': {
+        'type': 'categorical',
+        'source': '',
+        'padding_idx': 0,
+        'vocab_size': field.vocab_size,
+      }
+    }
+    for i, field in enumerate(schema.fields)
+  ]
+  (directory / 'feature_map.json').write_text(
+    json.dumps(
+      {
+        'dataset_id': 'peer',
+        'num_fields': len(features),
+        'total_features': schema.table_rows,
+        'input_length': len(features),
+        'labels': ['label'],
+        'features': features,
+      }
+    )
+  )
   (directory / 'params.json').write_text(json.dumps({'embedding_dim': dim}))

@@ -1,4 +1,6 @@
-"""The whole training step against its dense forward and backward alone, and against the height of its table."""
+"""The whole training step against its dense forward and backward alone, and against the height of
+its table.
+"""
 
 from collections.abc import Iterator
 import functools
@@ -13,7 +15,8 @@ from launch import huge_pages
 from launch.benches import machine
 from launch.benches import rows
 from launch.benches import timing
-from launch.benches.figure import Figure, ratio
+from launch.benches.figure import Figure
+from launch.benches.figure import ratio
 from rec_sparse import config as config_lib
 from rec_sparse import train
 
@@ -32,11 +35,27 @@ class Sizes(NamedTuple):
   rounds: int
   copy_bytes: int
   side: int  # of the matrix product
-  cases: tuple[tuple[str, rows.Draw], ...]  # (table optimizer, draw of ids); the first has no suffix
+  cases: tuple[
+    tuple[str, rows.Draw], ...
+  ]  # (table optimizer, draw of ids); the first has no suffix
 
 
-FULL = Sizes(39, 16, 4096, 400, 1_000_000, 20_000, 20_000_000, 131_072, 16, 4, 13, 1 << 28, 2048,
-             (('adam', 'zipf'), ('adam', 'uniform'), ('adagrad', 'zipf'), ('sgd', 'zipf')))
+FULL = Sizes(
+  39,
+  16,
+  4096,
+  400,
+  1_000_000,
+  20_000,
+  20_000_000,
+  131_072,
+  16,
+  4,
+  13,
+  1 << 28,
+  2048,
+  (('adam', 'zipf'), ('adam', 'uniform'), ('adagrad', 'zipf'), ('sgd', 'zipf')),
+)
 TINY = Sizes(5, 4, 32, 8, 500, 100, 1000, 256, 2, 2, 2, 1 << 12, 16, (('adam', 'zipf'),))
 ACCELERATOR_BATCH = 32_768  # examples a step of the SSR-S figure where there is an accelerator
 TRAINING = 3  # FLOPs of forward and backward over forward
@@ -62,74 +81,127 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   yield from _ssr_s(sizes, limits)
 
 
-def training(config: config_lib.Config, fields: int, table: int, data: int, how: rows.Draw, steps: int) -> Training:
+def training(
+  config: config_lib.Config, fields: int, table: int, data: int, how: rows.Draw, steps: int
+) -> Training:
   """Compiles `steps` steps a dispatch, as the resident feed runs them; the state is donated."""
   schema = rows.schema(fields, table)
   run = train.program(config, schema)
   state, held = huge_pages.advise(train.init(run, schema)), rows.draw(schema, data, how)
-  step = timing.compile_(functools.partial(feeds.advance_resident, run), state, held, jnp.int32(steps), donate=0)
+  step = timing.compile_(
+    functools.partial(feeds.advance_resident, run), state, held, jnp.int32(steps), donate=0
+  )
   call = timing.advancing(lambda state: step.call(state, held, jnp.int32(steps))[0], state)
   return Training(run, state, step, call)
 
 
 def dense_alone(run: train.Program, fields: int, steps: int) -> timing.Call:
-  """The network's forward and backward, gradients to parameters and looked-up rows, `steps` times in a dispatch."""
+  """The network's forward and backward, gradients to parameters and looked-up rows, `steps` times
+  in a dispatch.
+  """
   cfg = run.config
   state = train.init(run, rows.schema(fields, fields))
-  rows_BxFxD = 0.05 * jax.random.normal(jax.random.key(0), (cfg.batch_size, fields, cfg.embedding_dim))
+  rows_BxFxD = 0.05 * jax.random.normal(
+    jax.random.key(0), (cfg.batch_size, fields, cfg.embedding_dim)
+  )
   label_BxT = jnp.ones((cfg.batch_size, 1))
 
   def loss(params: Any, rows_BxFxD: jax.Array) -> jax.Array:
     variables = {'params': params, 'batch_stats': state.statistics, 'filters': state.filters}
-    logits_BxT, _ = run.module.apply(variables, rows_BxFxD, train=True, rngs={'dropout': jax.random.key(0)},
-                                     mutable=['batch_stats'])
+    logits_BxT, _ = run.module.apply(
+      variables,
+      rows_BxFxD,
+      train=True,
+      rngs={'dropout': jax.random.key(0)},
+      mutable=['batch_stats'],
+    )
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits_BxT, label_BxT))
 
   return timing.repeated(jax.value_and_grad(loss, (0, 1)), steps, state.params, rows_BxFxD)[0]
 
 
-def _over_dense(sizes: Sizes, limits: machine.Limits, optimizer: str, how: rows.Draw) -> Iterator[Figure]:
+def _over_dense(
+  sizes: Sizes, limits: machine.Limits, optimizer: str, how: rows.Draw
+) -> Iterator[Figure]:
   config = _mlp(sizes, optimizer)
   whole = training(config, sizes.fields, sizes.table, sizes.data, how, sizes.steps)
   calls = {'whole': whole.call, 'dense': dense_alone(whole.run, sizes.fields, sizes.steps)}
   seconds = timing.interleave(calls, sizes.rounds)
-  yield ratio(f'step_over_dense{_suffix(sizes, optimizer, how)}', seconds['whole'], seconds['dense'],
-              f'step / dense forward and backward; {optimizer}, {how} ids')
+  yield ratio(
+    f'step_over_dense{_suffix(sizes, optimizer, how)}',
+    seconds['whole'],
+    seconds['dense'],
+    f'step / dense forward and backward; {optimizer}, {how} ids',
+  )
   if _suffix(sizes, optimizer, how):
     return
   flops = train.counts(config, rows.schema(sizes.fields, sizes.table))['flops_per_example']
   per_second = sizes.batch * sizes.steps / timing.median(seconds, 'whole')
   yield Figure('step_ms', 1e3 * timing.median(seconds, 'whole') / sizes.steps, 'ms', 'whole step')
-  yield Figure('step_dense_ms', 1e3 * timing.median(seconds, 'dense') / sizes.steps, 'ms', 'its dense part alone')
+  yield Figure(
+    'step_dense_ms',
+    1e3 * timing.median(seconds, 'dense') / sizes.steps,
+    'ms',
+    'its dense part alone',
+  )
   yield Figure('step_examples_per_s', per_second, 'examples/s', 'whole step')
-  yield Figure('step_share_of_product', TRAINING * flops * per_second / limits.multiplied, 'x',
-               'FLOP/s of the step / of the matrix product')
+  yield Figure(
+    'step_share_of_product',
+    TRAINING * flops * per_second / limits.multiplied,
+    'x',
+    'FLOP/s of the step / of the matrix product',
+  )
   yield Figure('step_compile_s', whole.step.seconds, 's', 'compiling the loop of steps')
   yield Figure('step_temp_mb', whole.step.temp_bytes / 1e6, 'MB', 'temporary memory of the step')
 
 
 def _over_height(sizes: Sizes, optimizer: str, how: rows.Draw) -> Iterator[Figure]:
-  """Against a table lower than a batch, which a CPU updates from top to bottom, and one that is higher."""
-  config, tables = _mlp(sizes, optimizer), {'20m': sizes.large_table, '20k': sizes.small_table, '1m': sizes.table}
-  calls = {name: training(config, sizes.fields, table, sizes.data, how, sizes.steps).call
-           for name, table in tables.items()}
+  """Against a table lower than a batch, which a CPU updates from top to bottom, and one that is
+  higher.
+  """
+  config, tables = (
+    _mlp(sizes, optimizer),
+    {'20m': sizes.large_table, '20k': sizes.small_table, '1m': sizes.table},
+  )
+  calls = {
+    name: training(config, sizes.fields, table, sizes.data, how, sizes.steps).call
+    for name, table in tables.items()
+  }
   seconds = timing.interleave(calls, sizes.rounds)
   for name in ('20k', '1m'):
-    yield ratio(f'step_20m_over_{name}{_suffix(sizes, optimizer, how)}', seconds['20m'], seconds[name],
-                f'step, {tables["20m"]:,} rows / {tables[name]:,} rows; {optimizer}, {how} ids')
+    yield ratio(
+      f'step_20m_over_{name}{_suffix(sizes, optimizer, how)}',
+      seconds['20m'],
+      seconds[name],
+      f'step, {tables["20m"]:,} rows / {tables[name]:,} rows; {optimizer}, {how} ids',
+    )
 
 
 def _ssr_s(sizes: Sizes, limits: machine.Limits) -> Iterator[Figure]:
   batch = sizes.batch if jax.default_backend() == 'cpu' or sizes == TINY else ACCELERATOR_BATCH
-  config = config_lib.make('ssr_s', {'width': 128 if sizes != TINY else 4, 'views': sizes.views, 'depth': 2,
-                                     'embedding_dim': sizes.dim, 'batch_size': batch})
+  config = config_lib.make(
+    'ssr_s',
+    {
+      'width': 128 if sizes != TINY else 4,
+      'views': sizes.views,
+      'depth': 2,
+      'embedding_dim': sizes.dim,
+      'batch_size': batch,
+    },
+  )
   whole = training(config, sizes.fields, sizes.table, max(sizes.data, batch), 'zipf', sizes.steps)
   seconds = timing.interleave({'whole': whole.call}, sizes.rounds)
   per_second = batch * sizes.steps / timing.median(seconds, 'whole')
   flops = train.counts(config, rows.schema(sizes.fields, sizes.table))['flops_per_example']
-  yield Figure('ssr_s_examples_per_s', per_second, 'examples/s', f'SSR-S, {sizes.views} views of 128, depth 2')
-  yield Figure('ssr_s_share_of_product', TRAINING * flops * per_second / limits.multiplied, 'x',
-               'its FLOP/s / of the matrix product')
+  yield Figure(
+    'ssr_s_examples_per_s', per_second, 'examples/s', f'SSR-S, {sizes.views} views of 128, depth 2'
+  )
+  yield Figure(
+    'ssr_s_share_of_product',
+    TRAINING * flops * per_second / limits.multiplied,
+    'x',
+    'its FLOP/s / of the matrix product',
+  )
 
 
 def _suffix(sizes: Sizes, optimizer: str, how: rows.Draw) -> str:
@@ -137,6 +209,13 @@ def _suffix(sizes: Sizes, optimizer: str, how: rows.Draw) -> str:
 
 
 def _mlp(sizes: Sizes, optimizer: str) -> config_lib.Config:
-  return config_lib.make('dense_mlp', {
-      'width': sizes.width, 'depth': 2, 'embedding_dim': sizes.dim, 'batch_size': sizes.batch,
-      'table_optimizer': optimizer})
+  return config_lib.make(
+    'dense_mlp',
+    {
+      'width': sizes.width,
+      'depth': 2,
+      'embedding_dim': sizes.dim,
+      'batch_size': sizes.batch,
+      'table_optimizer': optimizer,
+    },
+  )

@@ -1,4 +1,6 @@
-"""What the competition does inside a trained SSR-D (arXiv 2604.08011, figure 5): zeros, thresholds, alpha and gamma."""
+"""What the competition does inside a trained SSR-D (arXiv 2604.08011, figure 5): zeros, thresholds,
+alpha and gamma.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,44 +12,61 @@ from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
 
 USED_ALPHA = {  # gate -> the part of alpha that it uses; the others use none
-    'ics': lambda alpha_VxT: alpha_VxT,
-    'one_iteration': lambda alpha_VxT: alpha_VxT[..., :1],
-    'soft_threshold': lambda alpha_VxT: alpha_VxT,
+  'ics': lambda alpha_VxT: alpha_VxT,
+  'one_iteration': lambda alpha_VxT: alpha_VxT[..., :1],
+  'soft_threshold': lambda alpha_VxT: alpha_VxT,
 }
 
 
-def layer(z_VxKxB: np.ndarray, alpha_VxT: np.ndarray, gamma_VxK: np.ndarray, gate: str = 'ics',
-          options: gates.Options = gates.Options()) -> dict:
+def layer(
+  z_VxKxB: np.ndarray,
+  alpha_VxT: np.ndarray,
+  gamma_VxK: np.ndarray,
+  gate: str = 'ics',
+  options: gates.Options = gates.Options(),
+) -> dict:
   """One layer on one batch of pre-activations as evaluation sees it; every list is per view.
 
-  `zeros` is the share of exact zeros of the gate's output (before gamma) over dimensions and examples, `zeros_of_relu`
-  that of ReLU alone: the difference is the work of the competition. `thresholds` are means over examples (and
-  dimensions) of tau_1 ... tau_T, in units of z; `threshold_over_std` is tau_T in standard deviations of z, free of
-  scale. They are None where the gate is no ReLU(z - tau), and `alpha` where it uses none.
+  `zeros` is the share of exact zeros of the gate's output (before gamma) over dimensions and
+  examples, `zeros_of_relu` that of ReLU alone: the difference is the work of the competition.
+  `thresholds` are means over examples (and dimensions) of tau_1 ... tau_T, in units of z;
+  `threshold_over_std` is tau_T in standard deviations of z, free of scale. They are None where the
+  gate is no ReLU(z - tau), and `alpha` where it uses none.
   """
   z, alpha, gamma = (jnp.asarray(x, jnp.float32) for x in (z_VxKxB, alpha_VxT, gamma_VxK))
   used = USED_ALPHA[gate](alpha) if gate in USED_ALPHA else None
-  x_VxKxB = np.asarray(gates.GATES[gate](z, gates.Params(alpha, jnp.ones_like(gamma)), options, None))
+  x_VxKxB = np.asarray(
+    gates.GATES[gate](z, gates.Params(alpha, jnp.ones_like(gamma)), options, None)
+  )
   tau_TxVxKxB = _thresholds(z, used, gamma, x_VxKxB, gate)
   std_V = np.maximum(np.std(np.asarray(z), axis=(1, 2)), np.finfo(np.float32).tiny)
   tau_VxT = None if tau_TxVxKxB is None else np.asarray(tau_TxVxKxB).mean((2, 3)).T
   rounded = lambda x: np.asarray(x, np.float64).tolist()
   return {
-      'zeros': rounded(np.mean(x_VxKxB == 0, axis=(1, 2))),
-      'zeros_of_relu': rounded(np.mean(np.asarray(z) <= 0, axis=(1, 2))),
-      'dead_dimensions': rounded(np.mean(np.all(x_VxKxB == 0, axis=2), axis=1)),  # zero for every example of the batch
-      'mean_output': rounded(np.mean(np.abs(x_VxKxB), axis=(1, 2))),
-      'thresholds': None if tau_VxT is None else rounded(tau_VxT),
-      'threshold_over_std': None if tau_VxT is None else rounded(tau_VxT[:, -1] / std_V),
-      'alpha': None if used is None else rounded(np.mean(used, axis=1) if used.ndim == 3 else used),
-      'gamma_mean': rounded(np.mean(np.asarray(gamma), axis=-1)),
-      'gamma_std': rounded(np.std(np.asarray(gamma), axis=-1)),
+    'zeros': rounded(np.mean(x_VxKxB == 0, axis=(1, 2))),
+    'zeros_of_relu': rounded(np.mean(np.asarray(z) <= 0, axis=(1, 2))),
+    'dead_dimensions': rounded(
+      np.mean(np.all(x_VxKxB == 0, axis=2), axis=1)
+    ),  # zero for every example of the batch
+    'mean_output': rounded(np.mean(np.abs(x_VxKxB), axis=(1, 2))),
+    'thresholds': None if tau_VxT is None else rounded(tau_VxT),
+    'threshold_over_std': None if tau_VxT is None else rounded(tau_VxT[:, -1] / std_V),
+    'alpha': None if used is None else rounded(np.mean(used, axis=1) if used.ndim == 3 else used),
+    'gamma_mean': rounded(np.mean(np.asarray(gamma), axis=-1)),
+    'gamma_std': rounded(np.std(np.asarray(gamma), axis=-1)),
   }
 
 
-def _thresholds(z_VxKxB: jax.Array, used_VxT: jax.Array | None, gamma_VxK: jax.Array, x_VxKxB: np.ndarray,
-                gate: str) -> jax.Array | np.ndarray | None:
-  """tau_1 ... tau_T of a gate that is ReLU(z - tau), T first, then axes that broadcast to those of z."""
+def _thresholds(
+  z_VxKxB: jax.Array,
+  used_VxT: jax.Array | None,
+  gamma_VxK: jax.Array,
+  x_VxKxB: np.ndarray,
+  gate: str,
+) -> jax.Array | np.ndarray | None:
+  """tau_1 ... tau_T of a gate that is ReLU(z - tau), T first, then axes that broadcast to those of
+  z.
+  """
   if gate in ('ics', 'one_iteration'):
     return ics.thresholds(z_VxKxB, used_VxT, gamma_VxK, axis=-2)
   if gate == 'soft_threshold':
@@ -59,15 +78,23 @@ def _thresholds(z_VxKxB: jax.Array, used_VxT: jax.Array | None, gamma_VxK: jax.A
   return None
 
 
-def network(layers: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], gate: str = 'ics',
-            options: gates.Options = gates.Options()) -> dict[str, dict]:
+def network(
+  layers: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+  gate: str = 'ics',
+  options: gates.Options = gates.Options(),
+) -> dict[str, dict]:
   """`layer` of every (z_VxKxB, alpha_VxT, gamma_VxK), by name."""
   return {name: layer(*arrays, gate, options) for name, arrays in layers.items()}
 
 
 def over_steps(steps: Sequence[int], snapshots: Sequence[Mapping[str, dict]]) -> dict:
-  """Snapshots of `network` at training steps as one series per layer and quantity, the step as the first axis."""
+  """Snapshots of `network` at training steps as one series per layer and quantity, the step as the
+  first axis.
+  """
   names = snapshots[0].keys()
   path = lambda name, quantity: [snapshot[name][quantity] for snapshot in snapshots]
-  series = {n: {q: path(n, q) if snapshots[0][n][q] is not None else None for q in snapshots[0][n]} for n in names}
+  series = {
+    n: {q: path(n, q) if snapshots[0][n][q] is not None else None for q in snapshots[0][n]}
+    for n in names
+  }
   return {'steps': [int(s) for s in steps], 'layers': series}

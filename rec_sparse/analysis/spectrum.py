@@ -8,34 +8,42 @@ ROWS_AT_ONCE = 65_536
 
 
 def singular_values(matrix_RxD: np.ndarray) -> np.ndarray:
-  """Singular values in falling order, float64; a tall matrix goes through its Gram matrix, a block of rows at a time.
+  """Singular values in falling order, float64; a tall matrix goes through its Gram matrix, a block
+  of rows at a time.
 
-  Through the Gram matrix values below 1e-8 of the largest are noise; that is far below what any count here sees.
+  Through the Gram matrix values below 1e-8 of the largest are noise; that is far below what any
+  count here sees.
   """
   rows, columns = matrix_RxD.shape
   if rows <= 4 * columns:
     return np.linalg.svd(np.asarray(matrix_RxD, np.float64), compute_uv=False)
   gram_DxD = np.zeros((columns, columns))
   for first in range(0, rows, ROWS_AT_ONCE):
-    block = np.asarray(matrix_RxD[first:first + ROWS_AT_ONCE], np.float64)
+    block = np.asarray(matrix_RxD[first : first + ROWS_AT_ONCE], np.float64)
     gram_DxD += block.T @ block
   return np.sqrt(np.maximum(np.linalg.eigvalsh(gram_DxD)[::-1], 0.0))
 
 
 def entropy_rank(singular: Sequence[float]) -> float:
-  """exp of the entropy of the singular values as a distribution (Roy and Vetterli 2007, definition 1); 0 for zero."""
+  """exp of the entropy of the singular values as a distribution (Roy and Vetterli 2007, definition
+  1); 0 for zero.
+  """
   p = np.asarray(singular, np.float64)
   p = p[p > 0] / max(p.sum(), np.finfo(np.float64).tiny)
   return float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0
 
 
 def stable_rank(singular: Sequence[float]) -> float:
-  """Squared Frobenius norm over squared largest singular value (Rudelson and Vershynin 2007); 0 for zero."""
+  """Squared Frobenius norm over squared largest singular value (Rudelson and Vershynin 2007); 0 for
+  zero.
+  """
   s = np.asarray(singular, np.float64)
-  return float(np.sum((s / s.max())**2)) if len(s) and s.max() > 0 else 0.0
+  return float(np.sum((s / s.max()) ** 2)) if len(s) and s.max() > 0 else 0.0
 
 
 def abundance(singular: Sequence[float]) -> float:
-  """Sum over largest: information abundance of Guo et al. 2023 (arXiv 2310.04400, definition 1); 0 for zero."""
+  """Sum over largest: information abundance of Guo et al. 2023 (arXiv 2310.04400, definition 1); 0
+  for zero.
+  """
   s = np.asarray(singular, np.float64)
   return float(np.sum(s / s.max())) if len(s) and s.max() > 0 else 0.0

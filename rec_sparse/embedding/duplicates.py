@@ -1,16 +1,18 @@
-"""Duplicate ids of a batch become one summed gradient per distinct row, without a dense table-sized gradient.
+"""Duplicate ids of a batch become one summed gradient per distinct row, without a dense table-sized
+gradient.
 
-Row updates are non-linear in the gradient, so duplicates are summed first, then squared. Both methods return N slots
-again (static shape): a slot that owns a row carries its id and the sum; every other slot carries an id beyond the
-table, distinct from all others, so that `unique_indices=True` holds and `mode='drop'` ignores it. Ids beyond the table
-(padding, or rows of another shard) and negative ids own nothing. Slots come in no promised order.
+Row updates are non-linear in the gradient, so duplicates are summed first, then squared. Both
+methods return N slots again (static shape): a slot that owns a row carries its id and the sum;
+every other slot carries an id beyond the table, distinct from all others, so that
+`unique_indices=True` holds and `mode='drop'` ignores it. Ids beyond the table (padding, or rows of
+another shard) and negative ids own nothing. Slots come in no promised order.
 """
 
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 
 Method = Literal['scratch', 'sort']
 
@@ -26,20 +28,24 @@ class Combined(NamedTuple):
 def default_method(platform: str) -> Method:
   """'scratch' on CPU, 'sort' elsewhere.
 
-  On CPU the sort costs 20 to 30 times the scratch cells (40 k and 160 k ids, a million rows). On GPU the scratch method
-  adds duplicates with atomics: their order, hence the last bit, changes from run to run, and fields with few rows
-  collide (github.com/jax-ml/jax/issues/38806); the sort's segmented scan has neither trouble. Neither was measured on a
-  GPU yet.
+  On CPU the sort costs 20 to 30 times the scratch cells (40 k and 160 k ids, a million rows). On
+  GPU the scratch method adds duplicates with atomics: their order, hence the last bit, changes from
+  run to run, and fields with few rows collide (github.com/jax-ml/jax/issues/38806); the sort's
+  segmented scan has neither trouble. Neither was measured on a GPU yet.
   """
   return 'scratch' if platform == 'cpu' else 'sort'
 
 
 def new_scratch(rows: int, method: Method) -> jax.Array:
-  """The scratch cells that `combine` needs: one int32 per table row, or none. The content never matters."""
+  """The scratch cells that `combine` needs: one int32 per table row, or none. The content never
+  matters.
+  """
   return jnp.zeros(rows if method == 'scratch' else 0, jnp.int32)
 
 
-def combine(method: Method, scratch_R: jax.Array, ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> Combined:
+def combine(
+  method: Method, scratch_R: jax.Array, ids_N: jax.Array, grads_NxD: jax.Array, rows: int
+) -> Combined:
   """Sums the gradients of equal ids; `rows` is the height of the table."""
   _check(ids_N, rows)
   if method == 'scratch':
@@ -50,32 +56,41 @@ def combine(method: Method, scratch_R: jax.Array, ids_N: jax.Array, grads_NxD: j
 
 
 def by_scratch(scratch_R: jax.Array, ids_N: jax.Array, grads_NxD: jax.Array) -> Combined:
-  """Each occurrence writes its position into its row's cell; what it reads back is its row's representative.
+  """Each occurrence writes its position into its row's cell; what it reads back is its row's
+  representative.
 
-  Cells that this batch does not write are not read, so nothing is ever cleared. Which duplicate wins is the backend's
-  choice (the last one on CPU), but all duplicates read the same one.
+  Cells that this batch does not write are not read, so nothing is ever cleared. Which duplicate
+  wins is the backend's choice (the last one on CPU), but all duplicates read the same one.
   """
   rows, n = scratch_R.shape[0], ids_N.shape[0]
   slot_N = jnp.arange(n, dtype=jnp.int32)
   scratch_R = scratch_R.at[ids_N].set(slot_N, mode='drop', wrap_negative_indices=False)
   owner_N = scratch_R.at[ids_N].get(mode='fill', fill_value=n, wrap_negative_indices=False)
-  summed_NxD = jnp.zeros(grads_NxD.shape, jnp.float32).at[owner_N].add(grads_NxD.astype(jnp.float32), mode='drop')
+  summed_NxD = (
+    jnp.zeros(grads_NxD.shape, jnp.float32)
+    .at[owner_N]
+    .add(grads_NxD.astype(jnp.float32), mode='drop')
+  )
   return Combined(scratch_R, jnp.where(owner_N == slot_N, ids_N, rows + slot_N), summed_NxD)
 
 
 def by_row(ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
-  """(touched_R, summed_RxD): a dense gradient, for a table with no more rows than the batch has ids."""
+  """(touched_R, summed_RxD): a dense gradient, for a table with no more rows than the batch has
+  ids.
+  """
   _check(ids_N, rows)
   inside = {'mode': 'drop', 'wrap_negative_indices': False}
   touched_R = jnp.zeros(rows, bool).at[ids_N].set(True, **inside)
-  return touched_R, jnp.zeros((rows, grads_NxD.shape[1])).at[ids_N].add(grads_NxD.astype(jnp.float32), **inside)
+  return touched_R, jnp.zeros((rows, grads_NxD.shape[1])).at[ids_N].add(
+    grads_NxD.astype(jnp.float32), **inside
+  )
 
 
 def by_sort(ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
   """Sorts by id and sums each run with a segmented scan; the last slot of a run owns the row.
 
-  The scan has a fixed order and no colliding writes: the result is the same on every run, on every backend.
-  Returns (unique_ids_N, summed_NxD).
+  The scan has a fixed order and no colliding writes: the result is the same on every run, on every
+  backend. Returns (unique_ids_N, summed_NxD).
   """
   slot_N = jnp.arange(ids_N.shape[0], dtype=jnp.int32)
   ids_N, order_N = lax.sort_key_val(ids_N, slot_N)
@@ -95,7 +110,9 @@ def sum_runs(first_N: jax.Array, grads_NxD: jax.Array) -> jax.Array:
   return lax.associative_scan(_segmented_add, (first_N, grads_NxD.astype(jnp.float32)))[1]
 
 
-def _segmented_add(a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+def _segmented_add(
+  a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
   """Associative: (starts a run, running sum) of two neighbouring stretches."""
   (starts_a, sum_a), (starts_b, sum_b) = a, b
   return starts_a | starts_b, jnp.where(starts_b[:, None], sum_b, sum_a + sum_b)

@@ -1,8 +1,9 @@
 """Where the rows of a table live: row r on shard r % S, as its local row r // S.
 
-Vocabularies are sorted by frequency, so contiguous blocks would put every hot row on shard 0; modulo placement deals
-them out. A *stored* array holds shard after shard; a *logical* array holds row after row, and this is what checkpoints
-keep: `to_logical` and `from_logical` exchange rows between devices without any device holding the table.
+Vocabularies are sorted by frequency, so contiguous blocks would put every hot row on shard 0;
+modulo placement deals them out. A *stored* array holds shard after shard; a *logical* array holds
+row after row, and this is what checkpoints keep: `to_logical` and `from_logical` exchange rows
+between devices without any device holding the table.
 
 Heights are padded to a multiple of S^2, which the exchange needs. Padding comes after the last row
 in logical order, so a checkpoint moves between any numbers of devices: its reader cuts the padding,
@@ -13,8 +14,9 @@ from collections.abc import Callable
 import functools
 
 import jax
+from jax import lax
+from jax import P
 import numpy as np
-from jax import P, lax
 
 AXES = ('data', 'model')  # the table is sharded over both
 MAX_DEVICES = 64  # whose square, the padding at most, is still a small table
@@ -22,8 +24,10 @@ MAX_DEVICES = 64  # whose square, the padding at most, is still a small table
 
 def make_mesh(data: int, model: int = 1) -> jax.sharding.Mesh:
   """Mesh over data * model devices with automatic axes (explicit ones refuse plain indexing)."""
-  devices = jax.devices()[:data * model]
-  return jax.make_mesh((data, model), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 2, devices=devices)
+  devices = jax.devices()[: data * model]
+  return jax.make_mesh(
+    (data, model), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 2, devices=devices
+  )
 
 
 def padded_rows(rows: int, shards: int = 1) -> int:
@@ -57,7 +61,9 @@ def place(logical_RxX: np.ndarray, mesh: jax.sharding.Mesh) -> jax.Array:
 
 
 def unplace(stored_RxX: jax.Array, mesh: jax.sharding.Mesh, rows: int) -> np.ndarray:
-  """Stored array, all of it on this process's devices -> host array of the first `rows` rows in logical order."""
+  """Stored array, all of it on this process's devices -> host array of the first `rows` rows in
+  logical order.
+  """
   stored = np.asarray(stored_RxX)
   by_shard = stored.reshape(mesh.size, stored.shape[0] // mesh.size, *stored.shape[1:])
   return np.ascontiguousarray(by_shard.swapaxes(0, 1).reshape(stored.shape)[:rows])
@@ -69,7 +75,9 @@ def from_logical(logical_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
 
 
 def to_logical(stored_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
-  """Stored array -> device array in logical order, contiguous rows per device: the inverse of `from_logical`."""
+  """Stored array -> device array in logical order, contiguous rows per device: the inverse of
+  `from_logical`.
+  """
   return _over_shards(_gather_in, stored_RxX, mesh)
 
 
@@ -81,8 +89,9 @@ def _gather_in(shards: int, mine: jax.Array) -> jax.Array:
   return lax.all_to_all(mine.reshape(shards, -1, *mine.shape[1:]), AXES, 0, 1).reshape(mine.shape)
 
 
-def _over_shards(exchange: Callable[[int, jax.Array], jax.Array], array_RxX: jax.Array,
-                 mesh: jax.sharding.Mesh) -> jax.Array:
+def _over_shards(
+  exchange: Callable[[int, jax.Array], jax.Array], array_RxX: jax.Array, mesh: jax.sharding.Mesh
+) -> jax.Array:
   if mesh.size == 1:
     return array_RxX
   if array_RxX.shape[0] % mesh.size**2:

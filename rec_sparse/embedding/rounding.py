@@ -1,25 +1,36 @@
-"""Stochastic rounding to bfloat16: right on average, so that steps smaller than a row's last bit still add up."""
+"""Stochastic rounding to bfloat16: right on average, so that steps smaller than a row's last bit
+still add up.
+"""
 
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 
 from rec_sparse.embedding import storage
 
 
-def stochastic_round(x_NxD: jax.Array, rows_N: jax.Array, count: jax.Array, seed: jax.Array) -> jax.Array:
-  """Rounds float32 to bfloat16 bits (storage.py), up with the probability that makes the mean exact.
+def stochastic_round(
+  x_NxD: jax.Array, rows_N: jax.Array, count: jax.Array, seed: jax.Array
+) -> jax.Array:
+  """Rounds float32 to bfloat16 bits (storage.py), up with the probability that makes the mean
+  exact.
 
-  The noise depends on (seed, count, row, column) alone: not on the batch order and not on where a row is stored.
-  NaN and infinities stay what they are.
+  The noise depends on (seed, count, row, column) alone: not on the batch order and not on where a
+  row is stored. NaN and infinities stay what they are.
   """
   bits_NxD = lax.bitcast_convert_type(x_NxD, jnp.uint32)
-  up_NxD = bits_NxD + (noise(x_NxD.shape[1], rows_N, count, seed) >> 16)  # carries into the 16 bits that stay
-  return jnp.where(jnp.isfinite(x_NxD), (up_NxD >> 16).astype(jnp.uint16), storage.encode(x_NxD, 'bfloat16'))
+  up_NxD = bits_NxD + (
+    noise(x_NxD.shape[1], rows_N, count, seed) >> 16
+  )  # carries into the 16 bits that stay
+  return jnp.where(
+    jnp.isfinite(x_NxD), (up_NxD >> 16).astype(jnp.uint16), storage.encode(x_NxD, 'bfloat16')
+  )
 
 
 def noise(dim: int, rows_N: jax.Array, count: jax.Array, seed: jax.Array) -> jax.Array:
-  """Uniform uint32 of shape (N, dim), a counter-based hash: a tenth of the price of the default generator on CPU."""
+  """Uniform uint32 of shape (N, dim), a counter-based hash: a tenth of the price of the default
+  generator on CPU.
+  """
   step = mix(seed ^ mix(count.astype(jnp.uint32)))
   row_N = mix(rows_N.astype(jnp.uint32) ^ step)
   column_D = jnp.arange(1, dim + 1, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)

@@ -1,15 +1,17 @@
-"""Which shard owns each id, and the plan of an all-to-all to the owners. All of it runs inside shard_map.
+"""Which shard owns each id, and the plan of an all-to-all to the owners. All of it runs inside
+shard_map.
 
-Equal ids are asked once. The buckets have a static capacity; ids beyond it are dropped and counted, and a count other
-than 0 is an error that the caller must raise. (`lax.ragged_all_to_all` needs no capacity, but XLA for CPU has none.)
+Equal ids are asked once. The buckets have a static capacity; ids beyond it are dropped and counted,
+and a count other than 0 is an error that the caller must raise. (`lax.ragged_all_to_all` needs no
+capacity, but XLA for CPU has none.)
 """
 
 import math
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 
 from rec_sparse.embedding import duplicates
 from rec_sparse.embedding.placement import AXES
@@ -19,7 +21,9 @@ class Route(NamedTuple):
   """Over the Q ids of one device, sorted by (shard, local row)."""
 
   order_Q: jax.Array  # position of each sorted id in the given ids
-  slot_Q: jax.Array  # shard * capacity + place in its bucket; shards * capacity where dropped or padding
+  slot_Q: (
+    jax.Array
+  )  # shard * capacity + place in its bucket; shards * capacity where dropped or padding
   first_Q: jax.Array  # bool: the first of a run of equal ids
   last_Q: jax.Array  # bool: the last of a run
   local_rows_Q: jax.Array  # row on its shard
@@ -27,13 +31,17 @@ class Route(NamedTuple):
 
 
 def bucket_capacity(ids: int, shards: int, slack: float) -> int:
-  """Slots per destination for `ids` ids of one device: `slack` times the even share, and six standard deviations."""
+  """Slots per destination for `ids` ids of one device: `slack` times the even share, and six
+  standard deviations.
+  """
   share = slack * ids / shards
   return min(ids, math.ceil(share + 6 * share**0.5))
 
 
 def route(ids_Q: jax.Array, shards: int, local_rows: int, capacity: int) -> Route:
-  """Plans the exchange; ids outside of the table (padding) get no slot and are not counted as dropped."""
+  """Plans the exchange; ids outside of the table (padding) get no slot and are not counted as
+  dropped.
+  """
   inside_Q = (ids_Q >= 0) & (ids_Q < shards * local_rows)
   stored_Q = jnp.where(inside_Q, ids_Q % shards * local_rows + ids_Q // shards, shards * local_rows)
   stored_Q, order_Q = lax.sort_key_val(stored_Q, jnp.arange(ids_Q.shape[0], dtype=jnp.int32))
@@ -45,19 +53,21 @@ def route(ids_Q: jax.Array, shards: int, local_rows: int, capacity: int) -> Rout
   fits_Q = place_Q < capacity
   routed_Q = shard_Q < shards
   return Route(
-      order_Q=order_Q,
-      slot_Q=jnp.where(routed_Q & fits_Q, shard_Q * capacity + place_Q, shards * capacity),
-      first_Q=first_Q,
-      last_Q=last_Q,
-      local_rows_Q=stored_Q % local_rows,
-      dropped=jnp.sum(first_Q & routed_Q & ~fits_Q, dtype=jnp.int32),
+    order_Q=order_Q,
+    slot_Q=jnp.where(routed_Q & fits_Q, shard_Q * capacity + place_Q, shards * capacity),
+    first_Q=first_Q,
+    last_Q=last_Q,
+    local_rows_Q=stored_Q % local_rows,
+    dropped=jnp.sum(first_Q & routed_Q & ~fits_Q, dtype=jnp.int32),
   )
 
 
 def my_rows(ids: jax.Array, local_rows: int) -> tuple[jax.Array, jax.Array]:
   """(local row, whether it lives here)."""
   shards = lax.axis_size(AXES)
-  return ids // shards, (ids >= 0) & (ids < shards * local_rows) & (ids % shards == lax.axis_index(AXES))
+  return ids // shards, (ids >= 0) & (ids < shards * local_rows) & (
+    ids % shards == lax.axis_index(AXES)
+  )
 
 
 def logical_row(local_rows_N: jax.Array) -> jax.Array:
@@ -70,7 +80,9 @@ def my_share(x_NxX: jax.Array, fill: int) -> jax.Array:
   parts = lax.axis_size('model')
   size = -(-x_NxX.shape[0] // parts)
   padding = [(0, size * parts - x_NxX.shape[0])] + [(0, 0)] * (x_NxX.ndim - 1)
-  return lax.dynamic_slice_in_dim(jnp.pad(x_NxX, padding, constant_values=fill), lax.axis_index('model') * size, size)
+  return lax.dynamic_slice_in_dim(
+    jnp.pad(x_NxX, padding, constant_values=fill), lax.axis_index('model') * size, size
+  )
 
 
 def swap(x: jax.Array, shards: int) -> jax.Array:

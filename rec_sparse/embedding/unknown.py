@@ -28,8 +28,9 @@ def untrained_rows(schema: schema_lib.FeatureSchema, share: float) -> np.ndarray
   return row_F if (row_F >= 0).any() else None
 
 
-def drop(ids_BxF: jax.Array, weight_B: jax.Array, row_F: np.ndarray | None, share: float,
-         key: jax.Array) -> jax.Array:
+def drop(
+  ids_BxF: jax.Array, weight_B: jax.Array, row_F: np.ndarray | None, share: float, key: jax.Array
+) -> jax.Array:
   """The ids, of which a share is replaced with the row of its field in `row_F`.
 
   Padding (weight 0) keeps its ids: it must touch no row that no example of the batch touches.

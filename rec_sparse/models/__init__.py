@@ -1,4 +1,6 @@
-"""One file per architecture, each a linen Module over looked-up rows; MODELS maps name -> architecture."""
+"""One file per architecture, each a linen Module over looked-up rows; MODELS maps name ->
+architecture.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,12 +21,14 @@ class Architecture(NamedTuple):
   # (config, tasks) -> rows_BxFxD, weight_B -> logits_BxT
   module: Callable[[config_lib.Config, int], nn.Module]
   cost: Callable[[config_lib.Config, int, int], flops.Cost]  # (config, inputs F * D, tasks)
-  filters: Callable[[config_lib.Config, int, int], dict[str, Any]]  # (config, inputs, seed) -> constants
+  filters: Callable[
+    [config_lib.Config, int, int], dict[str, Any]
+  ]  # (config, inputs, seed) -> constants
 
 
 MODELS = {
-    'dense_mlp': Architecture(dense_mlp.DenseMLP, dense_mlp.cost, lambda *_: {}),
-    'dcn_v2': Architecture(dcn_v2.DCNV2, dcn_v2.cost, lambda *_: {}),
-    'ssr_s': Architecture(ssr_s.SSRS, ssr_s.cost, ssr_s.filters),
-    'ssr_d': Architecture(ssr_d.SSRD, ssr_d.cost, lambda *_: {}),
+  'dense_mlp': Architecture(dense_mlp.DenseMLP, dense_mlp.cost, lambda *_: {}),
+  'dcn_v2': Architecture(dcn_v2.DCNV2, dcn_v2.cost, lambda *_: {}),
+  'ssr_s': Architecture(ssr_s.SSRS, ssr_s.cost, ssr_s.filters),
+  'ssr_d': Architecture(ssr_d.SSRD, ssr_d.cost, lambda *_: {}),
 }

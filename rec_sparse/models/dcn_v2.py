@@ -1,4 +1,6 @@
-"""DCN-V2 with full matrices (arXiv 2008.13535): `x_{l+1} = x_0 (.) (W_l x_l + b_l) + x_l`, beside or below an MLP."""
+"""DCN-V2 with full matrices (arXiv 2008.13535): `x_{l+1} = x_0 (.) (W_l x_l + b_l) + x_l`, beside
+or below an MLP.
+"""
 
 import flax.linen as nn
 import jax
@@ -12,15 +14,17 @@ from rec_sparse.models import layers
 class DCNV2(nn.Module):
   """`cross_layers` cross layers and `depth` hidden layers of `width` ReLU units.
 
-  parallel: logits = w^T [x_L ; MLP(x_0)] + b. stacked: logits = w^T MLP(x_L) + b. Dropout acts in the MLP alone.
+  parallel: logits = w^T [x_L ; MLP(x_0)] + b. stacked: logits = w^T MLP(x_L) + b. Dropout acts in
+  the MLP alone.
   """
 
   config: config_lib.Config
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
-               train: bool) -> jax.Array:
+  def __call__(
+    self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
     cfg = self.config
     x0_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     x_NxB = x0_NxB

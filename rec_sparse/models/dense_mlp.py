@@ -9,14 +9,17 @@ from rec_sparse.models import layers
 
 
 class DenseMLP(nn.Module):
-  """`depth` hidden layers of `width` ReLU units; with depth 0 and embedding_dim 1, a logistic regression."""
+  """`depth` hidden layers of `width` ReLU units; with depth 0 and embedding_dim 1, a logistic
+  regression.
+  """
 
   config: config_lib.Config
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
-               train: bool) -> jax.Array:
+  def __call__(
+    self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
     cfg = self.config
     x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i in range(cfg.depth):

@@ -1,4 +1,6 @@
-"""What every architecture shares: input block, head, layer normalization. Feature-major inside (`x_NxB`)."""
+"""What every architecture shares: input block, head, layer normalization. Feature-major inside
+(`x_NxB`).
+"""
 
 import functools
 
@@ -17,18 +19,21 @@ TILE = 16  # examples: a vector register of floats
 
 
 class Input(nn.Module):
-  """rows_BxFxD -> x_NxB, N = F * D: normalization, flattening, dropout. The same block in every arm.
+  """rows_BxFxD -> x_NxB, N = F * D: normalization, flattening, dropout. The same block in every
+  arm.
 
   It alone looks at several examples at once: those of weight 0 count for nothing (None: all count).
-  `input_norm` is 'batch' (per field, pooled over batch and coordinates), 'layer' (per example) or 'none'. What comes
-  out has the compute dtype, and the layers that follow compute in it with float32 parameters.
+  `input_norm` is 'batch' (per field, pooled over batch and coordinates), 'layer' (per example) or
+  'none'. What comes out has the compute dtype, and the layers that follow compute in it with
+  float32 parameters.
   """
 
   config: config_lib.Config
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
-               train: bool) -> jax.Array:
+  def __call__(
+    self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
     cfg = self.config
     if cfg.input_norm == 'batch':
       weight_B = jnp.ones(len(rows_BxFxD)) if weight_B is None else weight_B
@@ -80,8 +85,9 @@ class FieldNorm(nn.Module):
 def transposed(x_BxN: jax.Array) -> jax.Array:
   """x_NxB; on CPU one copy each way, where XLA would else fuse a walk in strides into each reader.
 
-  By tiles of the batch, because only then XLA lays the gradient out by examples before it reads that as rows. A batch
-  that TILE and up to 64 devices do not divide evenly goes in one piece, so that no tile spans two devices.
+  By tiles of the batch, because only then XLA lays the gradient out by examples before it reads
+  that as rows. A batch that TILE and up to 64 devices do not divide evenly goes in one piece, so
+  that no tile spans two devices.
   """
   batch, inputs = x_BxN.shape
   if batch % (TILE * 64):
@@ -112,13 +118,20 @@ class Linear(nn.Module):
 
   @nn.compact
   def __call__(self, x_NxB: jax.Array) -> jax.Array:
-    kernel_NxH = self.param('kernel', nn.initializers.glorot_uniform(), (x_NxB.shape[0], self.features))
+    kernel_NxH = self.param(
+      'kernel', nn.initializers.glorot_uniform(), (x_NxB.shape[0], self.features)
+    )
     bias_H = self.param('bias', nn.initializers.zeros, (self.features,))
-    return jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH.astype(x_NxB.dtype)) + bias_H.astype(x_NxB.dtype)[:, None]
+    return (
+      jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH.astype(x_NxB.dtype))
+      + bias_H.astype(x_NxB.dtype)[:, None]
+    )
 
 
 class Head(nn.Module):
-  """logits_BxT = (W x + bias)^T in float32; SSR equation 9 without its sigmoid, which the loss applies."""
+  """logits_BxT = (W x + bias)^T in float32; SSR equation 9 without its sigmoid, which the loss
+  applies.
+  """
 
   hidden: tuple[int, ...]  # ReLU layers before the linear one; the paper has none
   tasks: int  # T
@@ -138,7 +151,9 @@ def head_cost(inputs: int, hidden: tuple[int, ...], tasks: int) -> flops.Cost:
 
 
 class ViewNorm(nn.Module):
-  """Layer normalization of z_VxHxB over H, with a gain and bias of its own per view (LN of SSR equation 7)."""
+  """Layer normalization of z_VxHxB over H, with a gain and bias of its own per view (LN of SSR
+  equation 7).
+  """
 
   @nn.compact
   def __call__(self, z_VxHxB: jax.Array) -> jax.Array:
@@ -163,6 +178,8 @@ class Fuse(nn.Module):
     views, kept = h_VxKxB.shape[:2]
     init = nn.initializers.glorot_uniform(in_axis=-2, out_axis=-1, batch_axis=(0,))
     kernel_VxKxH = self.param('kernel', init, (views, kept, self.features)).astype(h_VxKxB.dtype)
-    bias_VxH = self.param('bias', nn.initializers.zeros, (views, self.features)).astype(h_VxKxB.dtype)
+    bias_VxH = self.param('bias', nn.initializers.zeros, (views, self.features)).astype(
+      h_VxKxB.dtype
+    )
     z_VxHxB = nn.gelu(jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH) + bias_VxH[..., None])
     return ViewNorm(name='norm')(z_VxHxB + h_VxKxB if self.residual else z_VxHxB)

@@ -1,4 +1,5 @@
-"""SSR-S: filter by a fixed random subset per view, fuse densely (arXiv 2604.08011, equations 3, 4, 6 to 9).
+"""SSR-S: filter by a fixed random subset per view, fuse densely (arXiv 2604.08011, equations 3, 4,
+6 to 9).
 
 `filter=learned` is a control: the same network, but its views choose their subsets in a warm-up.
 """
@@ -19,11 +20,13 @@ from rec_sparse.sparsity import static_filter
 
 
 class LearnedFuse(nn.Module):
-  """Equations 3, 4 and 6, and LN, where M_v is learned: x_NxB -> z_VxHxB, the masked form of keeping and fusing.
+  """Equations 3, 4 and 6, and LN, where M_v is learned: x_NxB -> z_VxHxB, the masked form of
+  keeping and fusing.
 
-  The kernel has a row for every input; rows outside the mask contribute nothing. The mask in force and the count of
-  training steps are in the collection `batch_stats`: training moves them, evaluation uses them as they are. After
-  `warmup` steps the mask stays what it is, and neither the scores nor the rows outside it receive a gradient.
+  The kernel has a row for every input; rows outside the mask contribute nothing. The mask in force
+  and the count of training steps are in the collection `batch_stats`: training moves them,
+  evaluation uses them as they are. After `warmup` steps the mask stays what it is, and neither the
+  scores nor the rows outside it receive a gradient.
   """
 
   features: int  # d_v: what a view keeps, and what it puts out
@@ -31,8 +34,10 @@ class LearnedFuse(nn.Module):
   warmup: int  # training steps
 
   @nn.compact
-  def __call__(self, x_NxB: jax.Array, filter_: static_filter.StaticFilter, *, train: bool) -> jax.Array:
-    drawn_VxU = jnp.any(static_filter.mask(filter_), -1)[:, ::self.unit]
+  def __call__(
+    self, x_NxB: jax.Array, filter_: static_filter.StaticFilter, *, train: bool
+  ) -> jax.Array:
+    drawn_VxU = jnp.any(static_filter.mask(filter_), -1)[:, :: self.unit]
     scores_VxU = self.param('scores', learned_filter.initial_scores, drawn_VxU)
     steps = self.variable('batch_stats', 'steps', lambda: jnp.int32(0))
     in_force = self.variable('batch_stats', 'mask', lambda: drawn_VxU)  # units kept: (V, U)
@@ -44,12 +49,16 @@ class LearnedFuse(nn.Module):
     if train:
       learning = steps.value < self.warmup
       chosen_VxU = learned_filter.largest(scores_VxU, features // self.unit)
-      choosing_VxNxH = learned_filter.masked(kernel_VxNxH, by_dimension(chosen_VxU), by_dimension(scores_VxU))
+      choosing_VxNxH = learned_filter.masked(
+        kernel_VxNxH, by_dimension(chosen_VxU), by_dimension(scores_VxU)
+      )
       masked_VxNxH = jnp.where(learning, choosing_VxNxH, masked_VxNxH)
       in_force.value = jnp.where(learning, chosen_VxU, in_force.value)
       steps.value = steps.value + 1
-    z_VxHxB = nn.gelu(jnp.einsum('nb,vnh->vhb', x_NxB, masked_VxNxH.astype(x_NxB.dtype))
-                      + bias_VxH.astype(x_NxB.dtype)[..., None])
+    z_VxHxB = nn.gelu(
+      jnp.einsum('nb,vnh->vhb', x_NxB, masked_VxNxH.astype(x_NxB.dtype))
+      + bias_VxH.astype(x_NxB.dtype)[..., None]
+    )
     return layers.ViewNorm(name='norm')(z_VxHxB)
 
 
@@ -60,14 +69,17 @@ def _glorot_of_kept(key: jax.Array, shape_VxNxH: tuple[int, int, int]) -> jax.Ar
 
 
 class SSRS(nn.Module):
-  """`depth` layers of `views` parallel views; the filters are constants in the collection `filters`."""
+  """`depth` layers of `views` parallel views; the filters are constants in the collection
+  `filters`.
+  """
 
   config: config_lib.Config
   tasks: int  # T
 
   @nn.compact
-  def __call__(self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *,
-               train: bool) -> jax.Array:
+  def __call__(
+    self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
     cfg = self.config
     x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
     for i, width in enumerate(view_widths(cfg)):
@@ -77,7 +89,9 @@ class SSRS(nn.Module):
         z_VxHxB = fuse(x_NxB, filter_, train=train)
       else:
         h_VxKxB = static_filter.keep(filter_, x_NxB)  # equations 3 and 4
-        z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)  # equation 6, and LN
+        z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(
+          h_VxKxB
+        )  # equation 6, and LN
       drop = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')
       z_VxHxB = drop(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
@@ -85,16 +99,21 @@ class SSRS(nn.Module):
     return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9
 
 
-def filters(cfg: config_lib.Config, inputs: int, seed: int) -> dict[str, static_filter.StaticFilter]:
-  """The filter of every layer, where a learned one starts; the seed fixes them. A view keeps as many as it puts out.
+def filters(
+  cfg: config_lib.Config, inputs: int, seed: int
+) -> dict[str, static_filter.StaticFilter]:
+  """The filter of every layer, where a learned one starts; the seed fixes them. A view keeps as
+  many as it puts out.
 
-  Raises ValueError when a view would keep more dimensions than there are, or no whole number of fields.
+  Raises ValueError when a view would keep more dimensions than there are, or no whole number of
+  fields.
   """
   drawn = {}
   for i, width in enumerate(view_widths(cfg)):
     layer = i if cfg.options.filter_draw == 'layer' else 0
     drawn[f'layer_{i}'] = static_filter.draw(
-        seed, layer, inputs=inputs, views=cfg.views, kept=width, unit=_unit(cfg, i))
+      seed, layer, inputs=inputs, views=cfg.views, kept=width, unit=_unit(cfg, i)
+    )
     inputs = cfg.views * width
   return drawn
 
@@ -103,8 +122,10 @@ def learned_masks(cfg: config_lib.Config, statistics: Mapping[str, Any]) -> dict
   """mask_VxN in force of every layer; {} where filters are not learned."""
   if cfg.model != 'ssr_s' or cfg.options.filter != 'learned':
     return {}
-  return {f'layer_{i}': np.repeat(np.asarray(statistics[f'layer_{i}']['mask']), _unit(cfg, i), -1)
-          for i in range(cfg.depth)}
+  return {
+    f'layer_{i}': np.repeat(np.asarray(statistics[f'layer_{i}']['mask']), _unit(cfg, i), -1)
+    for i in range(cfg.depth)
+  }
 
 
 def _unit(cfg: config_lib.Config, layer: int) -> int:
@@ -120,7 +141,8 @@ def view_widths(cfg: config_lib.Config) -> tuple[int, ...]:
 def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
   """Parameters and forward FLOPs per example: kept connections only, the gather is free.
 
-  A learned filter also trains the rows that its masks leave out, and a score per unit: they are idle.
+  A learned filter also trains the rows that its masks leave out, and a score per unit: they are
+  idle.
   """
   parts = []
   for i, width in enumerate(view_widths(cfg)):

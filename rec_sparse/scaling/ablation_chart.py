@@ -1,4 +1,6 @@
-"""The picture of an ablation: paired differences in test AUC and log loss with their intervals, an arm a line."""
+"""The picture of an ablation: paired differences in test AUC and log loss with their intervals, an
+arm a line.
+"""
 
 from collections.abc import Sequence
 
@@ -7,17 +9,25 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rec_sparse.scaling.chart import COLOURS, FAINT, STYLE
+from rec_sparse.scaling.chart import COLOURS
+from rec_sparse.scaling.chart import FAINT
+from rec_sparse.scaling.chart import STYLE
 from rec_sparse.scaling.outcome import Outcome
 from rec_sparse.scaling.paired_rows import Difference
 
-BETTER, WORSE, OPEN = COLOURS[2], COLOURS[1], FAINT  # the whole interval is better, or worse; neither
+BETTER, WORSE, OPEN = (
+  COLOURS[2],
+  COLOURS[1],
+  FAINT,
+)  # the whole interval is better, or worse; neither
 
 
 def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
-  """Two panels, arms from top to bottom; a filled mark is our difference, a hollow diamond the paper's.
+  """Two panels, arms from top to bottom; a filled mark is our difference, a hollow diamond the
+  paper's.
 
-  An arm's reference is the first arm, or the one that its label names in brackets. The figure has its own canvas.
+  An arm's reference is the first arm, or the one that its label names in brackets. The figure has
+  its own canvas.
   """
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(12.5, 1.9 + 0.34 * len(found)), layout='constrained')
@@ -27,7 +37,9 @@ def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
       _mark(auc, y, outcome.auc, 1e2, 1.0)
       _mark(logloss, y, outcome.logloss, 1e3, -1.0)
       if outcome.arm.published is not None:
-        auc.plot(outcome.arm.published, y, 'D', color=COLOURS[3], markerfacecolor='none', markersize=5.5)
+        auc.plot(
+          outcome.arm.published, y, 'D', color=COLOURS[3], markerfacecolor='none', markersize=5.5
+        )
     auc.set_yticks(range(len(found)), [_label(o, found[0].arm.name) for o in found])
     auc.set_ylim(len(found) - 0.4, -0.6)
     auc.set_xlabel('test AUC minus reference, points\n(right is better)')
@@ -58,4 +70,6 @@ def _label(outcome: Outcome, first: str) -> str:
   arm = outcome.arm
   if arm.is_reference:
     return f'{arm.name} (reference): {arm.says}' if arm.says else f'{arm.name} (reference)'
-  return (f'{arm.name}: {arm.says}' if arm.says else arm.name) + (f' [{arm.against}]' if arm.against != first else '')
+  return (f'{arm.name}: {arm.says}' if arm.says else arm.name) + (
+    f' [{arm.against}]' if arm.against != first else ''
+  )

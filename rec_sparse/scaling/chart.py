@@ -1,4 +1,6 @@
-"""The saturation chart: test log loss and AUC against forward FLOPs and against non-zero dense parameters."""
+"""The saturation chart: test log loss and AUC against forward FLOPs and against non-zero dense
+parameters.
+"""
 
 from collections.abc import Mapping, Sequence
 import io
@@ -9,23 +11,51 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation
+from matplotlib.ticker import LogLocator
+from matplotlib.ticker import NullFormatter
 import numpy as np
 
 from rec_sparse.scaling import fit
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.verdict import Verdict
 
-INK, PAPER, FAINT = '#1b1f24', '#ffffff', '#8c959f'  # report.html swaps the first two for its own colours
-COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7a5195', '#8c6d31')  # Okabe-Ito first
+INK, PAPER, FAINT = (
+  '#1b1f24',
+  '#ffffff',
+  '#8c959f',
+)  # report.html swaps the first two for its own colours
+COLOURS = (
+  '#0072b2',
+  '#d55e00',
+  '#009e73',
+  '#cc79a7',
+  '#e69f00',
+  '#56b4e9',
+  '#7a5195',
+  '#8c6d31',
+)  # Okabe-Ito first
 LEAST_SPAN = 5e-4  # nats or AUC that the y axis spans at least, so that noise is not blown up
 FAINT_SHAPE = 0.3  # opacity of a rung that is not in its arm's curve
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 STYLE = {
-    'svg.hashsalt': 'rec_sparse', 'svg.fonttype': 'path', 'font.family': 'DejaVu Sans', 'font.size': 10.5,
-    'text.color': INK, 'axes.labelcolor': INK, 'axes.edgecolor': FAINT, 'xtick.color': FAINT, 'ytick.color': FAINT,
-    'xtick.labelcolor': INK, 'ytick.labelcolor': INK, 'axes.spines.top': False, 'axes.spines.right': False,
-    'figure.facecolor': PAPER, 'axes.facecolor': 'none', 'savefig.facecolor': PAPER, 'axes.axisbelow': True,
+  'svg.hashsalt': 'rec_sparse',
+  'svg.fonttype': 'path',
+  'font.family': 'DejaVu Sans',
+  'font.size': 10.5,
+  'text.color': INK,
+  'axes.labelcolor': INK,
+  'axes.edgecolor': FAINT,
+  'xtick.color': FAINT,
+  'ytick.color': FAINT,
+  'xtick.labelcolor': INK,
+  'ytick.labelcolor': INK,
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'figure.facecolor': PAPER,
+  'axes.facecolor': 'none',
+  'savefig.facecolor': PAPER,
+  'axes.axisbelow': True,
 }
 
 
@@ -46,14 +76,21 @@ class Bound(NamedTuple):
 
 
 PANELS = tuple(
-    Panel(axis, metric, x_label, y_label)
-    for metric, y_label in (('test_logloss', 'test log loss, nats per example (lower is better)'),
-                            ('test_auc', 'test AUC (higher is better)'))
-    for axis, x_label in (('flops', 'forward FLOPs per example'), ('nonzero', 'non-zero dense parameters')))
+  Panel(axis, metric, x_label, y_label)
+  for metric, y_label in (
+    ('test_logloss', 'test log loss, nats per example (lower is better)'),
+    ('test_auc', 'test AUC (higher is better)'),
+  )
+  for axis, x_label in (
+    ('flops', 'forward FLOPs per example'),
+    ('nonzero', 'non-zero dense parameters'),
+  )
+)
 
 
-def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
-               bounds: Mapping[str, Bound]) -> Figure:
+def draw_chart(
+  rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict], bounds: Mapping[str, Bound]
+) -> Figure:
   """Two by two panels; light points are seeds, marks their mean, lines the curve of an arm,
   dashes the fitted law.
 
@@ -66,7 +103,13 @@ def draw_chart(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdi
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.03)
     FigureCanvasAgg(figure)
     arms, keys = _legend_entries(rungs, verdicts)
-    figure.legend(handles=arms, loc='outside upper left', ncols=max(1, min(3, len(arms))), frameon=False, fontsize=12.5)
+    figure.legend(
+      handles=arms,
+      loc='outside upper left',
+      ncols=max(1, min(3, len(arms))),
+      frameon=False,
+      fontsize=12.5,
+    )
     figure.legend(handles=keys, loc='outside lower left', ncols=3, frameon=False)
     for panel, axes in zip(PANELS, figure.subplots(2, 2).flat):
       _draw_panel(axes, panel, rungs, verdicts, bounds.get(panel.metric))
@@ -104,7 +147,8 @@ def curve_law(rungs: Sequence[Rung], axis: str, metric: str) -> fit.Law | None:
 def show_limits(low: float, high: float, bound: float | None) -> tuple[float, float, bool]:
   """Limits of the y axis around data in [low, high], and whether they hold the bound too.
 
-  A bound farther away than the data span would squeeze the data into a stripe: it is left outside and pointed at.
+  A bound farther away than the data span would squeeze the data into a stripe: it is left outside
+  and pointed at.
   """
   span = max(high - low, LEAST_SPAN)
   near = bound is not None and low - span <= bound <= high + span
@@ -113,8 +157,13 @@ def show_limits(low: float, high: float, bound: float | None) -> tuple[float, fl
   return min(ends) - pad, max(ends) + pad, near
 
 
-def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]],
-                verdicts: Mapping[str, Verdict], bound: Bound | None) -> None:
+def _draw_panel(
+  axes: Axes,
+  panel: Panel,
+  rungs: Mapping[str, Sequence[Rung]],
+  verdicts: Mapping[str, Verdict],
+  bound: Bound | None,
+) -> None:
   axes.set_xlabel(panel.x_label)
   axes.set_ylabel(panel.y_label)
   axes.grid(color=FAINT, alpha=0.22, linewidth=0.8)
@@ -125,10 +174,14 @@ def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]],
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, said, transform=axes.transAxes, ha='center', va='center', fontsize=14)
     return
-  values = np.concatenate([
-      _draw_arm(axes, panel, own, verdicts[arm].ladder, COLOURS[i % len(COLOURS)],
-                MARKERS[i % len(MARKERS)])
-      for i, (arm, own) in enumerate(rungs.items())])
+  values = np.concatenate(
+    [
+      _draw_arm(
+        axes, panel, own, verdicts[arm].ladder, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+      )
+      for i, (arm, own) in enumerate(rungs.items())
+    ]
+  )
   _scale_x(axes, [getattr(r, panel.axis) for r in every])
   low, high, near = show_limits(values.min(), values.max(), bound.value if bound else None)
   axes.set_ylim(low, high)
@@ -137,18 +190,36 @@ def _draw_panel(axes: Axes, panel: Panel, rungs: Mapping[str, Sequence[Rung]],
     _draw_bound(axes, bound, near, bound.value > high, below=panel.metric == 'test_logloss')
 
 
-def _draw_arm(axes: Axes, panel: Panel, rungs: Sequence[Rung], ladder: Sequence[str], colour: str,
-              marker: str) -> np.ndarray:
+def _draw_arm(
+  axes: Axes, panel: Panel, rungs: Sequence[Rung], ladder: Sequence[str], colour: str, marker: str
+) -> np.ndarray:
   """Draws the seeds, means and law of one arm; returns every height that it reached."""
   heights = [np.empty(0)]
   for rung in rungs:
     size = getattr(rung, panel.axis)
     values = rung.metrics[panel.metric]
     strength = 1.0 if rung.name in ladder else FAINT_SHAPE
-    axes.plot([size] * len(values), values, marker, color=colour, alpha=0.4 * strength,
-              markersize=4.5, markeredgewidth=0, zorder=3)
-    axes.plot(size, values.mean(), marker, color=colour, alpha=strength, markersize=7,
-              markeredgecolor=PAPER, markeredgewidth=0.8, zorder=5)
+    axes.plot(
+      [size] * len(values),
+      values,
+      marker,
+      color=colour,
+      alpha=0.4 * strength,
+      markersize=4.5,
+      markeredgewidth=0,
+      zorder=3,
+    )
+    axes.plot(
+      size,
+      values.mean(),
+      marker,
+      color=colour,
+      alpha=strength,
+      markersize=7,
+      markeredgecolor=PAPER,
+      markeredgewidth=0.8,
+      zorder=5,
+    )
     heights.append(values)
 
   curve = sorted((r for r in rungs if r.name in ladder), key=lambda r: getattr(r, panel.axis))
@@ -184,25 +255,60 @@ def _draw_bound(axes: Axes, bound: Bound, near: bool, above: bool, below: bool) 
   if near:  # the name stands on the side where no model can be
     side = -1 if below else 1
     axes.axhline(bound.value, color=INK, linewidth=1.2, linestyle=(0, (1, 1.6)), zorder=1)
-    axes.annotate(name, (0.01, bound.value), xycoords=('axes fraction', 'data'),
-                  xytext=(0, 3 * side), textcoords='offset points',
-                  va='top' if below else 'bottom', fontsize=9.5, zorder=6)
+    axes.annotate(
+      name,
+      (0.01, bound.value),
+      xycoords=('axes fraction', 'data'),
+      xytext=(0, 3 * side),
+      textcoords='offset points',
+      va='top' if below else 'bottom',
+      fontsize=9.5,
+      zorder=6,
+    )
     return
-  arrow, where, y = ('\N{UPWARDS ARROW}', 'above', 0.98) if above else ('\N{DOWNWARDS ARROW}', 'below', 0.02)
-  axes.annotate(f'{arrow} {name}, {where} this picture', (0.01, y), xycoords='axes fraction',
-                va='top' if above else 'bottom', fontsize=9.5, zorder=6)
+  arrow, where, y = (
+    ('\N{UPWARDS ARROW}', 'above', 0.98) if above else ('\N{DOWNWARDS ARROW}', 'below', 0.02)
+  )
+  axes.annotate(
+    f'{arrow} {name}, {where} this picture',
+    (0.01, y),
+    xycoords='axes fraction',
+    va='top' if above else 'bottom',
+    fontsize=9.5,
+    zorder=6,
+  )
 
 
-def _legend_entries(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
-                    ) -> tuple[list[Line2D], list[Line2D]]:
-  arms = [Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=8.5,
-                 markeredgecolor=PAPER, linewidth=0, label=_legend_label(arm, verdicts[arm]))
-          for i, arm in enumerate(rungs)]
-  keys = [Line2D([], [], color=FAINT, marker='o', markersize=4.5, alpha=0.5, linewidth=0, label='one seed'),
-          Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6,
-                 label='mean over seeds'),
-          Line2D([], [], color=FAINT, linestyle=(0, (4, 2)), linewidth=1.4,
-                 label='fitted law, where identified')]
+def _legend_entries(
+  rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
+) -> tuple[list[Line2D], list[Line2D]]:
+  arms = [
+    Line2D(
+      [],
+      [],
+      color=COLOURS[i % len(COLOURS)],
+      marker=MARKERS[i % len(MARKERS)],
+      markersize=8.5,
+      markeredgecolor=PAPER,
+      linewidth=0,
+      label=_legend_label(arm, verdicts[arm]),
+    )
+    for i, arm in enumerate(rungs)
+  ]
+  keys = [
+    Line2D(
+      [], [], color=FAINT, marker='o', markersize=4.5, alpha=0.5, linewidth=0, label='one seed'
+    ),
+    Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6, label='mean over seeds'),
+    Line2D(
+      [],
+      [],
+      color=FAINT,
+      linestyle=(0, (4, 2)),
+      linewidth=1.4,
+      label='fitted law, where identified',
+    ),
+  ]
   return arms, keys
 
 

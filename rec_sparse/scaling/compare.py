@@ -1,4 +1,6 @@
-"""Arm against arm at equal forward FLOPs per example, and at equal non-zero dense parameters (design, 5.3)."""
+"""Arm against arm at equal forward FLOPs per example, and at equal non-zero dense parameters
+(design, 5.3).
+"""
 
 from collections.abc import Sequence
 import dataclasses
@@ -7,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from rec_sparse.scaling.records import Rung, paired
+from rec_sparse.scaling.records import paired
+from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.row_error import RowError
-from rec_sparse.scaling.student import half_width, spread_of_mean
+from rec_sparse.scaling.student import half_width
+from rec_sparse.scaling.student import spread_of_mean
 from rec_sparse.scaling.verdict import Interval
 
 Axis = Literal['flops', 'nonzero']
@@ -18,7 +22,9 @@ AXES: tuple[Axis, ...] = ('flops', 'nonzero')
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-  """Test log loss of the second arm minus that of the first, seed by seed, at one size or over a range."""
+  """Test log loss of the second arm minus that of the first, seed by seed, at one size or over a
+  range.
+  """
 
   low: float  # size, or where the range begins
   high: float  # the same size, or where the range ends
@@ -34,24 +40,28 @@ class Comparison:
   second: str  # other arm
   axis: Axis  # what is held equal
   seeds: int  # seeds that both arms finished on every rung
-  overall: Gap | None  # mean over the shared range of ln x; None if the ranges do not meet, or no seed is shared
+  overall: (
+    Gap | None
+  )  # mean over the shared range of ln x; None if the ranges do not meet, or no seed is shared
   points: tuple[Gap, ...]  # at every rung of either arm inside the shared range
 
 
-def compare_arms(rungs: dict[str, Sequence[Rung]],
-                 rows: RowError | None = None) -> tuple[Comparison, ...]:
+def compare_arms(
+  rungs: dict[str, Sequence[Rung]], rows: RowError | None = None
+) -> tuple[Comparison, ...]:
   """Every pair of arms that have rungs, on both axes."""
   pairs = itertools.combinations([arm for arm in rungs if rungs[arm]], 2)
   return tuple(compare(rungs[a], rungs[b], axis, rows) for a, b in pairs for axis in AXES)
 
 
-def compare(first: Sequence[Rung], second: Sequence[Rung], axis: Axis,
-            rows: RowError | None = None) -> Comparison:
+def compare(
+  first: Sequence[Rung], second: Sequence[Rung], axis: Axis, rows: RowError | None = None
+) -> Comparison:
   """Paired differences of two arms at equal size, linear in ln x between the rungs of each.
 
-  Rungs of one arm at one and the same size are averaged. The seed fixes the data order in both arms, so differences are
-  taken seed by seed, and their Student interval (seeds - 1 degrees of freedom) holds for any correlation between rungs.
-  `rows` adds the error over test rows.
+  Rungs of one arm at one and the same size are averaged. The seed fixes the data order in both
+  arms, so differences are taken seed by seed, and their Student interval (seeds - 1 degrees of
+  freedom) holds for any correlation between rungs. `rows` adds the error over test rows.
   """
   every = [*first, *second]
   seeds, y_RxS = paired(every, 'test_logloss')

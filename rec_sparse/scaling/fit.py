@@ -1,12 +1,14 @@
-"""Three nested laws of loss against size, fitted by variable projection (scaling method, sections 2 and 4).
+"""Three nested laws of loss against size, fitted by variable projection (scaling method, sections 2
+and 4).
 
   power               A x^-a
   power + constant    E + A x^-a
   hinge plateau       E + A min(x, x_s)^-a
 
-For a given a every law is linear in what is left, so one search over a, refined around the best, finds the global
-optimum: no starting values, no failure to converge. Seeds of a rung share x, so rung means carry all that the search
-needs, and a bootstrap over seeds is one search with a leading axis of replicates.
+For a given a every law is linear in what is left, so one search over a, refined around the best,
+finds the global optimum: no starting values, no failure to converge. Seeds of a rung share x, so
+rung means carry all that the search needs, and a bootstrap over seeds is one search with a leading
+axis of replicates.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +20,12 @@ from rec_sparse.scaling.student import student_quantile
 
 LAWS = ('power', 'power + constant', 'hinge plateau')
 COEFFICIENTS = {'power': 2, 'power + constant': 3, 'hinge plateau': 4}
-_ALPHAS = {'power': np.geomspace(1e-6, 3, 400)} | dict.fromkeys(LAWS[1:], np.geomspace(1e-2, 3, 300))
-_PRIOR_FREEDOM = 4  # how many seeds' worth of belief in one common spread shrinks the weights of the rungs
+_ALPHAS = {'power': np.geomspace(1e-6, 3, 400)} | dict.fromkeys(
+  LAWS[1:], np.geomspace(1e-2, 3, 300)
+)
+_PRIOR_FREEDOM = (
+  4  # how many seeds' worth of belief in one common spread shrinks the weights of the rungs
+)
 _ZOOM, _ROUNDS = 15, 5  # each round narrows the bracket of a by (_ZOOM - 1) / 2
 
 
@@ -42,7 +48,9 @@ class Law(NamedTuple):
   alpha: np.ndarray  # exponent
   x_s: np.ndarray  # size where the plateau begins; inf without one
   sse: np.ndarray  # weighted squares of the rung means about the law
-  identified: np.ndarray  # False where the search ended at an end of the grid, or no a gives A >= 0 and E >= 0
+  identified: (
+    np.ndarray
+  )  # False where the search ended at an end of the grid, or no a gives A >= 0 and E >= 0
 
   def __call__(self, x: np.ndarray) -> np.ndarray:
     """The law at sizes x (...), for a law of one fit."""
@@ -60,20 +68,30 @@ class Law(NamedTuple):
 
 
 def has_asymptote(law: Law) -> np.ndarray:
-  """Whether the data hold what the law tends to: not under 'power'; a plateau's height stands whatever its exponent."""
-  return law.identified & (law.name == 'power + constant') | np.isfinite(law.x_s) & np.isfinite(law.sse)
+  """Whether the data hold what the law tends to: not under 'power'; a plateau's height stands
+  whatever its exponent.
+  """
+  return law.identified & (law.name == 'power + constant') | np.isfinite(law.x_s) & np.isfinite(
+    law.sse
+  )
 
 
 def gather_points(x: Sequence[float], seeds: Sequence[np.ndarray]) -> Points:
-  """Reduces rungs, each with its seeds' values, to Points; the rungs may hold different numbers of seeds.
+  """Reduces rungs, each with its seeds' values, to Points; the rungs may hold different numbers of
+  seeds.
 
-  A rung weighs by its number of seeds over its variance. One time in ten the variance of three seeds is below a tenth
-  of the true one, and 1/s^2 would let that rung own the fit: it is shrunk towards the pooled variance.
+  A rung weighs by its number of seeds over its variance. One time in ten the variance of three
+  seeds is below a tenth of the true one, and 1/s^2 would let that rung own the fit: it is shrunk
+  towards the pooled variance.
   """
   count_R = np.array([len(y) for y in seeds])
   squares_R = np.array([((y - np.mean(y)) ** 2).sum() for y in seeds])
   pooled = squares_R.sum() / max(1, (count_R - 1).sum())
-  relative_R = (squares_R / pooled + _PRIOR_FREEDOM) / (count_R - 1 + _PRIOR_FREEDOM) if pooled else np.ones(len(seeds))
+  relative_R = (
+    (squares_R / pooled + _PRIOR_FREEDOM) / (count_R - 1 + _PRIOR_FREEDOM)
+    if pooled
+    else np.ones(len(seeds))
+  )
   weight_R = count_R / relative_R
   scale = count_R.sum() / weight_R.sum()
   within = float((squares_R / relative_R).sum() * scale)
@@ -84,7 +102,8 @@ def gather_points(x: Sequence[float], seeds: Sequence[np.ndarray]) -> Points:
 def fit_law(name: str, x_R: np.ndarray, y_R: np.ndarray, weight_R: np.ndarray) -> Law:
   """Weighted least squares of one law; y is (..., R), and every field of the result (...).
 
-  Raises ValueError when there are not more distinct sizes than the law has coefficients, less one for 'power'.
+  Raises ValueError when there are not more distinct sizes than the law has coefficients, less one
+  for 'power'.
   """
   sizes = len(np.unique(x_R))
   if sizes < enough_sizes(name):
@@ -98,9 +117,16 @@ def fit_law(name: str, x_R: np.ndarray, y_R: np.ndarray, weight_R: np.ndarray) -
   none = ~np.isfinite(law.sse)  # no admissible a: the law degenerates to its constant
   mean = (y * w).sum(-1) / w.sum()
   flat = ((y - mean[..., None]) ** 2 * w).sum(-1)
-  moves = law.A * (z[0] ** -law.alpha - z[-1] ** -law.alpha) > 1e-9 * np.abs(mean)  # by more than rounding
-  return law._replace(E=np.where(none, mean, law.E), A=np.where(none, 0.0, law.A * unit**law.alpha),
-                      x_s=law.x_s * unit, sse=np.where(none, flat, law.sse), identified=law.identified & moves & ~none)
+  moves = law.A * (z[0] ** -law.alpha - z[-1] ** -law.alpha) > 1e-9 * np.abs(
+    mean
+  )  # by more than rounding
+  return law._replace(
+    E=np.where(none, mean, law.E),
+    A=np.where(none, 0.0, law.A * unit**law.alpha),
+    x_s=law.x_s * unit,
+    sse=np.where(none, flat, law.sse),
+    identified=law.identified & moves & ~none,
+  )
 
 
 def enough_sizes(name: str) -> int:
@@ -111,33 +137,44 @@ def enough_sizes(name: str) -> int:
 def fit_laws(points: Points) -> dict[str, Law]:
   """Every law that the points are enough for, by name."""
   sizes = len(np.unique(points.x_R))
-  return {n: fit_law(n, points.x_R, points.y_R, points.weight_R) for n in LAWS if sizes >= enough_sizes(n)}
+  return {
+    n: fit_law(n, points.x_R, points.y_R, points.weight_R) for n in LAWS if sizes >= enough_sizes(n)
+  }
 
 
 def aicc(law: Law, points: Points) -> float:
-  """Akaike's criterion with the small-sample term; lower is better, 10 is strong; inf with too few points.
+  """Akaike's criterion with the small-sample term; lower is better, 10 is strong; inf with too few
+  points.
 
-  n ln(SSE/n) + 2k + 2k(k+1)/(n-k-1) over seed-level points, k = coefficients and the noise variance. SSE is held above
-  rounding error, so that of laws that all fit exactly the simplest wins.
+  n ln(SSE/n) + 2k + 2k(k+1)/(n-k-1) over seed-level points, k = coefficients and the noise
+  variance. SSE is held above rounding error, so that of laws that all fit exactly the simplest
+  wins.
   """
   n, k = points.count, COEFFICIENTS[law.name] + 1
   if n - k - 1 <= 0:
     return float('inf')
-  mean_square = max((float(law.sse) + points.within) / n, (1e-9 * float(np.abs(points.y_R).max())) ** 2)
+  mean_square = max(
+    (float(law.sse) + points.within) / n, (1e-9 * float(np.abs(points.y_R).max())) ** 2
+  )
   return float(n * np.log(mean_square) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
 def choose_law(laws: dict[str, Law], points: Points) -> Law | None:
-  """The law with the lowest AICc; the simplest when there are too few points to tell; None when there is no law."""
-  return min(laws.values(), key=lambda law: (aicc(law, points), COEFFICIENTS[law.name]), default=None)
+  """The law with the lowest AICc; the simplest when there are too few points to tell; None when
+  there is no law.
+  """
+  return min(
+    laws.values(), key=lambda law: (aicc(law, points), COEFFICIENTS[law.name]), default=None
+  )
 
 
 def resample_means(rng: np.random.Generator, y_RxS: np.ndarray, replicates: int) -> np.ndarray:
   """Bootstrap over seeds: rung means (replicates, R) as other seeds might have given them.
 
-  Multinomial weights instead of indices: what a seed does to every rung alike (its data order) is drawn once per
-  replicate, the rest inside each rung. Both parts are widened from the plug-in variance to the unbiased one and from
-  the normal to Student's t: percentiles of so few seeds are too narrow. Raises ValueError below 2 seeds or rungs.
+  Multinomial weights instead of indices: what a seed does to every rung alike (its data order) is
+  drawn once per replicate, the rest inside each rung. Both parts are widened from the plug-in
+  variance to the unbiased one and from the normal to Student's t: percentiles of so few seeds are
+  too narrow. Raises ValueError below 2 seeds or rungs.
   """
   rungs, seeds = y_RxS.shape
   if min(rungs, seeds) < 2:
@@ -148,14 +185,16 @@ def resample_means(rng: np.random.Generator, y_RxS: np.ndarray, replicates: int)
   draws = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(replicates, rungs + 1)) / seeds
   wider = student_quantile(0.975, seeds - 1) * np.sqrt(seeds / (seeds - 1))
   wider_rest = student_quantile(0.975, (rungs - 1) * (seeds - 1)) * np.sqrt(
-      seeds * rungs / ((seeds - 1) * (rungs - 1)))
+    seeds * rungs / ((seeds - 1) * (rungs - 1))
+  )
   shared = (draws[:, :1] @ shared_S) * wider
   rest = (draws[:, 1:] * rest_RxS).sum(-1) * wider_rest
   return mean_R + (shared + rest) / student_quantile(0.975, 10**9)
 
 
-def draw_normal(rng: np.random.Generator, covariance_RxR: np.ndarray,
-                replicates: int) -> np.ndarray:
+def draw_normal(
+  rng: np.random.Generator, covariance_RxR: np.ndarray, replicates: int
+) -> np.ndarray:
   """Normal draws (replicates, R) of mean 0: what other test rows would add to the rung means.
 
   An estimated covariance may have eigenvalues a little below 0; they count as 0.
@@ -165,7 +204,8 @@ def draw_normal(rng: np.random.Generator, covariance_RxR: np.ndarray,
   return rng.standard_normal((replicates, len(values_R))) @ root_RxR.T
 
 
-# ---------------------------------------------------------------------------------------------- variable projection
+# ----------------------------------------------------------------------------------------------
+# variable projection
 
 
 class _Fit(NamedTuple):
@@ -179,7 +219,9 @@ class _Fit(NamedTuple):
   identified: np.ndarray
 
 
-def _project(f: np.ndarray, y: np.ndarray, w: np.ndarray, constant: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _project(
+  f: np.ndarray, y: np.ndarray, w: np.ndarray, constant: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """E, A, squares of y ~ E + A f for each of K features; f is (..., K, R), y (..., R), w (R,)."""
   if constant:
     mf, my = f @ w / w.sum(), y @ w / w.sum()
@@ -190,26 +232,45 @@ def _project(f: np.ndarray, y: np.ndarray, w: np.ndarray, constant: bool) -> tup
   return (my[..., None] - A * mf if constant else np.zeros_like(A)), A, squares
 
 
-def _objectives(name: str, z: np.ndarray, y: np.ndarray, w: np.ndarray) -> list[Callable[[np.ndarray], _Fit]]:
+def _objectives(
+  name: str, z: np.ndarray, y: np.ndarray, w: np.ndarray
+) -> list[Callable[[np.ndarray], _Fit]]:
   """Functions alpha (..., K) -> _Fit whose minima hold the optimum of the law; z ascending."""
   if name != 'hinge plateau':
     return [lambda alpha: _bent(alpha, z, y, w, np.inf, constant=name != 'power')]
-  knots = np.unique(z)[2:-1]  # three sizes below identify E, A and a, two at or above show a plateau
+  knots = np.unique(z)[
+    2:-1
+  ]  # three sizes below identify E, A and a, two at or above show a plateau
   at_knot = [lambda alpha, knot=knot: _bent(alpha, z, y, w, knot, constant=True) for knot in knots]
-  between = [lambda alpha, low=low, high=high: _between(alpha, z, y, w, low, high)
-             for low, high in zip(knots[:-1], knots[1:])]
+  between = [
+    lambda alpha, low=low, high=high: _between(alpha, z, y, w, low, high)
+    for low, high in zip(knots[:-1], knots[1:])
+  ]
   return at_knot + between
 
 
-def _bent(alpha: np.ndarray, z: np.ndarray, y: np.ndarray, w: np.ndarray, x_s: float, constant: bool) -> _Fit:
+def _bent(
+  alpha: np.ndarray, z: np.ndarray, y: np.ndarray, w: np.ndarray, x_s: float, constant: bool
+) -> _Fit:
   """The law with its plateau, if any, at a known place."""
   E, A, squares = _project(np.minimum(z, x_s) ** -alpha[..., None], y, w, constant)
   fits = (A >= 0) & (E >= 0)
-  return _Fit(np.where(fits, squares, np.inf), E, A, np.broadcast_to(alpha, A.shape), np.full(A.shape, x_s), fits)
+  return _Fit(
+    np.where(fits, squares, np.inf),
+    E,
+    A,
+    np.broadcast_to(alpha, A.shape),
+    np.full(A.shape, x_s),
+    fits,
+  )
 
 
-def _between(alpha: np.ndarray, z: np.ndarray, y: np.ndarray, w: np.ndarray, low: float, high: float) -> _Fit:
-  """A plateau that begins between two neighbouring sizes: its height is free, and x_s follows from it."""
+def _between(
+  alpha: np.ndarray, z: np.ndarray, y: np.ndarray, w: np.ndarray, low: float, high: float
+) -> _Fit:
+  """A plateau that begins between two neighbouring sizes: its height is free, and x_s follows from
+  it.
+  """
   left = z <= low
   E, A, squares = _project(z[left] ** -alpha[..., None], y[..., left], w[left], constant=True)
   height = (y[..., ~left] @ w[~left] / w[~left].sum())[..., None]
@@ -225,7 +286,10 @@ def _search(grid_K: np.ndarray, objective: Callable[[np.ndarray], _Fit]) -> _Fit
   """Minimises over the grid, then over ever finer grids around the best exponent."""
   fit, k = _pick(objective(grid_K))
   inside = (k > 0) & (k < len(grid_K) - 1) & np.isfinite(fit.sse)
-  low, high = np.log(grid_K[np.maximum(k - 1, 0)]), np.log(grid_K[np.minimum(k + 1, len(grid_K) - 1)])
+  low, high = (
+    np.log(grid_K[np.maximum(k - 1, 0)]),
+    np.log(grid_K[np.minimum(k + 1, len(grid_K) - 1)]),
+  )
   for _ in range(_ROUNDS):
     finer = np.linspace(low, high, _ZOOM, axis=-1)
     found, k = _pick(objective(np.exp(finer)))
@@ -239,4 +303,6 @@ def _search(grid_K: np.ndarray, objective: Callable[[np.ndarray], _Fit]) -> _Fit
 def _pick(fit: _Fit) -> tuple[_Fit, np.ndarray]:
   """The best of K exponents, and its index."""
   k = np.argmin(fit.sse, axis=-1)
-  return _Fit(*(np.take_along_axis(np.broadcast_to(f, fit.sse.shape), k[..., None], -1)[..., 0] for f in fit)), k
+  return _Fit(
+    *(np.take_along_axis(np.broadcast_to(f, fit.sse.shape), k[..., None], -1)[..., 0] for f in fit)
+  ), k

@@ -1,4 +1,6 @@
-"""A grid of trials: every arm gets the same depths, learning rates, seeds and batches (design, section 5)."""
+"""A grid of trials: every arm gets the same depths, learning rates, seeds and batches (design,
+section 5).
+"""
 
 import dataclasses
 import itertools
@@ -30,16 +32,23 @@ def trials(grid: Grid, common: dict[str, Any], settings: list[str]) -> list[conf
       raise ValueError(f'--{axis}: expected at least one value')
   own = {arm: common | _settings(grid.arms, arm, settings) for arm in grid.arms}
   configs = [
-      config_lib.make(arm, own[arm] | {'width': w, 'depth': d, 'views': v, 'learning_rate': lr, 'seed': s})
-      for arm in grid.arms for w, d, v, lr, s in itertools.product(
-          grid.widths[arm], grid.depths, grid.views, grid.learning_rates, grid.seeds)]
+    config_lib.make(
+      arm, own[arm] | {'width': w, 'depth': d, 'views': v, 'learning_rate': lr, 'seed': s}
+    )
+    for arm in grid.arms
+    for w, d, v, lr, s in itertools.product(
+      grid.widths[arm], grid.depths, grid.views, grid.learning_rates, grid.seeds
+    )
+  ]
   return list(dict.fromkeys(configs))
 
 
 def parse_widths(arms: tuple[str, ...], items: list[str]) -> dict[str, tuple[int, ...]]:
-  """['8', '16'] gives every arm these widths; ['dense_mlp:64', '128', 'ssr_s:16', '32'] gives each arm its own.
+  """['8', '16'] gives every arm these widths; ['dense_mlp:64', '128', 'ssr_s:16', '32'] gives each
+  arm its own.
 
-  Raises ValueError for what is no number, an arm that is not in the sweep, or an arm left without widths.
+  Raises ValueError for what is no number, an arm that is not in the sweep, or an arm left without
+  widths.
   """
   found: dict[str, list[int]] = {arm: [] for arm in arms}
   given = ','.join(items)
@@ -60,7 +69,9 @@ def parse_widths(arms: tuple[str, ...], items: list[str]) -> dict[str, tuple[int
 
 
 def groups(configs: list[config_lib.Config]) -> list[list[config_lib.Config]]:
-  """Configs that differ in seed and learning rate alone: each group can run as one vectorised program."""
+  """Configs that differ in seed and learning rate alone: each group can run as one vectorised
+  program.
+  """
   found: dict[config_lib.Config, list[config_lib.Config]] = {}
   for config in configs:
     found.setdefault(shape(config), []).append(config)
@@ -75,6 +86,10 @@ def shape(config: config_lib.Config) -> config_lib.Config:
 def _settings(arms: tuple[str, ...], arm: str, settings: list[str]) -> dict[str, Any]:
   """The settings that `arm` has a field for; one that no arm has is an error of the first arm."""
   names = lambda model: config_lib.settable(model) if model in config_lib.MODEL_OPTIONS else {}
-  mine = [s for s in settings if s.partition('=')[0] in names(arm)
-          or not any(s.partition('=')[0] in names(other) for other in arms)]
+  mine = [
+    s
+    for s in settings
+    if s.partition('=')[0] in names(arm)
+    or not any(s.partition('=')[0] in names(other) for other in arms)
+  ]
   return config_lib.parse_settings(arm, mine) if arm in config_lib.MODEL_OPTIONS else {}

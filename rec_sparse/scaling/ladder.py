@@ -41,8 +41,9 @@ def _valid(rung: Rung) -> float:
   return rung.metrics['valid_logloss'].mean()
 
 
-def top(rungs: Sequence[Rung], sizes: int = LEAST_SIZES,
-        span: float = LEAST_SPAN) -> tuple[Rung, ...]:
+def top(
+  rungs: Sequence[Rung], sizes: int = LEAST_SIZES, span: float = LEAST_SPAN
+) -> tuple[Rung, ...]:
   """The fewest last rungs, by ascending FLOPs, of so many sizes and e-folds.
 
   Where the whole ladder spans less, all of it; none where it has fewer sizes.

@@ -1,4 +1,6 @@
-"""What came out of an ablation: each arm at its best learning rate, and its paired difference from its reference."""
+"""What came out of an ablation: each arm at its best learning rate, and its paired difference from
+its reference.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -8,7 +10,8 @@ import numpy as np
 
 from rec_sparse.scaling import paired_rows
 from rec_sparse.scaling import records
-from rec_sparse.scaling.ablation import Ablation, Arm
+from rec_sparse.scaling.ablation import Ablation
+from rec_sparse.scaling.ablation import Arm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,24 +24,36 @@ class Outcome:
   edge: str  # where it lies in the grid, as in records.Rung
   lost: int  # trials of the whole grid that diverged or failed
   counts: Mapping[str, float]  # records.COUNTS; empty if no trial finished
-  metrics: Mapping[str, Mapping[int, float]]  # records.METRICS -> seed -> value, at that learning rate
+  metrics: Mapping[
+    str, Mapping[int, float]
+  ]  # records.METRICS -> seed -> value, at that learning rate
   auc: paired_rows.Difference | None  # test AUC minus reference's; None: self, unpaired, one class
   logloss: paired_rows.Difference | None  # test log loss minus the reference's, nats per example
 
 
-def outcomes(study: Ablation, trials: Mapping[str, Sequence[records.Trial]], logits: Callable[[str], np.ndarray],
-             label_N: np.ndarray) -> tuple[Outcome, ...]:
-  """The outcome of every arm. `trials`: arm -> its records; `logits`: run id -> logit_N of the test split."""
+def outcomes(
+  study: Ablation,
+  trials: Mapping[str, Sequence[records.Trial]],
+  logits: Callable[[str], np.ndarray],
+  label_N: np.ndarray,
+) -> tuple[Outcome, ...]:
+  """The outcome of every arm. `trials`: arm -> its records; `logits`: run id -> logit_N of the test
+  split.
+  """
   found, scores = [], {}
   for arm in study.arms:
     outcome, best = _outcome(study, arm, trials[arm.name])
     found.append(outcome)
     scores[arm.name] = {seed: logits(trial.run_id) for seed, trial in best.items()}
-  return tuple(o if o.arm.is_reference else _compare(o, scores[o.arm.against], scores[o.arm.name], label_N)
-               for o in found)
+  return tuple(
+    o if o.arm.is_reference else _compare(o, scores[o.arm.against], scores[o.arm.name], label_N)
+    for o in found
+  )
 
 
-def _outcome(study: Ablation, arm: Arm, trials: Sequence[records.Trial]) -> tuple[Outcome, dict[int, records.Trial]]:
+def _outcome(
+  study: Ablation, arm: Arm, trials: Sequence[records.Trial]
+) -> tuple[Outcome, dict[int, records.Trial]]:
   lost, width = sum(t.status != 'finished' for t in trials), trials[0].width
   if lost == len(trials):
     return Outcome(arm, width, None, '', lost, {}, {}, None, None), {}
@@ -50,31 +65,57 @@ def _outcome(study: Ablation, arm: Arm, trials: Sequence[records.Trial]) -> tupl
   return Outcome(arm, width, rate, edge, lost, first.counts, metrics, None, None), best
 
 
-def _compare(outcome: Outcome, reference: dict[int, np.ndarray], own: dict[int, np.ndarray],
-             label_N: np.ndarray) -> Outcome:
+def _compare(
+  outcome: Outcome,
+  reference: dict[int, np.ndarray],
+  own: dict[int, np.ndarray],
+  label_N: np.ndarray,
+) -> Outcome:
   seeds = sorted(reference.keys() & own.keys())
   if not seeds:
     return outcome
-  first_SxN, second_SxN = (np.stack([logits[seed] for seed in seeds]) for logits in (reference, own))
+  first_SxN, second_SxN = (
+    np.stack([logits[seed] for seed in seeds]) for logits in (reference, own)
+  )
   defined = len(np.unique(label_N)) > 1
   return dataclasses.replace(
-      outcome, auc=paired_rows.auc_difference(first_SxN, second_SxN, label_N) if defined else None,
-      logloss=paired_rows.logloss_difference(first_SxN, second_SxN, label_N))
+    outcome,
+    auc=paired_rows.auc_difference(first_SxN, second_SxN, label_N) if defined else None,
+    logloss=paired_rows.logloss_difference(first_SxN, second_SxN, label_N),
+  )
 
 
 def to_json(study: Ablation, found: Sequence[Outcome]) -> dict[str, Any]:
   """Plain numbers for `<study>.json`; differences are of the test split, arm minus reference."""
-  return {'study': study.name, 'title': study.title, 'source': study.source, 'seeds': list(study.seeds),
-          'learning_rates': list(study.learning_rates), 'arms': {o.arm.name: _arm_json(o) for o in found}}
+  return {
+    'study': study.name,
+    'title': study.title,
+    'source': study.source,
+    'seeds': list(study.seeds),
+    'learning_rates': list(study.learning_rates),
+    'arms': {o.arm.name: _arm_json(o) for o in found},
+  }
 
 
 def _arm_json(o: Outcome) -> dict[str, Any]:
-  differences = {f'{name}_difference': d and d._asdict() for name, d in (('auc', o.auc), ('logloss', o.logloss))}
+  differences = {
+    f'{name}_difference': d and d._asdict() for name, d in (('auc', o.auc), ('logloss', o.logloss))
+  }
   metrics = {name: _moments(list(by_seed.values())) for name, by_seed in o.metrics.items()}
-  return {'model': o.arm.model, 'says': o.arm.says, 'against': None if o.arm.is_reference else o.arm.against,
-          'overrides': o.arm.overrides, 'width': o.width, **o.counts, 'learning_rate': o.learning_rate,
-          'learning_rate_edge': o.edge, 'trials_lost': o.lost, **metrics, **differences,
-          'published_auc_points': o.arm.published}
+  return {
+    'model': o.arm.model,
+    'says': o.arm.says,
+    'against': None if o.arm.is_reference else o.arm.against,
+    'overrides': o.arm.overrides,
+    'width': o.width,
+    **o.counts,
+    'learning_rate': o.learning_rate,
+    'learning_rate_edge': o.edge,
+    'trials_lost': o.lost,
+    **metrics,
+    **differences,
+    'published_auc_points': o.arm.published,
+  }
 
 
 def _moments(values: Sequence[float]) -> dict[str, float | None]:
@@ -86,11 +127,23 @@ def _moments(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def to_markdown(found: Sequence[Outcome]) -> str:
-  """A table, one arm a row: differences in AUC (points, 1e-2) and log loss (1e-3 nats) with 95 % intervals."""
+  """A table, one arm a row: differences in AUC (points, 1e-2) and log loss (1e-3 nats) with 95 %
+  intervals.
+  """
   published = any(o.arm.published is not None for o in found)
-  head = ['arm', 'what differs', 'dense parameters', 'test AUC', 'AUC, points', 'log loss, 1e-3 nats', 'lr']
+  head = [
+    'arm',
+    'what differs',
+    'dense parameters',
+    'test AUC',
+    'AUC, points',
+    'log loss, 1e-3 nats',
+    'lr',
+  ]
   rows = [head + ['paper, points'] * published]
-  rows += [_row(o, found[0].arm.name) + [_number(o.arm.published, '+.2f')] * published for o in found]
+  rows += [
+    _row(o, found[0].arm.name) + [_number(o.arm.published, '+.2f')] * published for o in found
+  ]
   rows.insert(1, ['---'] * len(rows[0]))
   return '\n'.join(f'| {" | ".join(row)} |' for row in rows) + '\n'
 
@@ -98,19 +151,32 @@ def to_markdown(found: Sequence[Outcome]) -> str:
 def _row(o: Outcome, first: str) -> list[str]:
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
-  auc = (_number(_moments(list(o.metrics['test_auc'].values()))['mean'], '.4f')
-         if o.metrics else 'none finished')
+  auc = (
+    _number(_moments(list(o.metrics['test_auc'].values()))['mean'], '.4f')
+    if o.metrics
+    else 'none finished'
+  )
   against = '' if o.arm.is_reference or o.arm.against == first else f' (against {o.arm.against})'
-  return [o.arm.name, o.arm.says + against + lost,
-          _number(o.counts.get('dense_params_nonzero'), ',.0f'), auc,
-          *(['reference'] * 2 if o.arm.is_reference else [_interval(o.auc, 1e2), _interval(o.logloss, 1e3)]),
-          _number(o.learning_rate, 'g') + edge]
+  return [
+    o.arm.name,
+    o.arm.says + against + lost,
+    _number(o.counts.get('dense_params_nonzero'), ',.0f'),
+    auc,
+    *(
+      ['reference'] * 2
+      if o.arm.is_reference
+      else [_interval(o.auc, 1e2), _interval(o.logloss, 1e3)]
+    ),
+    _number(o.learning_rate, 'g') + edge,
+  ]
 
 
 def _interval(d: paired_rows.Difference | None, scale: float) -> str:
   if d is None:
     return ''
-  interval = '' if d.interval is None else ' [{:+.2f}, {:+.2f}]'.format(*(scale * end for end in d.interval))
+  interval = (
+    '' if d.interval is None else ' [{:+.2f}, {:+.2f}]'.format(*(scale * end for end in d.interval))
+  )
   return f'{scale * d.value:+.2f}{interval}'
 
 

@@ -1,4 +1,6 @@
-"""The fragments of report.html; every text from a file is escaped, and nothing is fetched from anywhere."""
+"""The fragments of report.html; every text from a file is escaped, and nothing is fetched from
+anywhere.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 import html
@@ -8,53 +10,75 @@ import re
 import numpy as np
 
 from rec_sparse.scaling import wording
-from rec_sparse.scaling.chart import COLOURS, INK, PAPER
-from rec_sparse.scaling.compare import Comparison, Gap
+from rec_sparse.scaling.chart import COLOURS
+from rec_sparse.scaling.chart import INK
+from rec_sparse.scaling.chart import PAPER
+from rec_sparse.scaling.compare import Comparison
+from rec_sparse.scaling.compare import Gap
 from rec_sparse.scaling.forest import draw_forest
-from rec_sparse.scaling.records import Rung, Study
-from rec_sparse.scaling.reproduce import commands, shared_config
+from rec_sparse.scaling.records import Rung
+from rec_sparse.scaling.records import Study
+from rec_sparse.scaling.reproduce import commands
+from rec_sparse.scaling.reproduce import shared_config
 from rec_sparse.scaling.tables import CURVE_COLUMNS
-from rec_sparse.scaling.verdict import Interval, Verdict
+from rec_sparse.scaling.verdict import Interval
+from rec_sparse.scaling.verdict import Verdict
 
 DASH = '\N{EN DASH}'
 
 
-def fragments(study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
-              comparisons: Sequence[Comparison], svg: str, delta: float) -> dict[str, str]:
+def fragments(
+  study: Study,
+  rungs: Mapping[str, Sequence[Rung]],
+  verdicts: Mapping[str, Verdict],
+  comparisons: Sequence[Comparison],
+  svg: str,
+  delta: float,
+) -> dict[str, str]:
   """What launch/report.html holds a place for, by name."""
   notes = wording.caveats(study, rungs, verdicts)
   return {
-      'progress': html.escape(wording.progress(study)),
-      'facts': _facts(study),
-      'cards': ''.join(_card(i, arm, v) for i, (arm, v) in enumerate(verdicts.items())),
-      'reading': html.escape(wording.reading(rungs, verdicts, comparisons)),
-      'caveats': ''.join(f'<li>{html.escape(note)}</li>' for note in notes or ['None that this program knows of.']),
-      'chart': embed_svg(svg),
-      'forest': draw_forest(verdicts),
-      'delta': f'{delta:g}',
-      'verdicts': _verdict_table(verdicts),
-      'laws': _law_table(study, verdicts),
-      'reconciled': ' '.join(html.escape(text) for text in wording.reconciled(rungs, verdicts)),
-      'comparisons': _comparison_table(comparisons),
-      'points': _gap_table(comparisons),
-      'rungs': _rung_table(rungs, verdicts),
-      'unfinished': _unfinished_table(study),
-      'commands': html.escape(commands(study, delta)),
-      'config': _shared_config(study),
-      'columns': _table(['column', 'meaning'], [list(item) for item in CURVE_COLUMNS.items()], 2),
+    'progress': html.escape(wording.progress(study)),
+    'facts': _facts(study),
+    'cards': ''.join(_card(i, arm, v) for i, (arm, v) in enumerate(verdicts.items())),
+    'reading': html.escape(wording.reading(rungs, verdicts, comparisons)),
+    'caveats': ''.join(
+      f'<li>{html.escape(note)}</li>' for note in notes or ['None that this program knows of.']
+    ),
+    'chart': embed_svg(svg),
+    'forest': draw_forest(verdicts),
+    'delta': f'{delta:g}',
+    'verdicts': _verdict_table(verdicts),
+    'laws': _law_table(study, verdicts),
+    'reconciled': ' '.join(html.escape(text) for text in wording.reconciled(rungs, verdicts)),
+    'comparisons': _comparison_table(comparisons),
+    'points': _gap_table(comparisons),
+    'rungs': _rung_table(rungs, verdicts),
+    'unfinished': _unfinished_table(study),
+    'commands': html.escape(commands(study, delta)),
+    'config': _shared_config(study),
+    'columns': _table(['column', 'meaning'], [list(item) for item in CURVE_COLUMNS.items()], 2),
   }
 
 
 def embed_svg(svg: str) -> str:
-  """A matplotlib SVG as part of a page: without prolog, metadata and namespaces, in the page's own ink and paper."""
-  svg = re.sub(r'<metadata>.*?</metadata>', '', svg[svg.index('<svg'):], flags=re.DOTALL)
+  """A matplotlib SVG as part of a page: without prolog, metadata and namespaces, in the page's own
+  ink and paper.
+  """
+  svg = re.sub(r'<metadata>.*?</metadata>', '', svg[svg.index('<svg') :], flags=re.DOTALL)
   svg = re.sub(r' xmlns(:\w+)?="[^"]*"', '', svg)
-  svg = re.sub(r'<svg width="[^"]*" height="[^"]*"', '<svg role="img" aria-label="Saturation chart"', svg, count=1)
+  svg = re.sub(
+    r'<svg width="[^"]*" height="[^"]*"',
+    '<svg role="img" aria-label="Saturation chart"',
+    svg,
+    count=1,
+  )
   return svg.replace(INK, 'var(--ink)').replace(PAPER, 'var(--paper)')
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
   """A table whose first `left` columns are words and the others numbers; cells are escaped."""
+
   def cell(tag: str, i: int, text: str) -> str:
     kind = ' class=n' if i >= left else ' class=long' if len(text) > 40 else ''
     return f'<{tag}{kind}>{html.escape(text)}</{tag}>'
@@ -62,50 +86,76 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str
   def line(tag: str, cells: Sequence[str]) -> str:
     return '<tr>' + ''.join(cell(tag, i, text) for i, text in enumerate(cells)) + '</tr>'
 
-  return (f'<div class="scroll"><table><thead>{line("th", head)}</thead><tbody>' +
-          ''.join(line('td', row) for row in rows) + '</tbody></table></div>')
+  return (
+    f'<div class="scroll"><table><thead>{line("th", head)}</thead><tbody>'
+    + ''.join(line('td', row) for row in rows)
+    + '</tbody></table></div>'
+  )
 
 
 def _facts(study: Study) -> str:
-  facts = {'data': study.data, 'fingerprint': study.data_fingerprint[:12], 'passes': str(study.epochs),
-           'seeds': str(len(study.seeds)), 'learning rates': ', '.join(f'{r:g}' for r in study.learning_rates)}
+  facts = {
+    'data': study.data,
+    'fingerprint': study.data_fingerprint[:12],
+    'passes': str(study.epochs),
+    'seeds': str(len(study.seeds)),
+    'learning rates': ', '.join(f'{r:g}' for r in study.learning_rates),
+  }
   if study.realised is not None:
     facts["the teacher's log loss on these test rows"] = f'{study.realised:.5f}'
   if study.teacher:
-    facts |= {'expected of the teacher': f'{study.teacher.logloss:.5f}',
-              'teacher AUC': f'{study.teacher.auc:.5f}'}
+    facts |= {
+      'expected of the teacher': f'{study.teacher.logloss:.5f}',
+      'teacher AUC': f'{study.teacher.auc:.5f}',
+    }
   p = study.test_base_rate
   if p and 0 < p < 1:
     facts['log loss of the base rate alone'] = f'{-p * math.log(p) - (1 - p) * math.log1p(-p):.5f}'
   devices = sorted({t.device for t in study.trials if t.device})
   facts |= {'device': '; '.join(devices)} if devices else {}
-  return ''.join(f'<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>' for k, v in facts.items())
+  return ''.join(
+    f'<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>' for k, v in facts.items()
+  )
 
 
 def _card(i: int, arm: str, v: Verdict) -> str:
-  slope = 'no slope' if v.slope.value is None else f'{wording.signed(v.slope.value)} nats per e-fold'
+  slope = (
+    'no slope' if v.slope.value is None else f'{wording.signed(v.slope.value)} nats per e-fold'
+  )
   interval = wording.interval_text(v.slope.interval) if v.slope.value is not None else v.reason
   dress = 'provisional' if v.provisional else v.call
   needed = wording.needed_text(v)
   lines = [
-      f'<h3>{html.escape(arm)}</h3>',
-      f'<p class="call">{v.call}</p>',
-      *(f'<p class="soft">provisional: {html.escape(because)}</p>' for because in v.provisional),
-      f'<p>{html.escape(slope)}</p>',
-      f'<p class="soft">{html.escape(interval)}</p>',
-      f'<p>{html.escape(needed)}</p>' if needed else '',
+    f'<h3>{html.escape(arm)}</h3>',
+    f'<p class="call">{v.call}</p>',
+    *(f'<p class="soft">provisional: {html.escape(because)}</p>' for because in v.provisional),
+    f'<p>{html.escape(slope)}</p>',
+    f'<p class="soft">{html.escape(interval)}</p>',
+    f'<p>{html.escape(needed)}</p>' if needed else '',
   ]
   colour = COLOURS[i % len(COLOURS)]
   return f'<div class="card {dress}" style="--arm:{colour}">{"".join(lines)}</div>'
 
 
 def _verdict_table(verdicts: Mapping[str, Verdict]) -> str:
-  head = ['arm', 'verdict', 'because', 'slope', '95 % interval', 'of the last segment alone',
-          'seeds', 'seeds to settle', 'test rows to settle', 'another delta', 'sizes']
+  head = [
+    'arm',
+    'verdict',
+    'because',
+    'slope',
+    '95 % interval',
+    'of the last segment alone',
+    'seeds',
+    'seeds to settle',
+    'test rows to settle',
+    'another delta',
+    'sizes',
+  ]
   rows = []
   for arm, v in verdicts.items():
     settled = v.call != 'undetermined'
-    rows.append([
+    rows.append(
+      [
         arm,
         f'{v.call}, provisional' if v.provisional else v.call,
         '; '.join([v.reason, *v.provisional]),
@@ -117,7 +167,8 @@ def _verdict_table(verdicts: Mapping[str, Verdict]) -> str:
         'settled' if settled else wording.rows_text(v) or DASH,
         _other_delta(v.slope.interval),
         ', '.join(v.slope.rungs) or DASH,
-    ])
+      ]
+    )
   return _table(head, rows, 3)
 
 
@@ -131,36 +182,78 @@ def _other_delta(interval: Interval) -> str:
 
 
 def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
-  head = ['arm', 'law preferred by AICc', 'AICc ahead of the next', 'exponent', 'irreducible log loss',
-          'above the teacher on these rows', 'above its expectation',
-          'error of predicting the largest size']
+  head = [
+    'arm',
+    'law preferred by AICc',
+    'AICc ahead of the next',
+    'exponent',
+    'irreducible log loss',
+    'above the teacher on these rows',
+    'above its expectation',
+    'error of predicting the largest size',
+  ]
   rows = []
   for arm, v in verdicts.items():
     ranks = sorted(v.aicc.values())
     ahead = f'{ranks[1] - ranks[0]:.1f}' if len(ranks) > 1 and math.isfinite(ranks[1]) else DASH
     expected = study.teacher.logloss if study.teacher else None
     excesses = [
-        DASH if v.irreducible is None or bound is None else wording.signed(v.irreducible - bound)
-        for bound in (study.realised, expected)]
-    error = DASH if v.holdout is None else (
-        f'{wording.signed(v.holdout.predicted - v.holdout.observed)} at {v.holdout.rung}')
-    rows.append([arm, v.law.name if v.law else 'too few sizes', ahead,
-                 _estimate(v.exponent, v.exponent_interval, '.3f'),
-                 _estimate(v.irreducible, v.irreducible_interval, '.5f'), *excesses, error])
+      DASH if v.irreducible is None or bound is None else wording.signed(v.irreducible - bound)
+      for bound in (study.realised, expected)
+    ]
+    error = (
+      DASH
+      if v.holdout is None
+      else (f'{wording.signed(v.holdout.predicted - v.holdout.observed)} at {v.holdout.rung}')
+    )
+    rows.append(
+      [
+        arm,
+        v.law.name if v.law else 'too few sizes',
+        ahead,
+        _estimate(v.exponent, v.exponent_interval, '.3f'),
+        _estimate(v.irreducible, v.irreducible_interval, '.5f'),
+        *excesses,
+        error,
+      ]
+    )
   return _table(head, rows, 2)
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-  head = ['held equal', 'difference of', 'reading', 'shared sizes', 'mean over them', 'at the largest of them']
+  head = [
+    'held equal',
+    'difference of',
+    'reading',
+    'shared sizes',
+    'mean over them',
+    'at the largest of them',
+  ]
   rows = []
   for c in sorted(comparisons, key=lambda c: c.axis):
-    names = [wording.AXIS_NAMES[c.axis].removeprefix('equal '), f'{c.second} \N{MINUS SIGN} {c.first}']
+    names = [
+      wording.AXIS_NAMES[c.axis].removeprefix('equal '),
+      f'{c.second} \N{MINUS SIGN} {c.first}',
+    ]
     if c.overall is None:
       rows.append([*names, 'no size, or no seed, in common', DASH, DASH, DASH])
       continue
-    rows.append([*names, _better(c, c.overall), f'{_count(c.overall.low)} to {_count(c.overall.high)}',
-                 *(f'{wording.signed(g.value)} ({_range(g.interval, "+.5f")})' for g in (c.overall, c.points[-1]))])
-  return _table(head, rows, 3) if rows else '<p>There are not two arms with finished trials to compare.</p>'
+    rows.append(
+      [
+        *names,
+        _better(c, c.overall),
+        f'{_count(c.overall.low)} to {_count(c.overall.high)}',
+        *(
+          f'{wording.signed(g.value)} ({_range(g.interval, "+.5f")})'
+          for g in (c.overall, c.points[-1])
+        ),
+      ]
+    )
+  return (
+    _table(head, rows, 3)
+    if rows
+    else '<p>There are not two arms with finished trials to compare.</p>'
+  )
 
 
 def _better(c: Comparison, gap: Gap) -> str:
@@ -172,37 +265,86 @@ def _better(c: Comparison, gap: Gap) -> str:
 
 
 def _gap_table(comparisons: Sequence[Comparison]) -> str:
-  rows = [[wording.AXIS_NAMES[c.axis].removeprefix('equal '), f'{c.second} \N{MINUS SIGN} {c.first}', _count(gap.low),
-           wording.signed(gap.value), _range(gap.interval, '+.5f')] for c in comparisons for gap in c.points]
+  rows = [
+    [
+      wording.AXIS_NAMES[c.axis].removeprefix('equal '),
+      f'{c.second} \N{MINUS SIGN} {c.first}',
+      _count(gap.low),
+      wording.signed(gap.value),
+      _range(gap.interval, '+.5f'),
+    ]
+    for c in comparisons
+    for gap in c.points
+  ]
   return _table(['held equal', 'difference of', 'size', 'test log loss', '95 % interval'], rows, 2)
 
 
 def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> str:
-  head = ['arm', 'width', 'depth', 'views', 'FLOPs / example', 'non-zero dense', 'all dense', 'embedding',
-          'learning rate', 'seeds', 'valid log loss (sd)', 'valid AUC (sd)', 'test log loss (sd)',
-          'test AUC (sd)', 'in the curve']
-  rows = [[r.arm, str(r.width), str(r.depth), str(r.views), _count(r.flops), _count(r.nonzero), _count(r.dense_params),
-           _count(r.embedding_params), f'{r.learning_rate:g}' + (f' ({r.edge})' if r.edge else ''), str(len(r.seeds)),
-           *(_moments(r.metrics[m])
-             for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')),
-           'yes' if r.name in verdicts[r.arm].ladder else '']
-          for own in rungs.values() for r in own]
+  head = [
+    'arm',
+    'width',
+    'depth',
+    'views',
+    'FLOPs / example',
+    'non-zero dense',
+    'all dense',
+    'embedding',
+    'learning rate',
+    'seeds',
+    'valid log loss (sd)',
+    'valid AUC (sd)',
+    'test log loss (sd)',
+    'test AUC (sd)',
+    'in the curve',
+  ]
+  rows = [
+    [
+      r.arm,
+      str(r.width),
+      str(r.depth),
+      str(r.views),
+      _count(r.flops),
+      _count(r.nonzero),
+      _count(r.dense_params),
+      _count(r.embedding_params),
+      f'{r.learning_rate:g}' + (f' ({r.edge})' if r.edge else ''),
+      str(len(r.seeds)),
+      *(_moments(r.metrics[m]) for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')),
+      'yes' if r.name in verdicts[r.arm].ladder else '',
+    ]
+    for own in rungs.values()
+    for r in own
+  ]
   return _table(head, rows, 1) if rows else '<p>No trial has finished.</p>'
 
 
 def _unfinished_table(study: Study) -> str:
   bad = [t for t in study.trials if t.status != 'finished']
-  rows = [[t.arm, f'w{t.width} d{t.depth} v{t.views}', t.status, t.error or 'no reason recorded',
-           f'{t.learning_rate:g}', str(t.seed), t.run_id[:12]] for t in bad]
+  rows = [
+    [
+      t.arm,
+      f'w{t.width} d{t.depth} v{t.views}',
+      t.status,
+      t.error or 'no reason recorded',
+      f'{t.learning_rate:g}',
+      str(t.seed),
+      t.run_id[:12],
+    ]
+    for t in bad
+  ]
   table = _table(['arm', 'size', 'status', 'error', 'learning rate', 'seed', 'run id'], rows, 4)
   return f'<h2>Trials that did not finish</h2>{table}' if rows else ''
 
 
 def _shared_config(study: Study) -> str:
   """Fields of the config that every trial shares, and the versions it ran with."""
-  versions = {k: ', '.join(sorted({str(t.versions[k]) for t in study.trials if k in t.versions}))
-              for k in sorted({k for t in study.trials for k in t.versions})}
-  rows = [[k, str(v)] for k, v in shared_config(study).items()] + [[f'version of {k}', v] for k, v in versions.items()]
+  versions = {
+    k: ', '.join(sorted({str(t.versions[k]) for t in study.trials if k in t.versions}))
+    for k in sorted({k for t in study.trials for k in t.versions})
+  }
+  rows = [[k, str(v)] for k, v in shared_config(study).items()] + [
+    [f'version of {k}', v] for k, v in versions.items()
+  ]
   return _table(['setting', 'value'], rows, 2) if rows else '<p>No trial has a record yet.</p>'
 
 

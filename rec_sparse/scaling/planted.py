@@ -9,7 +9,8 @@ import math
 import numpy as np
 
 from rec_sparse.scaling import verdict
-from rec_sparse.scaling.records import METRICS, Rung
+from rec_sparse.scaling.records import METRICS
+from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.row_error import RowError
 from rec_sparse.scaling.student import slope_weights
 
@@ -67,11 +68,21 @@ def interaction(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
 
 
 NOISES: dict[str, Noise] = {
-    'even': even, 'uneven': uneven, 'outlier': outlier, 'interaction': interaction}
+  'even': even,
+  'uneven': uneven,
+  'outlier': outlier,
+  'interaction': interaction,
+}
 
 
-def draw(rng: np.random.Generator, truth: Truth, noise: Noise, deviation: float, seeds: int,
-         rows_error: float) -> tuple[list[Rung], RowError]:
+def draw(
+  rng: np.random.Generator,
+  truth: Truth,
+  noise: Noise,
+  deviation: float,
+  seeds: int,
+  rows_error: float,
+) -> tuple[list[Rung], RowError]:
   """The rungs of a planted study, and the error over its test rows.
 
   `deviation` is that of a seed in nats. `rows_error` is the standard error of every slope over the
@@ -85,8 +96,9 @@ def draw(rng: np.random.Generator, truth: Truth, noise: Noise, deviation: float,
   return rungs, RowError(TEST_ROWS, place, rows_error**2 * np.outer(x_R, x_R))
 
 
-def verdicts(truth: Truth, deviation: float, seeds: int, rows_error: float, studies: int,
-             noise: Noise = even) -> tuple[Counter, list[int | None]]:
+def verdicts(
+  truth: Truth, deviation: float, seeds: int, rows_error: float, studies: int, noise: Noise = even
+) -> tuple[Counter, list[int | None]]:
   """How often each verdict is given, and the test rows that the undetermined ones ask for."""
   rng = np.random.default_rng(0)
   counts = Counter()
@@ -103,8 +115,9 @@ def verdicts(truth: Truth, deviation: float, seeds: int, rows_error: float, stud
   return counts, rows_needed
 
 
-def coverage(truth: Truth, noise: Noise, deviation: float, seeds: int, rows_error: float,
-             studies: int) -> float:
+def coverage(
+  truth: Truth, noise: Noise, deviation: float, seeds: int, rows_error: float, studies: int
+) -> float:
   """Share of studies whose interval of the slope holds the true slope of the rungs
   that it looks at.
   """
@@ -122,7 +135,18 @@ def coverage(truth: Truth, noise: Noise, deviation: float, seeds: int, rows_erro
 def _rung(place: int, x: float, loss_S: Sequence[float]) -> Rung:
   seeds = tuple(range(len(loss_S)))
   return Rung(
-      arm='planted', width=place + 1, depth=1, views=1, flops=math.exp(x), nonzero=math.exp(x),
-      dense_params=math.exp(x), embedding_params=0.0, learning_rate=1e-3, edge='', full_grid=True,
-      seeds=seeds, run_ids=tuple(f'{place}-{seed}' for seed in seeds),
-      metrics={name: np.asarray(loss_S) for name in METRICS})
+    arm='planted',
+    width=place + 1,
+    depth=1,
+    views=1,
+    flops=math.exp(x),
+    nonzero=math.exp(x),
+    dense_params=math.exp(x),
+    embedding_params=0.0,
+    learning_rate=1e-3,
+    edge='',
+    full_grid=True,
+    seeds=seeds,
+    run_ids=tuple(f'{place}-{seed}' for seed in seeds),
+    metrics={name: np.asarray(loss_S) for name in METRICS},
+  )

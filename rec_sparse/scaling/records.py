@@ -15,11 +15,40 @@ FORMAT_VERSION = 1
 STATUSES = ('finished', 'diverged', 'failed')
 METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
 COUNTS = ('dense_params', 'dense_params_nonzero', 'embedding_params', 'flops_per_example')
-STUDY_KEYS = ('format_version', 'data', 'data_fingerprint', 'arms', 'widths', 'depths', 'views', 'learning_rates',
-              'seeds', 'epochs', 'teacher', 'test_base_rate', 'trials', 'commands')
-LISTS = {'arms': str, 'trials': str, 'commands': str, 'widths': int, 'depths': int, 'views': int, 'seeds': int,
-         'learning_rates': int | float}  # entries of STUDY_KEYS that are lists -> what of
-AXES = ('model', 'width', 'depth', 'views', 'seed', 'learning_rate')  # config fields that a sweep may turn
+STUDY_KEYS = (
+  'format_version',
+  'data',
+  'data_fingerprint',
+  'arms',
+  'widths',
+  'depths',
+  'views',
+  'learning_rates',
+  'seeds',
+  'epochs',
+  'teacher',
+  'test_base_rate',
+  'trials',
+  'commands',
+)
+LISTS = {
+  'arms': str,
+  'trials': str,
+  'commands': str,
+  'widths': int,
+  'depths': int,
+  'views': int,
+  'seeds': int,
+  'learning_rates': int | float,
+}  # entries of STUDY_KEYS that are lists -> what of
+AXES = (
+  'model',
+  'width',
+  'depth',
+  'views',
+  'seed',
+  'learning_rate',
+)  # config fields that a sweep may turn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +88,9 @@ class Study:
   test_base_rate: float | None  # share of positive labels in the test split
   expected: tuple[str, ...]  # run ids of the whole grid
   trials: tuple[Trial, ...]  # recorded trials of the grid, in its order
-  strangers: tuple[str, ...]  # run ids recorded in the directory that are not of this grid: left out
+  strangers: tuple[
+    str, ...
+  ]  # run ids recorded in the directory that are not of this grid: left out
   settings: Mapping[str, object]  # study.json as written
 
 
@@ -76,7 +107,8 @@ class Rung:
   dense_params: float  # dense parameters, zeros included
   embedding_params: float  # parameters of the table
   learning_rate: float  # best mean validation log loss over seeds
-  edge: str  # 'lowest' or 'highest' of the rates with an outcome, 'only' one rate in the grid, '' if bracketed
+  # 'lowest' or 'highest' of the rates with an outcome, 'only' one rate in the grid, '' if bracketed
+  edge: str
   full_grid: bool  # every learning rate and seed of the study has a record at this rung
   seeds: tuple[int, ...]  # seeds that finished at this learning rate, ascending
   run_ids: tuple[str, ...]  # of their trials, in the order of `seeds`
@@ -91,7 +123,8 @@ class Rung:
 def read_study(directory: pathlib.Path | str) -> Study:
   """Reads a study, finished or not.
 
-  Raises ValueError, naming the file, when `study.json` is missing or not a study, or a trial record is damaged.
+  Raises ValueError, naming the file, when `study.json` is missing or not a study, or a trial record
+  is damaged.
   """
   directory = pathlib.Path(directory)
   path = directory / 'study.json'
@@ -102,57 +135,84 @@ def read_study(directory: pathlib.Path | str) -> Study:
   if missing:
     raise ValueError(f'{path}: not a study that launch.sweep wrote (no {missing[0]!r})')
   if raw['format_version'] != FORMAT_VERSION:
-    raise ValueError(f'{path}: format_version is {raw["format_version"]!r}, this program reads {FORMAT_VERSION}')
+    raise ValueError(
+      f'{path}: format_version is {raw["format_version"]!r}, this program reads {FORMAT_VERSION}'
+    )
   trials = {p.stem: read_trial(p) for p in sorted((directory / 'trials').glob('*.json'))}
   _check_entries(path, raw)
   try:
     return Study(
-        directory=directory, data=str(raw['data']), data_fingerprint=str(raw['data_fingerprint']),
-        arms=tuple(map(str, raw['arms'])), learning_rates=tuple(map(float, raw['learning_rates'])),
-        seeds=tuple(map(int, raw['seeds'])), epochs=int(raw['epochs']),
-        teacher=raw['teacher'] and schema_lib.Teacher(*(float(raw['teacher'][key]) for key in ('logloss', 'auc'))),
-        realised=None if raw.get('realised_logloss') is None else float(raw['realised_logloss']),
-        test_base_rate=None if raw['test_base_rate'] is None else float(raw['test_base_rate']),
-        expected=tuple(raw['trials']), trials=tuple(trials[k] for k in raw['trials'] if k in trials),
-        strangers=tuple(sorted(set(trials) - set(raw['trials']))), settings=raw)
+      directory=directory,
+      data=str(raw['data']),
+      data_fingerprint=str(raw['data_fingerprint']),
+      arms=tuple(map(str, raw['arms'])),
+      learning_rates=tuple(map(float, raw['learning_rates'])),
+      seeds=tuple(map(int, raw['seeds'])),
+      epochs=int(raw['epochs']),
+      teacher=raw['teacher']
+      and schema_lib.Teacher(*(float(raw['teacher'][key]) for key in ('logloss', 'auc'))),
+      realised=None if raw.get('realised_logloss') is None else float(raw['realised_logloss']),
+      test_base_rate=None if raw['test_base_rate'] is None else float(raw['test_base_rate']),
+      expected=tuple(raw['trials']),
+      trials=tuple(trials[k] for k in raw['trials'] if k in trials),
+      strangers=tuple(sorted(set(trials) - set(raw['trials']))),
+      settings=raw,
+    )
   except (KeyError, TypeError, ValueError, AttributeError) as e:
     raise ValueError(f'{path}: not a study that launch.sweep wrote ({e})') from None
 
 
 def _check_entries(path: pathlib.Path, raw: dict[str, Any]) -> None:
-  """Raises ValueError naming the first list, or the recipes, of `study.json` that are something else."""
-  wrong = [key for key, kind in LISTS.items()
-           if not isinstance(raw[key], list) or not all(isinstance(value, kind) for value in raw[key])]
+  """Raises ValueError naming the first list, or the recipes, of `study.json` that are something
+  else.
+  """
+  wrong = [
+    key
+    for key, kind in LISTS.items()
+    if not isinstance(raw[key], list) or not all(isinstance(value, kind) for value in raw[key])
+  ]
   recipes_ = raw.get('recipes', {})  # studies of older versions have none
   if not isinstance(recipes_, dict) or not all(isinstance(own, dict) for own in recipes_.values()):
     wrong.append('recipes')
   if wrong:
-    raise ValueError(f'{path}: not a study that launch.sweep wrote ({wrong[0]} is {raw[wrong[0]]!r:.60})')
+    raise ValueError(
+      f'{path}: not a study that launch.sweep wrote ({wrong[0]} is {raw[wrong[0]]!r:.60})'
+    )
 
 
 def rungs_by_arm(study: Study) -> dict[str, tuple[Rung, ...]]:
-  """The rungs of each arm of the study, by ascending forward FLOPs; rungs where nothing finished are absent.
+  """The rungs of each arm of the study, by ascending forward FLOPs; rungs where nothing finished
+  are absent.
 
-  Raises ValueError, naming the study and the fields, when the trials of an arm differ in more than its axes.
+  Raises ValueError, naming the study and the fields, when the trials of an arm differ in more than
+  its axes.
   """
   recipes(study)
   shapes = {}
   for trial in study.trials:
     shapes.setdefault((trial.arm, trial.width, trial.depth, trial.views), []).append(trial)
-  rungs = [_rung(study, trials) for trials in shapes.values() if any(t.status == 'finished' for t in trials)]
+  rungs = [
+    _rung(study, trials)
+    for trials in shapes.values()
+    if any(t.status == 'finished' for t in trials)
+  ]
   rungs.sort(key=lambda r: (r.flops, r.nonzero, r.depth, r.width, r.views))
   return {arm: tuple(r for r in rungs if r.arm == arm) for arm in study.arms}
 
 
 def recipes(study: Study) -> dict[str, dict[str, Any]]:
-  """The recipe of each arm that has a recorded trial; raises ValueError when the trials of an arm have several."""
+  """The recipe of each arm that has a recorded trial; raises ValueError when the trials of an arm
+  have several.
+  """
   found = {}
   for trial in study.trials:
     own = recipe(trial.config)
     differ = config_lib.differing(own, found.setdefault(trial.arm, own))
     if differ:
-      raise ValueError(f'{study.directory}: trials of {trial.arm} differ in {", ".join(differ)}, so they are no rungs '
-                       'of one curve; each recipe needs a study of its own')
+      raise ValueError(
+        f'{study.directory}: trials of {trial.arm} differ in {", ".join(differ)}, so they are no rungs '
+        'of one curve; each recipe needs a study of its own'
+      )
   return found
 
 
@@ -169,10 +229,11 @@ def paired(rungs: Sequence[Rung], metric: str) -> tuple[tuple[int, ...], np.ndar
 
 
 def choose_learning_rate(trials: Sequence[Trial]) -> float:
-  """The rate with the best mean validation log loss, among the rates at which the most seeds finished.
+  """The rate with the best mean validation log loss, among the rates at which the most seeds
+  finished.
 
-  Validation alone decides (design, section 5). A rate that lost a seed to divergence does not compete with one that
-  kept them all: its mean would be over the lucky seeds.
+  Validation alone decides (design, section 5). A rate that lost a seed to divergence does not
+  compete with one that kept them all: its mean would be over the lucky seeds.
   """
   finished = {}
   for trial in trials:
@@ -185,16 +246,27 @@ def choose_learning_rate(trials: Sequence[Trial]) -> float:
 
 def _rung(study: Study, trials: Sequence[Trial]) -> Rung:
   rate = choose_learning_rate(trials)
-  chosen = sorted((t for t in trials if t.learning_rate == rate and t.status == 'finished'), key=lambda t: t.seed)
+  chosen = sorted(
+    (t for t in trials if t.learning_rate == rate and t.status == 'finished'), key=lambda t: t.seed
+  )
   first = chosen[0]
   return Rung(
-      arm=first.arm, width=first.width, depth=first.depth, views=first.views, flops=first.counts['flops_per_example'],
-      nonzero=first.counts['dense_params_nonzero'], dense_params=first.counts['dense_params'],
-      embedding_params=first.counts['embedding_params'], learning_rate=rate,
-      edge=edge(study.learning_rates, trials, rate),
-      full_grid=len({(t.learning_rate, t.seed) for t in trials}) == len(study.learning_rates) * len(study.seeds),
-      seeds=tuple(t.seed for t in chosen), run_ids=tuple(t.run_id for t in chosen),
-      metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS})
+    arm=first.arm,
+    width=first.width,
+    depth=first.depth,
+    views=first.views,
+    flops=first.counts['flops_per_example'],
+    nonzero=first.counts['dense_params_nonzero'],
+    dense_params=first.counts['dense_params'],
+    embedding_params=first.counts['embedding_params'],
+    learning_rate=rate,
+    edge=edge(study.learning_rates, trials, rate),
+    full_grid=len({(t.learning_rate, t.seed) for t in trials})
+    == len(study.learning_rates) * len(study.seeds),
+    seeds=tuple(t.seed for t in chosen),
+    run_ids=tuple(t.run_id for t in chosen),
+    metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS},
+  )
 
 
 def edge(learning_rates: Sequence[float], trials: Sequence[Trial], rate: float) -> str:
@@ -221,13 +293,24 @@ def read_trial(path: pathlib.Path) -> Trial:
     if not isinstance(config.get('options', {}), dict):
       raise ValueError('config.options is no object')
     return Trial(
-        run_id=raw['run_id'], arm=str(raw['arm']), width=int(raw['width']), depth=int(raw['depth']),
-        views=int(raw['views'] or 1), seed=int(raw['seed']), learning_rate=float(raw['learning_rate']),
-        status=raw['status'], error='' if finished else str(raw.get('error') or ''),
-        counts={key: _number(raw, key, key != 'embedding_params') for key in COUNTS} if finished else {},
-        metrics={key: _metric(raw, key) for key in METRICS} if finished else {},
-        config=config, device=str(raw.get('device') or ''),
-        versions=dict(raw.get('versions') or {}), wall_seconds=raw.get('wall_seconds'))
+      run_id=raw['run_id'],
+      arm=str(raw['arm']),
+      width=int(raw['width']),
+      depth=int(raw['depth']),
+      views=int(raw['views'] or 1),
+      seed=int(raw['seed']),
+      learning_rate=float(raw['learning_rate']),
+      status=raw['status'],
+      error='' if finished else str(raw.get('error') or ''),
+      counts={key: _number(raw, key, key != 'embedding_params') for key in COUNTS}
+      if finished
+      else {},
+      metrics={key: _metric(raw, key) for key in METRICS} if finished else {},
+      config=config,
+      device=str(raw.get('device') or ''),
+      versions=dict(raw.get('versions') or {}),
+      wall_seconds=raw.get('wall_seconds'),
+    )
   except KeyError as e:
     raise ValueError(f'{path}: damaged trial record (no {e})') from None
   except (TypeError, ValueError) as e:

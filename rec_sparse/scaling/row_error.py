@@ -14,7 +14,8 @@ import pathlib
 import numpy as np
 
 from rec_sparse.scaling import paired_rows
-from rec_sparse.scaling.records import Rung, Study
+from rec_sparse.scaling.records import Rung
+from rec_sparse.scaling.records import Study
 
 CHUNK = 1 << 16  # rows at a time
 Key = tuple[str, str]  # arm and name of a rung
@@ -55,19 +56,24 @@ def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
     return None
 
   label_N = _open(labels)[:, 0]
-  logits = [[_open(folder / f'{run_id}.npy', len(label_N))[:, 0] for run_id in rung.run_ids]
-            for rung in rungs]
+  logits = [
+    [_open(folder / f'{run_id}.npy', len(label_N))[:, 0] for run_id in rung.run_ids]
+    for rung in rungs
+  ]
 
   def losses(start: int, stop: int) -> list[np.ndarray]:
     label_C = label_N[start:stop]
-    return [paired_rows.row_losses(np.array([one_N[start:stop] for one_N in own]), label_C)
-            for own in logits]
+    return [
+      paired_rows.row_losses(np.array([one_N[start:stop] for one_N in own]), label_C)
+      for own in logits
+    ]
 
   return measure(rungs, len(label_N), losses)
 
 
-def measure(rungs: Sequence[Rung], rows: int,
-            losses: Callable[[int, int], list[np.ndarray]]) -> RowError:
+def measure(
+  rungs: Sequence[Rung], rows: int, losses: Callable[[int, int], list[np.ndarray]]
+) -> RowError:
   """From the log losses of every trial on every row.
 
   `losses(start, stop)` gives, for each rung, loss_SxC of its seeds on the rows [start, stop). What
@@ -107,6 +113,8 @@ def _open(path: pathlib.Path, rows: int | None = None) -> np.ndarray:
   except (ValueError, EOFError, OSError) as e:
     raise ValueError(f'{path}: damaged ({e}); delete it, and the sweep makes it again') from None
   if array_NxT.ndim != 2 or rows not in (None, len(array_NxT)):
-    raise ValueError(f'{path}: holds an array of shape {array_NxT.shape}, expected one row for '
-                     f'each of {rows} test rows; delete it, and the sweep makes it again')
+    raise ValueError(
+      f'{path}: holds an array of shape {array_NxT.shape}, expected one row for '
+      f'each of {rows} test rows; delete it, and the sweep makes it again'
+    )
   return array_NxT

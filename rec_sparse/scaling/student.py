@@ -98,8 +98,9 @@ def _squares(y_RxS: np.ndarray) -> np.ndarray:
   return np.square(rest_RxS).sum(1)
 
 
-def _uneven(weights_R: np.ndarray, squares_R: np.ndarray, seeds: int, own: float,
-            pooled: float) -> bool:
+def _uneven(
+  weights_R: np.ndarray, squares_R: np.ndarray, seeds: int, own: float, pooled: float
+) -> bool:
   """Whether a judged rung is noisier than the rest of the ladder,
   or the contrast than the pooled noise says.
 

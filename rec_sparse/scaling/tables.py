@@ -8,29 +8,38 @@ import math
 
 import numpy as np
 
-from rec_sparse.scaling.records import METRICS, Rung, Study
+from rec_sparse.scaling.records import METRICS
+from rec_sparse.scaling.records import Rung
+from rec_sparse.scaling.records import Study
 from rec_sparse.scaling.verdict import Verdict
 
-CURVE_COLUMNS = {  # name -> meaning; METRICS follow as <metric>_mean, <metric>_sd and <metric>_seed_<seed>
-    'arm': 'architecture under comparison',
-    'width': 'scale knob', 'depth': 'scale knob', 'views': 'scale knob of multi-view arms, 1 in others',
-    'flops_per_example': 'forward floating-point operations per example, kept connections only',
-    'dense_params': 'parameters outside the table, zeros included',
-    'dense_params_nonzero': 'non-zero parameters outside the table',
-    'embedding_params': 'parameters of the table',
-    'learning_rate': 'chosen by mean validation log loss over seeds',
-    'learning_rate_edge': 'lowest, highest or only: the chosen rate is not bracketed by others; empty if it is',
-    'seeds': 'seeds that finished at this learning rate',
+# name -> meaning; METRICS follow as <metric>_mean, <metric>_sd and <metric>_seed_<seed>
+CURVE_COLUMNS = {
+  'arm': 'architecture under comparison',
+  'width': 'scale knob',
+  'depth': 'scale knob',
+  'views': 'scale knob of multi-view arms, 1 in others',
+  'flops_per_example': 'forward floating-point operations per example, kept connections only',
+  'dense_params': 'parameters outside the table, zeros included',
+  'dense_params_nonzero': 'non-zero parameters outside the table',
+  'embedding_params': 'parameters of the table',
+  'learning_rate': 'chosen by mean validation log loss over seeds',
+  'learning_rate_edge': 'lowest, highest or only: the chosen rate is not bracketed by others; empty if it is',
+  'seeds': 'seeds that finished at this learning rate',
 }
 
 
 def verdicts_json(verdicts: Mapping[str, Verdict]) -> str:
   """The text of verdicts.json: strict JSON, null for what is not known."""
-  return json.dumps({arm: _entry(v) for arm, v in verdicts.items()}, indent=1, allow_nan=False) + '\n'
+  return (
+    json.dumps({arm: _entry(v) for arm, v in verdicts.items()}, indent=1, allow_nan=False) + '\n'
+  )
 
 
 def curves_csv(study: Study, rungs: Mapping[str, Sequence[Rung]]) -> str:
-  """The text of curves.csv: one row per rung, a column per seed; see CURVE_COLUMNS. Empty cell: not known."""
+  """The text of curves.csv: one row per rung, a column per seed; see CURVE_COLUMNS. Empty cell: not
+  known.
+  """
   seeds = [f'{metric}_seed_{seed}' for metric in METRICS for seed in study.seeds]
   moments = [f'{metric}_{moment}' for metric in METRICS for moment in ('mean', 'sd')]
   out = io.StringIO()
@@ -43,41 +52,51 @@ def curves_csv(study: Study, rungs: Mapping[str, Sequence[Rung]]) -> str:
 def _entry(v: Verdict) -> dict:
   low, high = v.slope.interval or (None, None)
   return {
-      'verdict': v.call,
-      'provisional': bool(v.provisional),
-      'slope': v.slope.value,
-      'slope_interval': [low, high],
-      'irreducible': v.irreducible,
-      'exponent': v.exponent,
-      'seeds_needed': v.seeds_needed,
-      'rows_needed': v.rows_needed,
-      'rows_needed_seeds': v.rows_needed_seeds,
-      'reason': v.reason,
-      'provisional_because': v.provisional,
-      'delta': v.delta,
-      'seeds': v.slope.seeds,
-      'slope_rungs': v.slope.rungs,
-      'slope_rows_error': v.slope.rows_error,
-      'last_slope': v.last.value,
-      'last_slope_interval': v.last.interval or [None, None],
-      'ladder': v.ladder,
-      'saturated_if_delta_above': max(-low, 0.0) if low is not None else None,
-      'scaling_if_delta_below': -high if high is not None and high < 0 else None,
-      'verdict_without_rung': v.without_rung,
-      'learning_rate_at_edge': v.rate_at_edge,
-      'law': v.law.name if v.law else None, 'aicc': {k: a if math.isfinite(a) else None for k, a in v.aicc.items()},
-      'irreducible_interval': v.irreducible_interval or [None, None],
-      'exponent_interval': v.exponent_interval or [None, None],
-      'holdout': vars(v.holdout) | {'error': v.holdout.predicted - v.holdout.observed} if v.holdout else None,
+    'verdict': v.call,
+    'provisional': bool(v.provisional),
+    'slope': v.slope.value,
+    'slope_interval': [low, high],
+    'irreducible': v.irreducible,
+    'exponent': v.exponent,
+    'seeds_needed': v.seeds_needed,
+    'rows_needed': v.rows_needed,
+    'rows_needed_seeds': v.rows_needed_seeds,
+    'reason': v.reason,
+    'provisional_because': v.provisional,
+    'delta': v.delta,
+    'seeds': v.slope.seeds,
+    'slope_rungs': v.slope.rungs,
+    'slope_rows_error': v.slope.rows_error,
+    'last_slope': v.last.value,
+    'last_slope_interval': v.last.interval or [None, None],
+    'ladder': v.ladder,
+    'saturated_if_delta_above': max(-low, 0.0) if low is not None else None,
+    'scaling_if_delta_below': -high if high is not None and high < 0 else None,
+    'verdict_without_rung': v.without_rung,
+    'learning_rate_at_edge': v.rate_at_edge,
+    'law': v.law.name if v.law else None,
+    'aicc': {k: a if math.isfinite(a) else None for k, a in v.aicc.items()},
+    'irreducible_interval': v.irreducible_interval or [None, None],
+    'exponent_interval': v.exponent_interval or [None, None],
+    'holdout': vars(v.holdout) | {'error': v.holdout.predicted - v.holdout.observed}
+    if v.holdout
+    else None,
   }
 
 
 def _row(rung: Rung) -> dict[str, object]:
   row = {
-      'arm': rung.arm, 'width': rung.width, 'depth': rung.depth, 'views': rung.views, 'seeds': len(rung.seeds),
-      'flops_per_example': _plain(rung.flops), 'dense_params': _plain(rung.dense_params),
-      'dense_params_nonzero': _plain(rung.nonzero), 'embedding_params': _plain(rung.embedding_params),
-      'learning_rate': rung.learning_rate, 'learning_rate_edge': rung.edge,
+    'arm': rung.arm,
+    'width': rung.width,
+    'depth': rung.depth,
+    'views': rung.views,
+    'seeds': len(rung.seeds),
+    'flops_per_example': _plain(rung.flops),
+    'dense_params': _plain(rung.dense_params),
+    'dense_params_nonzero': _plain(rung.nonzero),
+    'embedding_params': _plain(rung.embedding_params),
+    'learning_rate': rung.learning_rate,
+    'learning_rate_edge': rung.edge,
   }
   for metric, values in rung.metrics.items():
     if np.isnan(values).any():  # an AUC of labels of one class

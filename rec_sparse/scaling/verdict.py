@@ -22,12 +22,18 @@ import numpy as np
 
 from rec_sparse.scaling import fit
 from rec_sparse.scaling import ladder as ladder_lib
-from rec_sparse.scaling.records import Rung, paired
+from rec_sparse.scaling.records import paired
+from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.row_error import RowError
-from rec_sparse.scaling.student import (
-    Spread, half_width, pooled_spread, slope_weights, spread_of_contrast)
+from rec_sparse.scaling.student import half_width
+from rec_sparse.scaling.student import pooled_spread
+from rec_sparse.scaling.student import slope_weights
+from rec_sparse.scaling.student import Spread
+from rec_sparse.scaling.student import spread_of_contrast
 
-DELTA = 1e-4  # smallest gain that matters, nats per e-fold of FLOPs, registered before any study was run
+DELTA = (
+  1e-4  # smallest gain that matters, nats per e-fold of FLOPs, registered before any study was run
+)
 ON_LINE = 0.99  # level of the interval in which one more rung meets the line through those above it
 REPLICATES = 1000  # bootstrap refits of the law
 POWER = 0.8  # chance of a settled verdict that `seeds_needed` and `rows_needed` ask for
@@ -79,18 +85,30 @@ class Verdict:
   rows_needed_seeds: int | None  # the present ones or, where it takes both, times 2, 4, and so on
   law: fit.Law | None  # of test log loss against FLOPs, chosen by AICc; None with too few sizes
   aicc: dict[str, float]  # by law
-  irreducible: float | None  # what the law tends to; None if it has no such term or is not identified
+  irreducible: (
+    float | None
+  )  # what the law tends to; None if it has no such term or is not identified
   irreducible_interval: Interval  # 95 %, bootstrap over seeds and test rows
   exponent: float | None  # of the law; None if not identified
   exponent_interval: Interval  # 95 %, bootstrap over seeds and test rows
   holdout: Holdout | None  # None with too few sizes
-  without_rung: dict[str, Call]  # the call from the slope's other rungs, if one of them were dropped
-  rate_at_edge: tuple[str, ...]  # rungs whose learning rate is not bracketed: such a rung may be under-tuned
+  without_rung: dict[
+    str, Call
+  ]  # the call from the slope's other rungs, if one of them were dropped
+  rate_at_edge: tuple[
+    str, ...
+  ]  # rungs whose learning rate is not bracketed: such a rung may be under-tuned
 
 
-def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0, rows: RowError | None = None,
-          missing: int = 0) -> Verdict:
-  """The verdict on one arm from its rungs, by ascending FLOPs; never raises for want of rungs or seeds.
+def judge(
+  rungs: Sequence[Rung],
+  delta: float = DELTA,
+  seed: int = 0,
+  rows: RowError | None = None,
+  missing: int = 0,
+) -> Verdict:
+  """The verdict on one arm from its rungs, by ascending FLOPs; never raises for want of rungs or
+  seeds.
 
   `seed` feeds the bootstrap, `rows` holds the error over test rows, `missing` is the number of
   trials of the study that have no record yet.
@@ -101,22 +119,24 @@ def judge(rungs: Sequence[Rung], delta: float = DELTA, seed: int = 0, rows: RowE
   call, reason = settle(slope, last, delta)
   settled = call != 'undetermined'
   more_rows, with_seeds = (
-      rows_needed(slope, last, delta, rows) if rows and not settled else (None, None))
+    rows_needed(slope, last, delta, rows) if rows and not settled else (None, None)
+  )
   return Verdict(
-      call=call,
-      reason=reason,
-      provisional=_provisional(window, missing),
-      delta=delta,
-      slope=slope,
-      last=last,
-      ladder=tuple(r.name for r in ladder),
-      seeds_needed=slope.seeds if settled else seeds_needed(slope, last, delta),
-      rows_needed=rows.rows if rows and settled else more_rows,
-      rows_needed_seeds=slope.seeds if rows and settled else with_seeds,
-      without_rung=_leave_one_out(window, ladder, rows, delta),
-      rate_at_edge=tuple(r.name for r in rungs if r.edge),
-      holdout=hold_out(ladder),
-      **_law(ladder, np.random.default_rng(seed), rows))
+    call=call,
+    reason=reason,
+    provisional=_provisional(window, missing),
+    delta=delta,
+    slope=slope,
+    last=last,
+    ladder=tuple(r.name for r in ladder),
+    seeds_needed=slope.seeds if settled else seeds_needed(slope, last, delta),
+    rows_needed=rows.rows if rows and settled else more_rows,
+    rows_needed_seeds=slope.seeds if rows and settled else with_seeds,
+    without_rung=_leave_one_out(window, ladder, rows, delta),
+    rate_at_edge=tuple(r.name for r in rungs if r.edge),
+    holdout=hold_out(ladder),
+    **_law(ladder, np.random.default_rng(seed), rows),
+  )
 
 
 def judged_window(ladder: Sequence[Rung], rows: RowError | None = None) -> Sequence[Rung]:
@@ -131,15 +151,16 @@ def judged_window(ladder: Sequence[Rung], rows: RowError | None = None) -> Seque
   if not window:
     return ()
   while len(window) < len(ladder):
-    longer = ladder[-len(window) - 1:]
+    longer = ladder[-len(window) - 1 :]
     if not _on_line(longer, ladder, rows):
       break
     window = longer
   return window
 
 
-def top_slopes(window: Sequence[Rung], ladder: Sequence[Rung],
-               rows: RowError | None = None) -> tuple[Slope, Slope]:
+def top_slopes(
+  window: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None = None
+) -> tuple[Slope, Slope]:
   """The slopes that a verdict is settled on: over the window, and of the last segment alone."""
   if not window:
     return NO_SLOPE, NO_SLOPE
@@ -147,8 +168,9 @@ def top_slopes(window: Sequence[Rung], ladder: Sequence[Rung],
   return slope_over(window, ladder, rows), slope_over(last, ladder, rows)
 
 
-def slope_over(rungs: Sequence[Rung], ladder: Sequence[Rung],
-               rows: RowError | None = None) -> Slope:
+def slope_over(
+  rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None = None
+) -> Slope:
   """Least-squares slope of test log loss on ln FLOPs over rungs of two sizes or more,
   with its interval.
 
@@ -176,7 +198,8 @@ def settle(slope: Slope, last: Slope, delta: float) -> tuple[Call, str]:
     return 'undetermined', f'fewer than {ladder_lib.LEAST_SIZES} sizes have finished trials'
   if slope.interval is None:
     return 'undetermined', (
-        f'{slope.seeds} seed finished every one of the largest rungs, and a spread takes two')
+      f'{slope.seeds} seed finished every one of the largest rungs, and a spread takes two'
+    )
 
   call = classify(slope.interval, delta)
   step = classify(last.interval, delta)
@@ -213,12 +236,14 @@ def seeds_needed(slope: Slope, last: Slope, delta: float) -> int | None:
   Slopes and spreads as found are taken for the truth. None if that cannot be known (no spread), or
   if no number of seeds up to 1,000 would do.
   """
-  return _fewest(range(slope.seeds + 1, MOST_SEEDS + 1),
-                 lambda seeds: _chance(slope, last, delta, seeds, 1.0))
+  return _fewest(
+    range(slope.seeds + 1, MOST_SEEDS + 1), lambda seeds: _chance(slope, last, delta, seeds, 1.0)
+  )
 
 
-def rows_needed(slope: Slope, last: Slope, delta: float,
-                rows: RowError) -> tuple[int | None, int | None]:
+def rows_needed(
+  slope: Slope, last: Slope, delta: float, rows: RowError
+) -> tuple[int | None, int | None]:
   """(fewest test rows, more than the present ones, that settle the verdict with a chance of 80 %;
   with how many seeds).
 
@@ -249,15 +274,22 @@ def hold_out(ladder: Sequence[Rung]) -> Holdout | None:
   smaller = [r for r in ladder if r.flops < ladder[-1].flops]  # empty for no rungs
   if len({r.flops for r in smaller}) < fit.enough_sizes(fit.LAWS[0]):
     return None
-  points = fit.gather_points([r.flops for r in smaller], [r.metrics['test_logloss'] for r in smaller])
+  points = fit.gather_points(
+    [r.flops for r in smaller], [r.metrics['test_logloss'] for r in smaller]
+  )
   law = fit.choose_law(fit.fit_laws(points), points)
   last = ladder[-1]
-  return Holdout(last.name, law.name, float(law(last.flops)), float(last.metrics['test_logloss'].mean()))
+  return Holdout(
+    last.name, law.name, float(law(last.flops)), float(last.metrics['test_logloss'].mean())
+  )
 
 
 def _contrast(
-    weights_R: np.ndarray, rungs: Sequence[Rung], ladder: Sequence[Rung],
-    spread_of: Callable[[np.ndarray, np.ndarray], Spread]) -> tuple[float, int, Spread | None]:
+  weights_R: np.ndarray,
+  rungs: Sequence[Rung],
+  ladder: Sequence[Rung],
+  spread_of: Callable[[np.ndarray, np.ndarray], Spread],
+) -> tuple[float, int, Spread | None]:
   """(sum w_r times the mean of rung r, the seeds that it is over, the spread of a single seed).
 
   `spread_of` sees these rungs and all others of the ladder that finished the same seeds.
@@ -337,14 +369,18 @@ def _provisional(window: Sequence[Rung], missing: int) -> tuple[str, ...]:
   return tuple(found)
 
 
-def _leave_one_out(window: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None,
-                   delta: float) -> dict[str, Call]:
+def _leave_one_out(
+  window: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None, delta: float
+) -> dict[str, Call]:
   """The call without each rung in turn; the window is not extended downwards,
   which would ask another question.
   """
   rests = {left.name: [r for r in window if r is not left] for left in window}
-  return {name: classify(slope_over(rest, ladder, rows).interval, delta)
-          for name, rest in rests.items() if len({r.flops for r in rest}) > 1}
+  return {
+    name: classify(slope_over(rest, ladder, rows).interval, delta)
+    for name, rest in rests.items()
+    if len({r.flops for r in rest}) > 1
+  }
 
 
 def _law(ladder: Sequence[Rung], rng: np.random.Generator, rows: RowError | None) -> dict:
@@ -357,17 +393,22 @@ def _law(ladder: Sequence[Rung], rng: np.random.Generator, rows: RowError | None
   bent = law is not None and bool(law.identified)
   level = law is not None and bool(fit.has_asymptote(law))
   return {
-      'law': law,
-      'aicc': {name: fit.aicc(candidate, points) for name, candidate in laws.items()},
-      'irreducible': float(law.asymptote) if level else None,
-      'irreducible_interval': levels if level else None,
-      'exponent': float(law.alpha) if bent else None,
-      'exponent_interval': exponents if bent else None,
+    'law': law,
+    'aicc': {name: fit.aicc(candidate, points) for name, candidate in laws.items()},
+    'irreducible': float(law.asymptote) if level else None,
+    'irreducible_interval': levels if level else None,
+    'exponent': float(law.alpha) if bent else None,
+    'exponent_interval': exponents if bent else None,
   }
 
 
-def _bootstrap(rng: np.random.Generator, ladder: Sequence[Rung], law: fit.Law, points: fit.Points,
-               rows: RowError | None) -> tuple[Interval, Interval]:
+def _bootstrap(
+  rng: np.random.Generator,
+  ladder: Sequence[Rung],
+  law: fit.Law,
+  points: fit.Points,
+  rows: RowError | None,
+) -> tuple[Interval, Interval]:
   """Intervals of the asymptote and the exponent of the chosen law;
   None where the seeds do not identify them.
   """

@@ -4,18 +4,29 @@ from collections.abc import Mapping, Sequence
 import math
 
 from rec_sparse.scaling.compare import Comparison
-from rec_sparse.scaling.records import Rung, Study
+from rec_sparse.scaling.records import Rung
+from rec_sparse.scaling.records import Study
 from rec_sparse.scaling.reproduce import KNOBS
-from rec_sparse.scaling.verdict import DELTA, Interval, Verdict
+from rec_sparse.scaling.verdict import DELTA
+from rec_sparse.scaling.verdict import Interval
+from rec_sparse.scaling.verdict import Verdict
 
 FEW_SEEDS = 5
 FEW_RUNGS, SHORT_LADDER = 6, 1.5  # rungs, and decades of FLOPs, that the method asks for
-AXIS_NAMES = {'flops': 'equal forward FLOPs per example', 'nonzero': 'equal non-zero dense parameters'}
+AXIS_NAMES = {
+  'flops': 'equal forward FLOPs per example',
+  'nonzero': 'equal non-zero dense parameters',
+}
 
 
-def reading(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict],
-            comparisons: Sequence[Comparison]) -> str:
-  """One paragraph: what each arm does at the top of its ladder, and who leads the reference arm at equal cost."""
+def reading(
+  rungs: Mapping[str, Sequence[Rung]],
+  verdicts: Mapping[str, Verdict],
+  comparisons: Sequence[Comparison],
+) -> str:
+  """One paragraph: what each arm does at the top of its ladder, and who leads the reference arm at
+  equal cost.
+  """
   reference = next((arm for arm in rungs if rungs[arm]), None)
   against = {}
   for comparison in comparisons:
@@ -27,20 +38,32 @@ def reading(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
 
 def progress(study: Study) -> str:
   """How much of the grid has come back."""
-  counts = {status: sum(t.status == status for t in study.trials) for status in ('finished', 'diverged', 'failed')}
-  text = f'{len(study.trials)} of {len(study.expected)} trials recorded: {counts["finished"]} finished'
+  counts = {
+    status: sum(t.status == status for t in study.trials)
+    for status in ('finished', 'diverged', 'failed')
+  }
+  text = (
+    f'{len(study.trials)} of {len(study.expected)} trials recorded: {counts["finished"]} finished'
+  )
   return text + ''.join(f', {counts[s]} {s}' for s in ('diverged', 'failed') if counts[s])
 
 
-def caveats(study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> list[str]:
-  """What a reader must know before believing the verdicts, gravest first; equal words on several arms are one."""
+def caveats(
+  study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
+) -> list[str]:
+  """What a reader must know before believing the verdicts, gravest first; equal words on several
+  arms are one.
+  """
   by_text = {}
   for arm, own in rungs.items():
     for text in _arm_caveats(study, own, verdicts[arm]):
       by_text.setdefault(text, []).append(arm)
   by_arm = [f'{", ".join(arms)}: {text}' for text, arms in by_text.items()]
-  chosen = [f'delta is {v.delta:g}, not the registered {DELTA:g}: was it chosen before the results were seen?'
-            for v in list(verdicts.values())[:1] if v.delta != DELTA]
+  chosen = [
+    f'delta is {v.delta:g}, not the registered {DELTA:g}: was it chosen before the results were seen?'
+    for v in list(verdicts.values())[:1]
+    if v.delta != DELTA
+  ]
   return _missing(study) + by_arm + _design(study) + chosen
 
 
@@ -63,12 +86,17 @@ def needed_text(v: Verdict) -> str:
     return ''
   seeds = f'about {v.seeds_needed} seeds would settle it' if v.seeds_needed else ''
   if not v.rows_needed:
-    return seeds or ('no number of seeds would settle it' if v.slope.rows_error is None
-                     else 'no number of seeds or test rows would settle it')
+    return seeds or (
+      'no number of seeds would settle it'
+      if v.slope.rows_error is None
+      else 'no number of seeds or test rows would settle it'
+    )
   if seeds:  # then the rows, if they are known, go with the present seeds
     return f'{seeds}, or about {v.rows_needed:,} test rows'
-  return (f'no number of seeds would settle it on these rows; about {v.rows_needed:,} test rows'
-          f'{_with_seeds(v)} would')
+  return (
+    f'no number of seeds would settle it on these rows; about {v.rows_needed:,} test rows'
+    f'{_with_seeds(v)} would'
+  )
 
 
 def reconciled(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> list[str]:
@@ -80,19 +108,27 @@ def reconciled(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdi
     top = next(r.flops for r in rungs[arm] if r.name == v.slope.rungs[-1])
     falls = signed(v.law.slope(top))
     if v.call == 'scaling' and v.irreducible is not None:
-      found.append(f'{arm} keeps scaling on this ladder although its law has a floor: '
-                   f'at the largest size the law still falls by {falls} nats per e-fold, '
-                   'and will flatten beyond.')
+      found.append(
+        f'{arm} keeps scaling on this ladder although its law has a floor: '
+        f'at the largest size the law still falls by {falls} nats per e-fold, '
+        'and will flatten beyond.'
+      )
     if v.call == 'saturated' and v.law.name == 'power':
-      found.append(f'{arm} is saturated although its law has no floor: '
-                   f'at the largest size that law falls by {falls} nats per e-fold, '
-                   f'against a delta of {v.delta:g}.')
+      found.append(
+        f'{arm} is saturated although its law has no floor: '
+        f'at the largest size that law falls by {falls} nats per e-fold, '
+        f'against a delta of {v.delta:g}.'
+      )
   return found
 
 
 def interval_text(interval: Interval) -> str:
   """An interval in brackets, or why there is none."""
-  return 'no interval: too few seeds' if interval is None else f'[{signed(interval[0])}, {signed(interval[1])}]'
+  return (
+    'no interval: too few seeds'
+    if interval is None
+    else f'[{signed(interval[0])}, {signed(interval[1])}]'
+  )
 
 
 def signed(value: float) -> str:
@@ -119,7 +155,9 @@ def _open_sentences(verdicts: Mapping[str, Verdict]) -> list[str]:
   for reason, arms in by_reason.items():
     needed = [(arm, needed_text(verdicts[arm])) for arm in arms]
     remedy = ''.join(f' For {arm}, {text}.' for arm, text in needed if text)
-    found.append(f'{_listed(arms)} {"is" if len(arms) == 1 else "are"} undetermined: {reason}.{remedy}')
+    found.append(
+      f'{_listed(arms)} {"is" if len(arms) == 1 else "are"} undetermined: {reason}.{remedy}'
+    )
   return found
 
 
@@ -143,46 +181,70 @@ def _gap_words(c: Comparison) -> str:
 
 
 def _little_shared(c: Comparison) -> str:
-  return ' (less than one e-fold of sizes is shared)' if c.overall.high < math.e * c.overall.low else ''
+  return (
+    ' (less than one e-fold of sizes is shared)' if c.overall.high < math.e * c.overall.low else ''
+  )
 
 
 def _missing(study: Study) -> list[str]:
   found = []
   if len(study.trials) < len(study.expected):
-    found.append(f'The study is unfinished: {len(study.trials)} of {len(study.expected)} trials have a record. '
-                 'Every verdict is provisional; the same launch.sweep command does what is missing.')
+    found.append(
+      f'The study is unfinished: {len(study.trials)} of {len(study.expected)} trials have a record. '
+      'Every verdict is provisional; the same launch.sweep command does what is missing.'
+    )
   for split in ('valid', 'test'):
     if any(math.isnan(t.metrics.get(f'{split}_auc', 0.0)) for t in study.trials):
       found.append(f'All labels of the {split} split are of one class, so its AUC is undefined.')
   bad = sum(t.status != 'finished' for t in study.trials)
   if bad:
-    found.append(f'{bad} of {len(study.trials)} recorded trials did not finish; they are listed below with their '
-                 'errors.')
+    found.append(
+      f'{bad} of {len(study.trials)} recorded trials did not finish; they are listed below with their '
+      'errors.'
+    )
   if study.strangers:
-    found.append(f'{len(study.strangers)} records in trials/ belong to no trial of this grid and are left out.')
+    found.append(
+      f'{len(study.strangers)} records in trials/ belong to no trial of this grid and are left out.'
+    )
   return found
 
 
 def _design(study: Study) -> list[str]:
   found = []
-  differing = sorted({key for t in study.trials for key, value in t.config.items()
-                      if key not in KNOBS and value != study.trials[0].config.get(key)})
+  differing = sorted(
+    {
+      key
+      for t in study.trials
+      for key, value in t.config.items()
+      if key not in KNOBS and value != study.trials[0].config.get(key)
+    }
+  )
   if differing:
-    found.append(f'The trials differ in more than the grid: {", ".join(differing)}. The comparison is not like for '
-                 'like.')
+    found.append(
+      f'The trials differ in more than the grid: {", ".join(differing)}. The comparison is not like for '
+      'like.'
+    )
   if study.epochs > 1:
-    found.append(f'{study.epochs} passes over the data: click models overfit from the second pass on, the larger the '
-                 'more, so a plateau may be overfitting rather than want of capacity.')
+    found.append(
+      f'{study.epochs} passes over the data: click models overfit from the second pass on, the larger the '
+      'more, so a plateau may be overfitting rather than want of capacity.'
+    )
   if len(study.seeds) < FEW_SEEDS:
-    found.append(f'Few seeds ({len(study.seeds)}): the intervals are Student intervals, and wide for that reason; '
-                 f'{FEW_SEEDS} or more are advised.')
+    found.append(
+      f'Few seeds ({len(study.seeds)}): the intervals are Student intervals, and wide for that reason; '
+      f'{FEW_SEEDS} or more are advised.'
+    )
   if not study.teacher:
-    found.append('The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be checked.')
+    found.append(
+      'The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be checked.'
+    )
   families = {(t.arm, t.depth, t.views) for t in study.trials}
   if len(families) > len({arm for arm, _, _ in families}):
-    found.append('Several depths or numbers of views: slope and law of an arm follow its efficient '
-                 'frontier, at each step of FLOPs the shape with the lowest validation log loss; '
-                 'other shapes are drawn faintly.')
+    found.append(
+      'Several depths or numbers of views: slope and law of an arm follow its efficient '
+      'frontier, at each step of FLOPs the shape with the lowest validation log loss; '
+      'other shapes are drawn faintly.'
+    )
   return found
 
 
@@ -191,30 +253,51 @@ def _arm_caveats(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
     return ['no trial finished: nothing can be said.']
   found = []
   if all(r.edge == 'only' for r in rungs):
-    found.append('a single learning rate was tried; one fixed rate across sizes manufactures a plateau.')
+    found.append(
+      'a single learning rate was tried; one fixed rate across sizes manufactures a plateau.'
+    )
   elif v.rate_at_edge:
     ends = ', '.join(f'{r.name} ({r.edge}, {r.learning_rate:g})' for r in rungs if r.edge)
-    found.append(f'the best learning rate is not bracketed at {ends}. Such a rung may be under-tuned, and that can '
-                 'manufacture a plateau: widen the grid.')
+    found.append(
+      f'the best learning rate is not bracketed at {ends}. Such a rung may be under-tuned, and that can '
+      'manufacture a plateau: widen the grid.'
+    )
   uneven = [r.name for r in rungs if not r.full_grid]
   if uneven and len(study.trials) == len(study.expected):
-    found.append(f'not every learning rate and seed of the study was asked for at {", ".join(uneven)}: the sizes are '
-                 'tuned with unequal effort.')
+    found.append(
+      f'not every learning rate and seed of the study was asked for at {", ".join(uneven)}: the sizes are '
+      'tuned with unequal effort.'
+    )
   short = [r.name for r in rungs if len(r.seeds) < len(study.seeds)]
   if short:
-    found.append(f'seeds are missing at {", ".join(short)}; a mean over the seeds that finished may flatter the rung.')
+    found.append(
+      f'seeds are missing at {", ".join(short)}; a mean over the seeds that finished may flatter the rung.'
+    )
   if len(rungs) < FEW_RUNGS or math.log10(rungs[-1].flops / rungs[0].flops) < SHORT_LADDER:
-    found.append(f'a short ladder (the method asks for {FEW_RUNGS} sizes over {SHORT_LADDER} decades of FLOPs); even a '
-                 'dense model improves for a decade before it flattens.')
-  others = [f'{call} without {name}' for name, call in v.without_rung.items() if call not in (v.call, 'undetermined')]
+    found.append(
+      f'a short ladder (the method asks for {FEW_RUNGS} sizes over {SHORT_LADDER} decades of FLOPs); even a '
+      'dense model improves for a decade before it flattens.'
+    )
+  others = [
+    f'{call} without {name}'
+    for name, call in v.without_rung.items()
+    if call not in (v.call, 'undetermined')
+  ]
   if others and v.call != 'undetermined':
     found.append(f'the verdict hangs on single rungs: it would be {", ".join(others)}.')
-  if (study.realised is not None and v.irreducible_interval
-      and v.irreducible_interval[1] < study.realised):
-    found.append('the fitted irreducible log loss lies below that of the teacher on the same '
-                 'test rows, where no model can be in expectation: the law extrapolates badly.')
+  if (
+    study.realised is not None
+    and v.irreducible_interval
+    and v.irreducible_interval[1] < study.realised
+  ):
+    found.append(
+      'the fitted irreducible log loss lies below that of the teacher on the same '
+      'test rows, where no model can be in expectation: the law extrapolates badly.'
+    )
   if v.slope.interval and v.slope.rows_error is None:
-    found.append('no logits of the test rows were kept, so its intervals hold the error over seeds '
-                 'alone and are too narrow; the launch.sweep command, given again, trains these '
-                 'trials once more and keeps them.')
+    found.append(
+      'no logits of the test rows were kept, so its intervals hold the error over seeds '
+      'alone and are too narrow; the launch.sweep command, given again, trains these '
+      'trials once more and keeps them.'
+    )
   return found

@@ -1,13 +1,15 @@
-"""The controls of ICS: gates on the pre-activations of a view, each a drop-in for ICS at equal parameters.
+"""The controls of ICS: gates on the pre-activations of a view, each a drop-in for ICS at equal
+parameters.
 
-Every gate is `gate(z_VxKxB, params, options, key) -> h_VxKxB`: K dimensions compete in each of V views, for each of B
-examples; `key` is None in evaluation. `GATES` maps a name to its gate. A gate that does not use alpha leaves it without
-a gradient, so that all arms have the same parameters; gamma scales the K outputs of every gate (SSR equation 14).
+Every gate is `gate(z_VxKxB, params, options, key) -> h_VxKxB`: K dimensions compete in each of V
+views, for each of B examples; `key` is None in evaluation. `GATES` maps a name to its gate. A gate
+that does not use alpha leaves it without a gradient, so that all arms have the same parameters;
+gamma scales the K outputs of every gate (SSR equation 14).
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -30,39 +32,55 @@ class Options:
 
   kept: float = 0.5  # top-k: share of the K dimensions kept; .5 is k = d_v at d_v* = 2 d_v
   dropout: float = 0.5  # dropout: share of the dimensions dropped in training
-  temperature: float = 1.0  # gumbel: of the relaxed Bernoulli, in units of z; towards 0 the gradient vanishes
-  mass: float = 0.25  # sparsemax, entmax15: mean of the K outputs before gamma, in units of z; less is sparser
+  temperature: float = (
+    1.0  # gumbel: of the relaxed Bernoulli, in units of z; towards 0 the gradient vanishes
+  )
+  mass: float = (
+    0.25  # sparsemax, entmax15: mean of the K outputs before gamma, in units of z; less is sparser
+  )
   examples: int | None = None  # dropout, gumbel: of a batch without what pads it; None: all of them
 
 
 Gate = Callable[[jax.Array, Params, Options, jax.Array | None], jax.Array]
 
 
-def ics(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
+def ics(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
   """SSR equations 10 to 14: a soft threshold that follows the mean of what survives."""
   return ics_lib.ics(z_VxKxB, *params, axis=-2)
 
 
-def one_iteration(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
+def one_iteration(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
   """ICS with T = 1 (SSR table 5): the first alpha alone."""
   return ics_lib.ics(z_VxKxB, params.alpha_VxT[..., :1], params.gamma_VxK, axis=-2)
 
 
-def identity(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
+def identity(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
   """No filter: the projection as it is (SSR table 4, without sparse filtering)."""
   return _scale(z_VxKxB.astype(jnp.float32), params, z_VxKxB.dtype)
 
 
-def relu(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
+def relu(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
   """ICS with alpha = 0: what ordinary ReLU sparsity does alone (SSR equation 10)."""
   return _scale(jax.nn.relu(z_VxKxB.astype(jnp.float32)), params, z_VxKxB.dtype)
 
 
-def soft_threshold(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
-  """A threshold that does not look at the data: ICS with mu_t of z ~ N(0, 1) in place of the mean of the example.
+def soft_threshold(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
+  """A threshold that does not look at the data: ICS with mu_t of z ~ N(0, 1) in place of the mean
+  of the example.
 
-  tau_{t+1} = tau_t + alpha_t E[ReLU(z - tau_t)], E[ReLU(z - tau)] = phi(tau) - tau (1 - Phi(tau)). At the scale of the
-  initialisation it starts where ICS starts; unlike ICS it does not follow the scale of z.
+  tau_{t+1} = tau_t + alpha_t E[ReLU(z - tau_t)], E[ReLU(z - tau)] = phi(tau) - tau (1 - Phi(tau)).
+  At the scale of the initialisation it starts where ICS starts; unlike ICS it does not follow the
+  scale of z.
   """
   tau_Vx1x1 = normal_thresholds(params.alpha_VxT)[-1]
   return _scale(jax.nn.relu(z_VxKxB.astype(jnp.float32) - tau_Vx1x1), params, z_VxKxB.dtype)
@@ -78,20 +96,28 @@ def normal_thresholds(alpha_VxT: jax.Array) -> jax.Array:
   return jnp.stack(taus[1:]).reshape(len(taus) - 1, len(alpha_VxT), -1, 1)
 
 
-def top_k(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
-  """The k largest of the K stay where they are, the others become 0; straight-through (SSR table 4, "Top-k (STE)").
+def top_k(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
+  """The k largest of the K stay where they are, the others become 0; straight-through (SSR table 4,
+  "Top-k (STE)").
 
-  The derivative is that of the identity: dimensions that lost receive a gradient too (Bengio et al. 2013, 1308.3432).
+  The derivative is that of the identity: dimensions that lost receive a gradient too (Bengio et al.
+  2013, 1308.3432).
   """
   z_f32 = z_VxKxB.astype(jnp.float32)
   hard_VxKxB = jnp.where(_largest(z_f32, _k(z_f32, options)), z_f32, 0.0)
   return _scale(_straight_through(hard_VxKxB, z_f32), params, z_VxKxB.dtype)
 
 
-def top_k_values(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
-  """The k largest values in falling order, positions discarded, then zeros (official code, `block_t18a`).
+def top_k_values(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
+  """The k largest values in falling order, positions discarded, then zeros (official code,
+  `block_t18a`).
 
-  Slot r holds the r-th largest value whichever dimension had it; gamma belongs to ranks. Ordinary derivative.
+  Slot r holds the r-th largest value whichever dimension had it; gamma belongs to ranks. Ordinary
+  derivative.
   """
   sorted_VxKxB = -jnp.sort(-z_VxKxB.astype(jnp.float32), axis=-2)
   rank_Kx1 = jnp.arange(z_VxKxB.shape[-2])[:, None]
@@ -99,25 +125,37 @@ def top_k_values(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.
   return _scale(kept_VxKxB, params, z_VxKxB.dtype)
 
 
-def dropout(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
+def dropout(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
   """Random sparsity in place of a filter (SSR table 4); the identity in evaluation."""
   if key is None:
     return identity(z_VxKxB, params, options)
   keep = 1.0 - options.dropout
   draw = functools.partial(jax.random.bernoulli, key, keep)
   stays_VxKxB = noise.for_examples(draw, z_VxKxB.shape, options.examples or z_VxKxB.shape[-1])
-  return _scale(jnp.where(stays_VxKxB, z_VxKxB.astype(jnp.float32) / keep, 0.0), params, z_VxKxB.dtype)
+  return _scale(
+    jnp.where(stays_VxKxB, z_VxKxB.astype(jnp.float32) / keep, 0.0), params, z_VxKxB.dtype
+  )
 
 
-def sigmoid(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
-  """A dense gate: with the value gate of the code form, s = sigmoid(x W) (x W_val) is a GLU without ICS."""
+def sigmoid(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
+  """A dense gate: with the value gate of the code form, s = sigmoid(x W) (x W_val) is a GLU without
+  ICS.
+  """
   return _scale(jax.nn.sigmoid(z_VxKxB.astype(jnp.float32)), params, z_VxKxB.dtype)
 
 
-def gumbel(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
-  """z times a sampled bit, P(bit = 1) = sigmoid(z / temperature); straight through the binary concrete relaxation.
+def gumbel(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
+  """z times a sampled bit, P(bit = 1) = sigmoid(z / temperature); straight through the binary
+  concrete relaxation.
 
-  Maddison et al. 2017 (1611.00712), Jang et al. 2017 (1611.01144). In evaluation the likelier bit, which is ReLU.
+  Maddison et al. 2017 (1611.00712), Jang et al. 2017 (1611.01144). In evaluation the likelier bit,
+  which is ReLU.
   """
   if key is None:
     return relu(z_VxKxB, params, options)
@@ -129,31 +167,37 @@ def gumbel(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array 
   return _scale(z_f32 * bit_VxKxB, params, z_VxKxB.dtype)
 
 
-def sparsemax(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
-  """m sparsemax(z / m), m = `mass` K: the soft threshold ReLU(z - tau) whose tau leaves the sum m to every example."""
+def sparsemax(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
+  """m sparsemax(z / m), m = `mass` K: the soft threshold ReLU(z - tau) whose tau leaves the sum m
+  to every example.
+  """
   m = options.mass * z_VxKxB.shape[-2]
   return _scale(m * sparsemax_p(z_VxKxB.astype(jnp.float32) / m), params, z_VxKxB.dtype)
 
 
-def entmax15(z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None) -> jax.Array:
+def entmax15(
+  z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
+) -> jax.Array:
   """m entmax_1.5(z / m), m = `mass` K: as `sparsemax`, with a smoother edge and fewer zeros."""
   m = options.mass * z_VxKxB.shape[-2]
   return _scale(m * entmax15_p(z_VxKxB.astype(jnp.float32) / m), params, z_VxKxB.dtype)
 
 
 GATES: dict[str, Gate] = {
-    'ics': ics,
-    'one_iteration': one_iteration,
-    'relu': relu,
-    'soft_threshold': soft_threshold,
-    'top_k': top_k,
-    'top_k_values': top_k_values,
-    'dropout': dropout,
-    'sigmoid': sigmoid,
-    'gumbel': gumbel,
-    'sparsemax': sparsemax,
-    'entmax15': entmax15,
-    'identity': identity,
+  'ics': ics,
+  'one_iteration': one_iteration,
+  'relu': relu,
+  'soft_threshold': soft_threshold,
+  'top_k': top_k,
+  'top_k_values': top_k_values,
+  'dropout': dropout,
+  'sigmoid': sigmoid,
+  'gumbel': gumbel,
+  'sparsemax': sparsemax,
+  'entmax15': entmax15,
+  'identity': identity,
 }
 
 
@@ -166,12 +210,12 @@ def flops(gate: str, dims: int, iterations: int) -> int:
   """
   sort = dims * (dims - 1).bit_length()
   return {
-      'ics': 3 * iterations * dims,
-      'one_iteration': 3 * dims,
-      'top_k': sort + 4 * dims,  # above or tied, and a running count of the tied
-      'top_k_values': sort,
-      'sparsemax': sort + 3 * dims,
-      'entmax15': sort + 10 * dims,
+    'ics': 3 * iterations * dims,
+    'one_iteration': 3 * dims,
+    'top_k': sort + 4 * dims,  # above or tied, and a running count of the tied
+    'top_k_values': sort,
+    'sparsemax': sort + 3 * dims,
+    'entmax15': sort + 10 * dims,
   }.get(gate, 0)
 
 
@@ -186,7 +230,7 @@ def _k(z_VxKxB: jax.Array, options: Options) -> int:
 
 def _largest(z_VxKxB: jax.Array, k: int) -> jax.Array:
   """Boolean mask of exactly k of the K dimensions; of equal values at the edge the first ones stay."""
-  edge_Vx1xB = -jnp.sort(-z_VxKxB, axis=-2)[:, k - 1:k]
+  edge_Vx1xB = -jnp.sort(-z_VxKxB, axis=-2)[:, k - 1 : k]
   above_VxKxB, tied_VxKxB = z_VxKxB > edge_Vx1xB, z_VxKxB == edge_Vx1xB
   room_Vx1xB = k - jnp.sum(above_VxKxB, -2, keepdims=True, dtype=jnp.int32)
   return above_VxKxB | (tied_VxKxB & (jnp.cumsum(tied_VxKxB, -2, dtype=jnp.int32) <= room_Vx1xB))
@@ -199,12 +243,16 @@ def _straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def sparsemax_p(z_VxKxB: jax.Array) -> jax.Array:
-  """Euclidean projection on the simplex over K (Martins and Astudillo 2016, 1602.02068, algorithm 1)."""
+  """Euclidean projection on the simplex over K (Martins and Astudillo 2016, 1602.02068, algorithm
+  1).
+  """
   return _sparsemax_fwd(z_VxKxB)[0]
 
 
 def _sparsemax_fwd(z_VxKxB: jax.Array) -> tuple[jax.Array, jax.Array]:
-  z_VxKxB = z_VxKxB - jnp.max(z_VxKxB, -2, keepdims=True)  # sums of raw values would lose the digits that decide tau
+  z_VxKxB = z_VxKxB - jnp.max(
+    z_VxKxB, -2, keepdims=True
+  )  # sums of raw values would lose the digits that decide tau
   top_VxKxB = -jnp.sort(-z_VxKxB, axis=-2)
   rank_1xKx1 = jnp.arange(1, z_VxKxB.shape[-2] + 1, dtype=jnp.float32)[None, :, None]
   excess_VxKxB = jnp.cumsum(top_VxKxB, -2) - 1.0
@@ -222,7 +270,9 @@ def _sparsemax_bwd(p_VxKxB: jax.Array, bar_VxKxB: jax.Array) -> tuple[jax.Array]
 
 @jax.custom_vjp
 def entmax15_p(z_VxKxB: jax.Array) -> jax.Array:
-  """1.5-entmax over K, p = ReLU(z / 2 - tau)^2 with sum 1 (Peters et al. 2019, 1905.05702, algorithm 2)."""
+  """1.5-entmax over K, p = ReLU(z / 2 - tau)^2 with sum 1 (Peters et al. 2019, 1905.05702,
+  algorithm 2).
+  """
   return _entmax15_fwd(z_VxKxB)[0]
 
 

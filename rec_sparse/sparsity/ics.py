@@ -1,20 +1,25 @@
-"""Iterative Competitive Sparse (ICS) filters as one data-dependent soft threshold (SSR, arXiv 2604.08011).
+"""Iterative Competitive Sparse (ICS) filters as one data-dependent soft threshold (SSR, arXiv
+2604.08011).
 
-Successive ReLU(x - c) with c >= 0 compose, so for alpha >= 0 equations (10) to (14) only decide a threshold:
+Successive ReLU(x - c) with c >= 0 compose, so for alpha >= 0 equations (10) to (14) only decide a
+threshold:
 
-    y = gamma * ReLU(z - tau_T),   tau_0 = 0,   tau_{t+1} = tau_t + alpha_t mu_t,   mu_t = mean_k ReLU(z_k - tau_t)
+    y = gamma * ReLU(z - tau_T),   tau_0 = 0,   tau_{t+1} = tau_t + alpha_t mu_t,   mu_t = mean_k
+    ReLU(z_k - tau_t)
 
-ICS(c z) = c ICS(z) for c > 0: the share that survives does not depend on the scale of z. The derivative needs z and
-the T means mu_t alone (each tau_t follows from them); no iteration's activations are kept.
+ICS(c z) = c ICS(z) for c > 0: the share that survives does not depend on the scale of z. The
+derivative needs z and the T means mu_t alone (each tau_t follows from them); no iteration's
+activations are kept.
 
-For alpha < 0 the recursion of the paper lifts every dimension, dead ones too, and nothing is zero afterwards; the
-closed form lowers the threshold instead and stays a soft threshold. The two are equal for alpha >= 0 only: keep alpha
-positive (`positive`), or use `ics_iterated` where the literal behaviour of a negative alpha is the question.
+For alpha < 0 the recursion of the paper lifts every dimension, dead ones too, and nothing is zero
+afterwards; the closed form lowers the threshold instead and stays a soft threshold. The two are
+equal for alpha >= 0 only: keep alpha positive (`positive`), or use `ics_iterated` where the literal
+behaviour of a negative alpha is the question.
 """
 
+from collections.abc import Sequence
 import functools
 import itertools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +28,9 @@ import jax.numpy as jnp
 def ics(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int = -1) -> jax.Array:
   """ICS over the K dimensions on `axis`, in closed form; the type of z, thresholds in float32.
 
-  gamma has shape (..., K) and alpha (..., T), or (..., K, T) for one alpha per dimension, where ... are the axes of z
-  just before `axis`, or none of them. Batch-major rows: z_BxK, alpha_T, gamma_K, or z_BxVxK, alpha_VxT, gamma_VxK.
-  Feature-major views: z_VxKxB, alpha_VxT, gamma_VxK, axis=-2.
+  gamma has shape (..., K) and alpha (..., T), or (..., K, T) for one alpha per dimension, where ...
+  are the axes of z just before `axis`, or none of them. Batch-major rows: z_BxK, alpha_T, gamma_K,
+  or z_BxVxK, alpha_VxT, gamma_VxK. Feature-major views: z_VxKxB, alpha_VxT, gamma_VxK, axis=-2.
   """
   axis = axis % z.ndim - z.ndim
   alphas, gamma = _aligned(z, alpha, gamma, axis)
@@ -33,7 +38,9 @@ def ics(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int = -1) -> jax
 
 
 def ics_iterated(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int = -1) -> jax.Array:
-  """Equations (10) to (14) as the paper has them: the reference; shapes as in `ics`, any sign of alpha."""
+  """Equations (10) to (14) as the paper has them: the reference; shapes as in `ics`, any sign of
+  alpha.
+  """
   axis = axis % z.ndim - z.ndim
   alphas, gamma = _aligned(z, alpha, gamma, axis)
   x = jax.nn.relu(z.astype(jnp.float32))  # (10)
@@ -44,7 +51,9 @@ def ics_iterated(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int = -
 
 
 def thresholds(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int = -1) -> jax.Array:
-  """tau_1 ... tau_T for analysis: float32, T first, then z's shape with 1 on `axis` (K if alpha is per dimension)."""
+  """tau_1 ... tau_T for analysis: float32, T first, then z's shape with 1 on `axis` (K if alpha is
+  per dimension).
+  """
   axis = axis % z.ndim - z.ndim
   alphas, _ = _aligned(z, alpha, gamma, axis)
   return jnp.stack(_taus(alphas, _means(z.astype(jnp.float32), alphas, axis)))
@@ -60,14 +69,23 @@ def positive_inverse(alpha: jax.Array) -> jax.Array:
   return alpha + jnp.log(-jnp.expm1(-alpha))
 
 
-def _aligned(z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
+def _aligned(
+  z: jax.Array, alpha: jax.Array, gamma: jax.Array, axis: int
+) -> tuple[tuple[jax.Array, ...], jax.Array]:
   """The T alphas and gamma in float32, each with the axes of z and 1 where it is shared."""
-  dims, leading = z.shape[axis], z.shape[:z.ndim + axis]
-  shared, per_dimension = alpha.ndim == gamma.ndim, alpha.shape[-2:-1] == (dims,) and alpha.ndim == gamma.ndim + 1
-  fits = gamma.shape[-1:] == (dims,) and gamma.ndim <= len(leading) + 1 and (shared or per_dimension)
+  dims, leading = z.shape[axis], z.shape[: z.ndim + axis]
+  shared, per_dimension = (
+    alpha.ndim == gamma.ndim,
+    alpha.shape[-2:-1] == (dims,) and alpha.ndim == gamma.ndim + 1,
+  )
+  fits = (
+    gamma.shape[-1:] == (dims,) and gamma.ndim <= len(leading) + 1 and (shared or per_dimension)
+  )
   if not fits or not alpha.shape[-1]:
-    raise ValueError(f'ICS over axis {axis} of z {z.shape}: gamma {gamma.shape} must be (..., {dims}) and alpha '
-                     f'{alpha.shape} (..., T) or (..., {dims}, T), T >= 1, where ... ends {leading} or is empty')
+    raise ValueError(
+      f'ICS over axis {axis} of z {z.shape}: gamma {gamma.shape} must be (..., {dims}) and alpha '
+      f'{alpha.shape} (..., T) or (..., {dims}, T), T >= 1, where ... ends {leading} or is empty'
+    )
   alpha = alpha[..., None, :] if shared else alpha
 
   def align(x: jax.Array) -> jax.Array:
@@ -104,7 +122,9 @@ def _ics_fwd(z, alphas, gamma, axis):
 
 
 def _ics_bwd(axis, kept, ybar):
-  """The recursion in reverse: the derivative by tau walks from tau_T back to tau_0 = 0 (ssr.md, section 1.4)."""
+  """The recursion in reverse: the derivative by tau walks from tau_T back to tau_0 = 0 (ssr.md,
+  section 1.4).
+  """
   z, alphas, gamma, mus = kept
   z_f32, ybar = z.astype(jnp.float32), ybar.astype(jnp.float32)
   *taus, last = 0.0, *_taus(alphas, mus)
@@ -114,7 +134,8 @@ def _ics_bwd(axis, kept, ybar):
   for alpha_t, mu, tau in zip(alphas[::-1], mus[::-1], taus[::-1], strict=True):
     alpha_bars.append(_sum_to(tau_bar * mu, alpha_t.shape))
     mu_bar = jnp.sum(tau_bar * alpha_t, axis, keepdims=True) / z.shape[axis]
-    # One select for both uses: XLA CPU fuses it away, but keeps T masks in memory if the two differ.
+    # One select for both uses: XLA CPU fuses it away, but keeps T masks in memory if the two
+    # differ.
     through_mu = jnp.where(z_f32 > tau, jnp.broadcast_to(mu_bar, z.shape), 0.0)
     z_bar = z_bar + through_mu
     tau_bar = tau_bar - _sum_to(through_mu, last.shape)

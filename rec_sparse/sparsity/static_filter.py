@@ -1,7 +1,7 @@
 """The static filter of SSR-S: each view reads a fixed random subset of the input dimensions.
 
-Everything here is feature-major (`x_NxB`): a kept dimension is then one contiguous copy of B numbers, forward and
-backward, where a batch-major gather touches B far-apart ones.
+Everything here is feature-major (`x_NxB`): a kept dimension is then one contiguous copy of B
+numbers, forward and backward, where a batch-major gather touches B far-apart ones.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,36 @@ import numpy as np
 
 
 class StaticFilter(NamedTuple):
-  """M_1..M_V of equation 4 as indices, and where each input dimension went: the filter's transpose is a gather too."""
+  """M_1..M_V of equation 4 as indices, and where each input dimension went: the filter's transpose
+  is a gather too.
+  """
 
   indices_VxK: jax.Array | np.ndarray  # int32; view v keeps dimension indices[v, k]
-  inverse_NxM: jax.Array | np.ndarray  # int32 flat (v * K + k) of each occurrence of dimension n; V * K pads
+  inverse_NxM: (
+    jax.Array | np.ndarray
+  )  # int32 flat (v * K + k) of each occurrence of dimension n; V * K pads
 
 
-def draw(seed: int, layer: int, *, inputs: int, views: int, kept: int, unit: int = 1) -> StaticFilter:
-  """Uniform without replacement inside a view, independent across views and layers (SSR section 3.1, equation 4).
+def draw(
+  seed: int, layer: int, *, inputs: int, views: int, kept: int, unit: int = 1
+) -> StaticFilter:
+  """Uniform without replacement inside a view, independent across views and layers (SSR section
+  3.1, equation 4).
 
-  Dimensions are kept in runs of `unit`: 1, or the embedding's length to keep whole fields. The same (seed, layer,
-  sizes) always give the same filter. Raises ValueError if `kept` exceeds `inputs` or is no multiple of `unit`.
+  Dimensions are kept in runs of `unit`: 1, or the embedding's length to keep whole fields. The same
+  (seed, layer, sizes) always give the same filter. Raises ValueError if `kept` exceeds `inputs` or
+  is no multiple of `unit`.
   """
   if kept > inputs:
-    raise ValueError(f'width: a view cannot keep {kept} of {inputs} input dimensions without replacement')
+    raise ValueError(
+      f'width: a view cannot keep {kept} of {inputs} input dimensions without replacement'
+    )
   if kept % unit:
     raise ValueError(f'width: a view cannot keep {kept} dimensions in whole fields of {unit}')
   rng = np.random.default_rng((seed, layer))
-  runs_VxR = np.stack([rng.choice(inputs // unit, kept // unit, replace=False) for _ in range(views)])
+  runs_VxR = np.stack(
+    [rng.choice(inputs // unit, kept // unit, replace=False) for _ in range(views)]
+  )
   indices_VxK = (runs_VxR[..., None] * unit + np.arange(unit)).reshape(views, kept).astype(np.int32)
   return StaticFilter(indices_VxK, invert(indices_VxK, inputs))
 
@@ -47,11 +59,17 @@ def invert(indices_VxK: np.ndarray, inputs: int) -> np.ndarray:
 
 
 def stack(filters: Sequence[StaticFilter]) -> StaticFilter:
-  """Filters of equal sizes with a leading trial axis, their inverses padded to a common multiplicity."""
+  """Filters of equal sizes with a leading trial axis, their inverses padded to a common
+  multiplicity.
+  """
   most = max(f.inverse_NxM.shape[1] for f in filters)
   padding = filters[0].indices_VxK.size
-  pad = lambda inverse: np.pad(inverse, ((0, 0), (0, most - inverse.shape[1])), constant_values=padding)
-  return StaticFilter(np.stack([f.indices_VxK for f in filters]), np.stack([pad(f.inverse_NxM) for f in filters]))
+  pad = lambda inverse: np.pad(
+    inverse, ((0, 0), (0, most - inverse.shape[1])), constant_values=padding
+  )
+  return StaticFilter(
+    np.stack([f.indices_VxK for f in filters]), np.stack([pad(f.inverse_NxM) for f in filters])
+  )
 
 
 @jax.custom_vjp
@@ -65,11 +83,15 @@ def _keep_forward(filter_: StaticFilter, x_NxB: jax.Array) -> tuple[jax.Array, S
 
 
 def _keep_backward(filter_: StaticFilter, bar_VxKxB: jax.Array) -> tuple[None, jax.Array]:
-  """Each input dimension sums its occurrences in float32: gathers, as a scatter is slower and, on a GPU, in no order."""
+  """Each input dimension sums its occurrences in float32: gathers, as a scatter is slower and, on a
+  GPU, in no order.
+  """
   flat_LxB = bar_VxKxB.reshape(-1, bar_VxKxB.shape[-1])
   padded_LxB = jnp.concatenate([flat_LxB, jnp.zeros_like(flat_LxB[:1])])
   inverse_NxM = filter_.inverse_NxM
-  summed_NxB = sum(padded_LxB[inverse_NxM[:, m]].astype(jnp.float32) for m in range(inverse_NxM.shape[1]))
+  summed_NxB = sum(
+    padded_LxB[inverse_NxM[:, m]].astype(jnp.float32) for m in range(inverse_NxM.shape[1])
+  )
   return None, summed_NxB.astype(bar_VxKxB.dtype)
 
 

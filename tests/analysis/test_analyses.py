@@ -5,7 +5,12 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rec_sparse.analysis import embedding_collapse, ics_dynamics, implicit_sparsity, spectrum, view_diversity
+
+from rec_sparse.analysis import embedding_collapse
+from rec_sparse.analysis import ics_dynamics
+from rec_sparse.analysis import implicit_sparsity
+from rec_sparse.analysis import spectrum
+from rec_sparse.analysis import view_diversity
 from rec_sparse.sparsity import gates
 
 
@@ -21,7 +26,9 @@ def orthonormal(rng, n, k):
 def test_tall_matrices_have_the_singular_values_of_svd(rng, monkeypatch):
   monkeypatch.setattr(spectrum, 'ROWS_AT_ONCE', 100)
   tall = rng.normal(size=(1234, 7)) * 10.0 ** -np.arange(7)
-  np.testing.assert_allclose(spectrum.singular_values(tall), np.linalg.svd(tall, compute_uv=False), rtol=1e-3)
+  np.testing.assert_allclose(
+    spectrum.singular_values(tall), np.linalg.svd(tall, compute_uv=False), rtol=1e-3
+  )
 
 
 def test_ranks_of_known_spectra():
@@ -37,15 +44,27 @@ def test_implicit_sparsity_of_a_layer_that_reads_few_inputs(rng):
   weight_NxH = 1e-4 * np.sign(rng.normal(size=(100, 50)))
   weight_NxH[:4] = 1.0
   found = implicit_sparsity.layer(weight_NxH, init_std=0.5)
-  assert found['below_1e-3'] == found['below_1e-2_of_max'] == found['below_1e-2_of_init_std'] == pytest.approx(0.96)
-  assert found['inputs_holding_80_percent_absolute'] == found['inputs_holding_80_percent_squared'] == 0.04
+  assert (
+    found['below_1e-3']
+    == found['below_1e-2_of_max']
+    == found['below_1e-2_of_init_std']
+    == pytest.approx(0.96)
+  )
+  assert (
+    found['inputs_holding_80_percent_absolute']
+    == found['inputs_holding_80_percent_squared']
+    == 0.04
+  )
   assert found['stable_rank'] == pytest.approx(1, abs=1e-3)
   assert found['mass_curve_absolute'][4] > 0.99
 
 
 def test_implicit_sparsity_does_not_follow_the_scale_but_for_the_papers_threshold(rng):
   weight_NxH = rng.normal(0, 0.05, (64, 32))
-  a, b = implicit_sparsity.layer(weight_NxH, 0.05), implicit_sparsity.layer(1e-3 * weight_NxH, 0.05e-3)
+  a, b = (
+    implicit_sparsity.layer(weight_NxH, 0.05),
+    implicit_sparsity.layer(1e-3 * weight_NxH, 0.05e-3),
+  )
   assert b['below_1e-3'] == 1.0 and a['below_1e-3'] < 0.05
   for name in a.keys() - {'below_1e-3', 'std', 'max', 'singular_values'}:
     assert a[name] == pytest.approx(b[name])
@@ -65,7 +84,9 @@ def test_equal_inputs_hold_equal_shares():
 def test_ics_zeros_come_from_relu_and_from_the_competition(rng):
   z_VxKxB = rng.normal(size=(2, 128, 512)).astype(np.float32)
   alpha_VxT = np.array([[0.0] * 5, [0.5] * 5], np.float32)
-  found = ics_dynamics.layer(z_VxKxB, alpha_VxT, np.zeros((2, 128), np.float32))  # gamma must not count as a zero
+  found = ics_dynamics.layer(
+    z_VxKxB, alpha_VxT, np.zeros((2, 128), np.float32)
+  )  # gamma must not count as a zero
   np.testing.assert_allclose(found['zeros_of_relu'], 0.5, atol=0.01)
   np.testing.assert_allclose(found['zeros'], [0.5, 0.75], atol=0.01)
   assert found['thresholds'][0] == [0.0] * 5
@@ -76,23 +97,41 @@ def test_ics_zeros_come_from_relu_and_from_the_competition(rng):
 def test_ics_dead_dimensions_and_alpha_per_dimension(rng):
   z_VxKxB = np.abs(rng.normal(size=(1, 10, 64))).astype(np.float32)
   z_VxKxB[:, :3] = -1
-  found = ics_dynamics.layer(z_VxKxB, np.full((1, 10, 2), 0.01, np.float32), np.ones((1, 10), np.float32))
+  found = ics_dynamics.layer(
+    z_VxKxB, np.full((1, 10, 2), 0.01, np.float32), np.ones((1, 10), np.float32)
+  )
   assert found['dead_dimensions'] == pytest.approx([0.3])
   np.testing.assert_allclose(found['alpha'], [[0.01, 0.01]], rtol=1e-6)
 
 
 @pytest.mark.parametrize('gate', gates.GATES)
 def test_zeros_and_threshold_are_those_of_the_gate(rng, gate):
-  """Where there is a threshold, the gate is ReLU(z - tau): what it puts out, and how much of it is zero, follow."""
-  z_VxKxB, alpha_VxT = rng.normal(size=(2, 8, 1)).astype(np.float32), np.full((2, 3), 0.3, np.float32)
+  """Where there is a threshold, the gate is ReLU(z - tau): what it puts out, and how much of it is
+  zero, follow.
+  """
+  z_VxKxB, alpha_VxT = (
+    rng.normal(size=(2, 8, 1)).astype(np.float32),
+    np.full((2, 3), 0.3, np.float32),
+  )
   gamma_VxK = np.full((2, 8), 7.0, np.float32)
   found = ics_dynamics.layer(z_VxKxB, alpha_VxT, gamma_VxK, gate)
-  out = np.asarray(gates.GATES[gate](jnp.asarray(z_VxKxB), gates.Params(jnp.asarray(alpha_VxT), jnp.asarray(gamma_VxK)),
-                                     gates.Options(), None)) / 7
+  out = (
+    np.asarray(
+      gates.GATES[gate](
+        jnp.asarray(z_VxKxB),
+        gates.Params(jnp.asarray(alpha_VxT), jnp.asarray(gamma_VxK)),
+        gates.Options(),
+        None,
+      )
+    )
+    / 7
+  )
   np.testing.assert_allclose(found['zeros'], np.mean(out == 0, (1, 2)))
   np.testing.assert_allclose(found['mean_output'], np.mean(np.abs(out), (1, 2)), rtol=1e-5)
   has_threshold = gate in ('ics', 'one_iteration', 'relu', 'gumbel', 'soft_threshold', 'sparsemax')
-  assert (found['thresholds'] is not None) == (found['threshold_over_std'] is not None) == has_threshold
+  assert (
+    (found['thresholds'] is not None) == (found['threshold_over_std'] is not None) == has_threshold
+  )
   if has_threshold:
     tau_Vx1x1 = np.array(found['thresholds'])[:, -1, None, None]
     np.testing.assert_allclose(np.maximum(z_VxKxB - tau_Vx1x1, 0), out, atol=1e-5)
@@ -104,7 +143,10 @@ def test_ics_over_steps_is_a_series_per_layer(rng):
   arrays = rng.normal(size=(3, 8, 16)), np.full((3, 2), 0.1), np.ones((3, 8))
   snapshot = ics_dynamics.network({'filter_0': arrays, 'filter_1': arrays})
   found = ics_dynamics.over_steps([0, 100], [snapshot, snapshot])
-  assert np.shape(found['layers']['filter_1']['thresholds']) == (2, 3, 2) and found['steps'] == [0, 100]
+  assert np.shape(found['layers']['filter_1']['thresholds']) == (2, 3, 2) and found['steps'] == [
+    0,
+    100,
+  ]
   json.dumps(found, allow_nan=False)
 
 
@@ -112,11 +154,18 @@ def test_views_that_are_equal_orthogonal_or_permuted(rng):
   basis_NxM = orthonormal(rng, 32, 16)
   first, second = basis_NxM[:, :8], basis_NxM[:, 8:]
   found = view_diversity.projections(np.stack([first, 2 * first, second, first[:, ::-1]]))
-  cosine, overlap = np.array(found['cosine']['matrix']), np.array(found['subspace_overlap']['matrix'])
+  cosine, overlap = (
+    np.array(found['cosine']['matrix']),
+    np.array(found['subspace_overlap']['matrix']),
+  )
   np.testing.assert_allclose(cosine[0, :3], [1, 1, 0], atol=1e-12)
-  np.testing.assert_allclose(overlap[0], [1, 1, 0, 1], atol=1e-12)  # a permutation reads the same inputs
+  np.testing.assert_allclose(
+    overlap[0], [1, 1, 0, 1], atol=1e-12
+  )  # a permutation reads the same inputs
   assert abs(cosine[0, 3]) < 0.5
-  assert found['cosine']['max'] == pytest.approx(1) and found['subspace_overlap']['expected'] == 0.25
+  assert (
+    found['cosine']['max'] == pytest.approx(1) and found['subspace_overlap']['expected'] == 0.25
+  )
   json.dumps(found, allow_nan=False)
 
 
@@ -152,9 +201,18 @@ def test_information_abundance_of_collapsed_and_full_fields(rng):
   collapsed = np.outer(rng.normal(size=40), rng.normal(size=8))
   padding = np.full((6, 8), 1e9)
   table_RxD = np.concatenate([full, collapsed, np.ones((1, 8)), padding])
-  found = embedding_collapse.fields(table_RxD, ['full', 'collapsed', 'number'], [0, 50, 90], [50, 40, 1])
-  assert found['full']['abundance'] == pytest.approx(8) and found['full']['abundance_share'] == pytest.approx(1)
+  found = embedding_collapse.fields(
+    table_RxD, ['full', 'collapsed', 'number'], [0, 50, 90], [50, 40, 1]
+  )
+  assert found['full']['abundance'] == pytest.approx(8) and found['full'][
+    'abundance_share'
+  ] == pytest.approx(1)
   assert found['collapsed']['abundance'] == pytest.approx(1, abs=1e-6)
-  assert found['number'] == {'rows': 1, 'abundance': 1.0, 'abundance_share': 1.0, 'entropy_rank': 1.0,
-                             'singular_values': [pytest.approx(8**0.5)]}
+  assert found['number'] == {
+    'rows': 1,
+    'abundance': 1.0,
+    'abundance_share': 1.0,
+    'entropy_rank': 1.0,
+    'singular_values': [pytest.approx(8**0.5)],
+  }
   json.dumps(found, allow_nan=False)

@@ -1,24 +1,35 @@
-"""Every picture draws, without a warning, from what its analysis returned after a trip through JSON."""
+"""Every picture draws, without a warning, from what its analysis returned after a trip through
+JSON.
+"""
 
 import io
 import json
 
 import numpy as np
 import pytest
-from rec_sparse.analysis import embedding_collapse, ics_dynamics, implicit_sparsity, pictures, view_diversity
+
+from rec_sparse.analysis import embedding_collapse
+from rec_sparse.analysis import ics_dynamics
+from rec_sparse.analysis import implicit_sparsity
+from rec_sparse.analysis import pictures
+from rec_sparse.analysis import view_diversity
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {'layer_0': RNG.normal(size=(20, 8)), 'layer_1': np.zeros((8, 1))}
 ARRAYS = RNG.normal(size=(3, 8, 16)), np.full((3, 2), 0.1), np.ones((3, 8))
 SNAPSHOT = ics_dynamics.network({'filter_0': ARRAYS, 'filter_1': ARRAYS})
 ONE_VIEW = {'filter_0': view_diversity.projections(RNG.normal(size=(1, 8, 4)))}
-PROJECTIONS = {f'filter_{i}': view_diversity.projections(RNG.normal(size=(5, 8, 4))) for i in range(2)}
+PROJECTIONS = {
+  f'filter_{i}': view_diversity.projections(RNG.normal(size=(5, 8, 4))) for i in range(2)
+}
 FILTERS = {'layer_0': view_diversity.filters(np.array([[0, 1], [1, 2]]), 4)}
 TABLE = np.concatenate([RNG.normal(size=(13, 4)), np.zeros((3, 4))])
 FIELDS = embedding_collapse.fields(TABLE, ['a', 'b', 'zero'], [0, 12, 13], [12, 1, 3])
 
 
-@pytest.mark.parametrize('draw, found', [
+@pytest.mark.parametrize(
+  'draw, found',
+  [
     (pictures.implicit_sparsity, [implicit_sparsity.network(WEIGHTS)]),
     (pictures.implicit_sparsity, [implicit_sparsity.network(WEIGHTS, {'layer_0': 1.0})] * 2),
     (pictures.ics, [SNAPSHOT]),
@@ -28,7 +39,8 @@ FIELDS = embedding_collapse.fields(TABLE, ['a', 'b', 'zero'], [0, 12, 13], [12, 
     (pictures.views, [ONE_VIEW, 'cosine']),
     (pictures.views, [FILTERS, 'jaccard']),
     (pictures.embeddings, [FIELDS]),
-])
+  ],
+)
 def test_draws(draw, found):
   out = io.BytesIO()
   draw(*json.loads(json.dumps(found))).savefig(out, format='png')

@@ -13,11 +13,18 @@ def _columns(rows, seed=0, numeric=True):
   """Random rows: three categorical fields, then one numeric field in the last row of the table."""
   rng = np.random.default_rng(seed)
   first_F = np.cumsum([0, *VOCABS])
-  ids_BxF = np.stack([rng.integers(0, v, rows) for v in VOCABS] + [np.zeros(rows, int)], axis=1) + first_F
-  made = {'ids_BxF': ids_BxF.astype(np.int32), 'label_BxT': rng.integers(0, 2, (rows, 2)).astype(np.uint8)}
+  ids_BxF = (
+    np.stack([rng.integers(0, v, rows) for v in VOCABS] + [np.zeros(rows, int)], axis=1) + first_F
+  )
+  made = {
+    'ids_BxF': ids_BxF.astype(np.int32),
+    'label_BxT': rng.integers(0, 2, (rows, 2)).astype(np.uint8),
+  }
   if numeric:
-    made |= {'value_BxN': rng.normal(size=(rows, 1)).astype(np.float32),
-             'group_B': rng.integers(0, 9, rows).astype(np.int32)}
+    made |= {
+      'value_BxN': rng.normal(size=(rows, 1)).astype(np.float32),
+      'group_B': rng.integers(0, 9, rows).astype(np.int32),
+    }
   else:
     made['ids_BxF'] = made['ids_BxF'][:, :-1]
   return made
@@ -31,15 +38,22 @@ def _write(directory, rows, block_rows, numeric=True, chunk=37):
   dtype = blocks.record_dtype(len(fields), 2, int(numeric), numeric)
   writer = blocks.BlockWriter(directory, 'train', dtype, block_rows)
   for start in range(0, rows, chunk):
-    writer.append(*(column[start:start + chunk] for column in made.values()))
+    writer.append(*(column[start : start + chunk] for column in made.values()))
   schema = schema_lib.FeatureSchema(
-      fields=tuple(fields), tasks=('click', 'buy'), group='user' if numeric else None,
-      splits={'train': writer.finish()}, fingerprint='x', source={})
+    fields=tuple(fields),
+    tasks=('click', 'buy'),
+    group='user' if numeric else None,
+    splits={'train': writer.finish()},
+    fingerprint='x',
+    source={},
+  )
   schema_lib.save_schema(schema, directory)
   return schema
 
 
-@pytest.fixture(name='dataset', params=[(1000, 1000), (1000, 128)], ids=['one block', 'eight blocks'])
+@pytest.fixture(
+  name='dataset', params=[(1000, 1000), (1000, 128)], ids=['one block', 'eight blocks']
+)
 def _dataset(tmp_path, request):
   """(directory, schema) of 1,000 rows in one block or in eight."""
   rows, block_rows = request.param

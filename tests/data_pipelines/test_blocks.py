@@ -11,7 +11,9 @@ from data_pipelines import blocks
 def _replace_block(schema, **changes):
   split = schema.splits['train']
   last = dataclasses.replace(split.blocks[-1], **changes)
-  return dataclasses.replace(schema, splits={'train': dataclasses.replace(split, blocks=(*split.blocks[:-1], last))})
+  return dataclasses.replace(
+    schema, splits={'train': dataclasses.replace(split, blocks=(*split.blocks[:-1], last))}
+  )
 
 
 def _last(dataset):
@@ -36,7 +38,9 @@ def test_round_trip(dataset, columns):
   assert schema.splits['train'].positives == tuple(columns['label_BxT'].sum(0).tolist())
 
 
-@pytest.mark.parametrize('rows', [[0], [999, 0, 999, 500, 127, 128], np.random.default_rng(0).permutation(1000)])
+@pytest.mark.parametrize(
+  'rows', [[0], [999, 0, 999, 500, 127, 128], np.random.default_rng(0).permutation(1000)]
+)
 def test_take_in_any_order(dataset, columns, rows):
   batch = blocks.take(blocks.open_split(*dataset, 'train'), np.array(rows))
   assert batch['label_BxT'].dtype == np.float32 and batch['ids_BxF'].dtype == np.int32
@@ -84,7 +88,9 @@ def test_wrong_size_and_wrong_type(dataset):
 
 def test_split_and_blocks_that_do_not_add_up(dataset):
   schema = _rewrite(dataset, np.load(_last(dataset))[:-1])
-  with pytest.raises(ValueError, match='schema.json: blocks of .* rows do not make a split of 1000 rows'):
+  with pytest.raises(
+    ValueError, match='schema.json: blocks of .* rows do not make a split of 1000 rows'
+  ):
     blocks.open_split(dataset[0], schema, 'train')
   with pytest.raises(ValueError, match="no split 'valid'; the data set has train"):
     blocks.open_split(*dataset, 'valid')
@@ -96,12 +102,16 @@ def test_ids_beyond_their_field(dataset, field, wrong):
   records['ids'][70, field] = wrong
   schema = _rewrite(dataset, records)
   name = schema.fields[field].name
-  with pytest.raises(ValueError, match=f'{_last(dataset).name}: row 70: field {name}: id {wrong} is outside'):
+  with pytest.raises(
+    ValueError, match=f'{_last(dataset).name}: row 70: field {name}: id {wrong} is outside'
+  ):
     blocks.open_split(dataset[0], schema, 'train')
 
 
 def test_labels_beyond_one(dataset):
   records = np.load(_last(dataset))
   records['label'][70, 1] = 2
-  with pytest.raises(ValueError, match=f'{_last(dataset).name}: row 70: buy: label 2 is not 0 or 1'):
+  with pytest.raises(
+    ValueError, match=f'{_last(dataset).name}: row 70: buy: label 2 is not 0 or 1'
+  ):
     blocks.open_split(dataset[0], _rewrite(dataset, records), 'train')

@@ -56,8 +56,18 @@ def test_a_missing_number_in_any_spelling(values):
   assert [text != '' for text in _text(values, missing=('-1.0',))] == [False, True, False]
 
 
-@pytest.mark.parametrize('values', [['0', '1'], [0, 1], [False, True], [0.0, 1.0],
-                                    ['0.0', '1.0'], ['False', 'True'], ['FALSE', 'true']])
+@pytest.mark.parametrize(
+  'values',
+  [
+    ['0', '1'],
+    [0, 1],
+    [False, True],
+    [0.0, 1.0],
+    ['0.0', '1.0'],
+    ['False', 'True'],
+    ['FALSE', 'true'],
+  ],
+)
 def test_labels(values):
   label_BxT = _clean({'y': values, 'z': values[::-1]}, label=('y', 'z')).label_BxT
   assert label_BxT.dtype == np.uint8 and label_BxT.tolist() == [[0, 1], [1, 0]]
@@ -70,9 +80,16 @@ def test_label_outside_zero_and_one(wrong):
     _clean({'y': ['0', '1', wrong]})
 
 
-@pytest.mark.parametrize('wrong, why', [
-    ('ten', 'is not a number'), ('inf', 'is not a number'), ('-inf', 'is not a number'),
-    ('-1.7976931348623157e308', 'is beyond float32'), ('3.5e38', 'is beyond float32')])
+@pytest.mark.parametrize(
+  'wrong, why',
+  [
+    ('ten', 'is not a number'),
+    ('inf', 'is not a number'),
+    ('-inf', 'is not a number'),
+    ('-1.7976931348623157e308', 'is beyond float32'),
+    ('3.5e38', 'is beyond float32'),
+  ],
+)
 def test_what_no_numeric_column_can_hold(wrong, why):
   message = f"^log: line 12: a: '{wrong}' {why}; if it means missing, name it under"
   with pytest.raises(ValueError, match=message):

@@ -15,8 +15,21 @@ ROWS = [(i % 2, f'u{i % 7}', i / 4) for i in range(40)]
 FRAME = pl.DataFrame(ROWS, schema=['label', 'user', 'price'], orient='row')
 CSV = ('label,user,price\r\n' + ''.join(f'{y},"{u}, ""x""",{p}\n' for y, u, p in ROWS)).encode()
 LIBFM = ''.join(f'{i % 2} {i % 7}:1 {i}:1\n' for i in range(40)).encode()
-PIECES = (b'"', b'\r', b'\n', b'\r\n', b',', b'\t', b'\0', b'\xff\xfe', b'-1', b'1e999',
-          b'\xef\xbb\xbf', b'PAR1', b'')
+PIECES = (
+  b'"',
+  b'\r',
+  b'\n',
+  b'\r\n',
+  b',',
+  b'\t',
+  b'\0',
+  b'\xff\xfe',
+  b'-1',
+  b'1e999',
+  b'\xef\xbb\xbf',
+  b'PAR1',
+  b'',
+)
 
 
 def _parquet(path):
@@ -35,18 +48,33 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     start = rng.randrange(len(content) + 1)
     stop = min(len(content), start + rng.choice((0, 1, 2, 8, 100)))
     middle = content[start:stop]
-    middle = rng.choice((
-        bytes(byte ^ 1 << rng.randrange(8) for byte in middle), rng.randbytes(len(middle)),
-        b'', middle * 2, rng.choice(PIECES), rng.choice(PIECES) * rng.choice((1, 200))))
+    middle = rng.choice(
+      (
+        bytes(byte ^ 1 << rng.randrange(8) for byte in middle),
+        rng.randbytes(len(middle)),
+        b'',
+        middle * 2,
+        rng.choice(PIECES),
+        rng.choice(PIECES) * rng.choice((1, 200)),
+      )
+    )
     content = content[:start] + middle + content[stop:]
   return content
 
 
-@pytest.mark.parametrize('source, make', [
-    ('csv', lambda path: CSV), ('libfm', lambda path: LIBFM),
-    ('csv', lambda path: gzip.compress(CSV)), ('csv', lambda path: bz2.compress(CSV)),
-    ('csv', lambda path: lzma.compress(CSV)), ('csv', _zstd), ('parquet', _parquet),
-], ids=['csv', 'libfm', 'gzip', 'bz2', 'xz', 'zstd', 'parquet'])
+@pytest.mark.parametrize(
+  'source, make',
+  [
+    ('csv', lambda path: CSV),
+    ('libfm', lambda path: LIBFM),
+    ('csv', lambda path: gzip.compress(CSV)),
+    ('csv', lambda path: bz2.compress(CSV)),
+    ('csv', lambda path: lzma.compress(CSV)),
+    ('csv', _zstd),
+    ('parquet', _parquet),
+  ],
+  ids=['csv', 'libfm', 'gzip', 'bz2', 'xz', 'zstd', 'parquet'],
+)
 def test_a_damaged_file_is_read_or_refused(tmp_path, capfd, source, make):
   rng = random.Random(f'{source} 0')
   path = tmp_path / 'log'

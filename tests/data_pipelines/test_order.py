@@ -43,7 +43,10 @@ def test_huge_n_stays_in_range_without_repeats(n):
 
 
 @hypothesis.given(
-    n=strategies.sampled_from([1, 2, 777, 4096, 4097, 2**31]), seed=SEEDS, epoch=strategies.integers(0, 99))
+  n=strategies.sampled_from([1, 2, 777, 4096, 4097, 2**31]),
+  seed=SEEDS,
+  epoch=strategies.integers(0, 99),
+)
 @hypothesis.settings(deadline=None, max_examples=40)
 def test_numpy_equals_jax(n, seed, epoch):
   index = np.unique(np.linspace(0, n - 1, 200, dtype=np.int64)).astype(np.int32)
@@ -53,8 +56,12 @@ def test_numpy_equals_jax(n, seed, epoch):
 
 def test_numpy_equals_jax_under_vmap_over_seeds():
   index, seeds = np.arange(1000, dtype=np.int32), np.array([0, 1, 7])
-  rows_SxB = jax.vmap(lambda seed: order.permute(jnp.asarray(index), 1000, seed, 2, jnp))(jnp.asarray(seeds))
-  np.testing.assert_array_equal(rows_SxB, [order.permute(index, 1000, int(seed), 2) for seed in seeds])
+  rows_SxB = jax.vmap(lambda seed: order.permute(jnp.asarray(index), 1000, seed, 2, jnp))(
+    jnp.asarray(seeds)
+  )
+  np.testing.assert_array_equal(
+    rows_SxB, [order.permute(index, 1000, int(seed), 2) for seed in seeds]
+  )
 
 
 @pytest.mark.parametrize('other', [{'seed': 1}, {'epoch': 1}, {'seed': 2**31}])
@@ -77,7 +84,12 @@ def test_positions_are_uncorrelated_with_rows(n):
     buckets.append(_chi_square(np.histogram2d(np.arange(n), rows, bins=8)[0], 7**2))
     steps = np.histogram((rows[1:] - rows[:-1]) % n, bins=16, range=(0, n))[0]
     distances.append(_chi_square(steps, 15))
-  for name, scores in (('rank', ranks), ('neighbour', neighbours), ('bucket', buckets), ('distance', distances)):
+  for name, scores in (
+    ('rank', ranks),
+    ('neighbour', neighbours),
+    ('bucket', buckets),
+    ('distance', distances),
+  ):
     assert abs(np.mean(scores)) < 5 / np.sqrt(30), name
     assert np.std(scores) < 1.7 and np.abs(scores).max() < 8, name
 
@@ -85,7 +97,7 @@ def test_positions_are_uncorrelated_with_rows(n):
 def _chi_square(counts, freedom):
   """Standard score of the chi-square statistic against equal expected counts."""
   expected = counts.mean()
-  return (((counts - expected)**2 / expected).sum() - freedom) / np.sqrt(2 * freedom)
+  return (((counts - expected) ** 2 / expected).sum() - freedom) / np.sqrt(2 * freedom)
 
 
 def _epoch(first_step, batch_size, rows, shuffle):
@@ -129,6 +141,8 @@ def test_no_such_batch(batch_size):
 
 
 def test_golden_order():
-  """The order is part of what a checkpoint means: if this must change, say that runs do not resume across it."""
+  """The order is part of what a checkpoint means: if this must change, say that runs do not resume
+  across it.
+  """
   assert _order(10, 1, 2).tolist() == [8, 1, 0, 5, 4, 7, 6, 3, 2, 9]
   assert hashing.hash_words(1, 2, 3).tolist() == [3661122072]

@@ -51,17 +51,27 @@ def _all(data):
 
 def test_what_decides_comes_late(make, monkeypatch):
   """Ids and quantities are decided from all training rows, the same in many chunks as in one."""
-  data = {'y': [0, 1] * 50, 'rate': ['1.0'] * 98 + ['2.5', ''], 'id': ['7.0'] * 98 + ['9.0', 'NaN'],
-          'text': ['1.5'] * 99 + ['x'], 'n': [f'{i / 7}' for i in range(100)]}
+  data = {
+    'y': [0, 1] * 50,
+    'rate': ['1.0'] * 98 + ['2.5', ''],
+    'id': ['7.0'] * 98 + ['9.0', 'NaN'],
+    'text': ['1.5'] * 99 + ['x'],
+    'n': [f'{i / 7}' for i in range(100)],
+  }
   _, one = make(**_all(data))
   monkeypatch.setattr(text, 'PIECE_BYTES', 100)
   monkeypatch.setattr(numbers, 'CELLS', 40)
   _, many = make(**_all(data))
   assert {name: column.treatment for name, column in many.columns.items()} == {
-      'rate': 'quantile', 'id': 'categorical', 'text': 'categorical', 'n': 'quantile'}
+    'rate': 'quantile',
+    'id': 'categorical',
+    'text': 'categorical',
+    'n': 'quantile',
+  }
   assert [f.name for f in one.fields] == ['id', 'text', 'rate', 'n']
   assert {name: column for name, column in many.columns.items() if name != 'n'} == {
-      name: column for name, column in one.columns.items() if name != 'n'}
+    name: column for name, column in one.columns.items() if name != 'n'
+  }
   assert one.columns['n'].exact and not many.columns['n'].exact and many.columns['n'].distinct <= 40
   assert one.fields[:3] == many.fields[:3] and len(one.columns['n'].edges) == 63
 
@@ -90,10 +100,14 @@ def test_missing_is_apart_in_csv_and_parquet_alike(make, mode):
   price = ['0.5', 'NaN', '\\N', 'NULL', '0.5', '2.5', 'NA', '']
   user = ['7', 'nan', 'None', 'null', '7', '9', '', 'NA']
   data = {'y': [0, 1] * 4, 'price': price, 'user': user}
-  floats = data | {'price': [0.5, None, float('nan'), None, 0.5, 2.5, None, None],
-                   'user': [7, None, None, None, 7, 9, None, None]}
-  found = [make(source, {'numeric': mode}, **_all(frame)) for source, frame in (
-      ('csv', data), ('parquet', data), ('parquet', floats))]
+  floats = data | {
+    'price': [0.5, None, float('nan'), None, 0.5, 2.5, None, None],
+    'user': [7, None, None, None, 7, 9, None, None],
+  }
+  found = [
+    make(source, {'numeric': mode}, **_all(frame))
+    for source, frame in (('csv', data), ('parquet', data), ('parquet', floats))
+  ]
   rows = [_rows(*made) for made in found]
   for ids_BxF, value_BxN in rows:
     np.testing.assert_array_equal(ids_BxF, rows[0][0])
@@ -107,9 +121,16 @@ def test_missing_is_apart_in_csv_and_parquet_alike(make, mode):
     assert (rows[0][1][is_missing] == 1).all() and price_B.tolist() == is_missing.tolist()
 
 
-@pytest.mark.parametrize('values, source', [
-    (['1', '2', '7'], 'csv'), (['1.0', '2.00', '7e0'], 'csv'), ([1, 2, 7], 'parquet'),
-    ([1.0, 2.0, 7.0], 'parquet'), (['1.0', '2', ' 7'], 'parquet')])
+@pytest.mark.parametrize(
+  'values, source',
+  [
+    (['1', '2', '7'], 'csv'),
+    (['1.0', '2.00', '7e0'], 'csv'),
+    ([1, 2, 7], 'parquet'),
+    ([1.0, 2.0, 7.0], 'parquet'),
+    (['1.0', '2', ' 7'], 'parquet'),
+  ],
+)
 @pytest.mark.parametrize('numeric', [None, {'a': 'quantile'}])
 def test_one_value_has_one_id_in_every_file(make, tmp_path, values, source, numeric):
   train = {'y': [0, 1] * 3, 'a': [1, 2, 3, 1, 2, 1]}
@@ -122,8 +143,13 @@ def test_one_value_has_one_id_in_every_file(make, tmp_path, values, source, nume
 
 
 def test_the_table_says_what_became_of_each_column(make):
-  data = {'y': [0, 1] * 50, 'user': [f'{1000 + i % 3}.0' for i in range(100)],
-          'rate': [f'{i / 8}' for i in range(100)], 'day': ['monday'] * 100, 'id': range(100)}
+  data = {
+    'y': [0, 1] * 50,
+    'user': [f'{1000 + i % 3}.0' for i in range(100)],
+    'rate': [f'{i / 8}' for i in range(100)],
+    'day': ['monday'] * 100,
+    'id': range(100),
+  }
   test = data | {'user': ['1000'] * 75 + ['5'] * 25, 'id': range(5, 105)}
   _, schema = make(**_all(data) | {'test': test})
   lines = summary.table(schema).splitlines()
@@ -134,20 +160,31 @@ def test_the_table_says_what_became_of_each_column(make):
   assert words['user'][8:] == ['0', '%', '0', '%', '25.00', '%']
   assert words['id'][-2:] == ['5.00', '%']
   assert [line for line in lines if line.startswith('warning')] == [
-      'warning: day: constant in the training rows',
-      'warning: id: another value in every training row: nothing can be learned of it']
+    'warning: day: constant in the training rows',
+    'warning: id: another value in every training row: nothing can be learned of it',
+  ]
 
 
 @pytest.mark.parametrize('mode', spec_lib.MODES)
 def test_an_old_data_set_encodes_new_logs(make, mode):
   """As if the new rows had been the test split then; only the splits that are named are made."""
   rng = np.random.default_rng(0)
-  train, new = ({'y': [0, 1] * 100, 'user': rng.integers(0, 30, 200),
-                 'x': [*rng.normal(size=199), None], 'country': rng.choice(['NA', 'DE'], 200)}
-                for _ in range(2))
+  train, new = (
+    {
+      'y': [0, 1] * 100,
+      'user': rng.integers(0, 30, 200),
+      'x': [*rng.normal(size=199), None],
+      'country': rng.choice(['NA', 'DE'], 200),
+    }
+    for _ in range(2)
+  )
   spec = spec_lib.Spec(missing={'country': ()}, group='user')
-  directory, then = make(options={'spec': spec, 'numeric': mode, 'buckets': 8, 'min_count': 3},
-                         train=train, valid=train, test=new)
+  directory, then = make(
+    options={'spec': spec, 'numeric': mode, 'buckets': 8, 'min_count': 3},
+    train=train,
+    valid=train,
+    test=new,
+  )
   out, now = make(options={'vocab_from': directory}, test=new)
   assert (list(now.splits), now.fields, now.vocabulary) == (['test'], then.fields, then.vocabulary)
   assert now.splits['test'].positives == then.splits['test'].positives
@@ -155,7 +192,8 @@ def test_an_old_data_set_encodes_new_logs(make, mode):
   for mine, theirs in zip(_rows(out, now, 'test'), _rows(directory, then, 'test'), strict=True):
     np.testing.assert_array_equal(mine, theirs)
   assert {name: c.unknown['test'] for name, c in now.columns.items()} == {
-      name: c.unknown['test'] for name, c in then.columns.items()}
+    name: c.unknown['test'] for name, c in then.columns.items()
+  }
   both, again = make(options={'vocab_from': out}, train=new, valid=train)  # a copy is as good
   assert again.vocabulary == then.vocabulary and list(again.splits) == ['train', 'valid']
   assert encoder.load(both).spec == encoder.load(directory).spec

@@ -42,7 +42,10 @@ def test_libfm(tmp_path, monkeypatch, zipped, piece):
   monkeypatch.setattr(text, 'PIECE_BYTES', piece)
   frame = _frame(libfm.reader(None), _write(tmp_path / 'log', LIBFM, zipped))
   assert frame.to_dict(as_series=False) == {
-      'label': ['0', '1', '0', '1'], 'field_0': ['3', '4', '3', '5'], 'field_1': ['10', '11', '12', '10']}
+    'label': ['0', '1', '0', '1'],
+    'field_0': ['3', '4', '3', '5'],
+    'field_1': ['10', '11', '12', '10'],
+  }
 
 
 def test_libfm_without_a_last_newline_and_with_names(tmp_path):
@@ -52,7 +55,9 @@ def test_libfm_without_a_last_newline_and_with_names(tmp_path):
   assert _frame(reader, path)['item'].to_list() == ['10', '11', '12', '10']
 
 
-@pytest.mark.parametrize('line,message', [
+@pytest.mark.parametrize(
+  'line,message',
+  [
     ('1 3:1', 'line 5: 2 columns, expected 3'),
     ('1 3:1 4:1 5:1', 'line 5: 4 columns, expected 3'),
     ('', 'line 5: 1 columns, expected 3'),
@@ -61,7 +66,8 @@ def test_libfm_without_a_last_newline_and_with_names(tmp_path):
     ('1 3:0.5 4:1', "line 5: field_0: '3:0.5'"),
     ('1 -3:1 4:1', "line 5: field_0: '-3:1'"),
     ('1 3 4:1', "line 5: field_0: '3' is not"),
-])
+  ],
+)
 @pytest.mark.parametrize('piece', [20, 1 << 20])
 def test_libfm_names_the_bad_line(tmp_path, monkeypatch, piece, line, message):
   monkeypatch.setattr(text, 'PIECE_BYTES', piece)
@@ -70,7 +76,9 @@ def test_libfm_names_the_bad_line(tmp_path, monkeypatch, piece, line, message):
 
 
 def test_libfm_first_line(tmp_path):
-  assert 'line 1: expected `label id:1' in _refused(libfm.reader(None), _write(tmp_path / 'log', 'hello\n'))
+  assert 'line 1: expected `label id:1' in _refused(
+    libfm.reader(None), _write(tmp_path / 'log', 'hello\n')
+  )
   error = _refused(libfm.reader(('y', 'user')), _write(tmp_path / 'log', LIBFM))
   assert 'line 1: 3 columns, the spec names 2' in error
 
@@ -115,7 +123,9 @@ def test_compressed_text(tmp_path, monkeypatch, kind):
   assert f'{path}: compressed file is damaged or cut short' in error
 
 
-@pytest.mark.parametrize('content, message', [
+@pytest.mark.parametrize(
+  'content, message',
+  [
     (b'PK\x03\x04 and so on', 'this is a zip archive; unpack it first'),
     (b'PAR1 and so on', 'this is a parquet file; read it with --source=parquet'),
     (CSV.encode('utf-16'), 'this is UTF-16 text; convert it to UTF-8 first'),
@@ -123,7 +133,8 @@ def test_compressed_text(tmp_path, monkeypatch, kind):
     (CSV.encode('utf-16-be'), 'this is a binary file or UTF-16 text'),
     (b'y,a\r1,2\r', 'line 1: a carriage return before the end of the line'),
     (b'y,a\r\n1,2\r\n1,"x\ry"\r\n', 'line 3: a carriage return before the end of the line'),
-])
+  ],
+)
 def test_what_is_no_text_is_named(tmp_path, content, message):
   path = tmp_path / 'log.csv'
   path.write_bytes(content)
@@ -145,10 +156,16 @@ def test_csv_with_quotes(tmp_path, monkeypatch, zipped, piece):
   monkeypatch.setattr(text, 'PIECE_BYTES', piece)
   path = _write(tmp_path / 'log.csv', '\ufeff' + CSV, zipped)
   frame = _frame(delimited.reader(None, None), path)
-  assert frame.to_dict(as_series=False) == {'click': ['1', '0'], 'site': ['a', ''], 'note': ['x, "y"', 'z']}
+  assert frame.to_dict(as_series=False) == {
+    'click': ['1', '0'],
+    'site': ['a', ''],
+    'note': ['x, "y"', 'z'],
+  }
 
 
-@pytest.mark.parametrize('name,delimiter', [('log.tsv', None), ('log.txt.gz', None), ('log.csv', '\t')])
+@pytest.mark.parametrize(
+  'name,delimiter', [('log.tsv', None), ('log.txt.gz', None), ('log.csv', '\t')]
+)
 def test_tabs_have_no_quotes(tmp_path, name, delimiter):
   path = _write(tmp_path / name, 'y\tq\n1\t"a,b\n')
   assert _frame(delimited.reader(None, delimiter), path)['q'].to_list() == ['"a,b']
@@ -156,8 +173,12 @@ def test_tabs_have_no_quotes(tmp_path, name, delimiter):
 
 @pytest.mark.parametrize('delimiter', [',', ';', '|', ' '])
 def test_quotes_hold_what_delimits(tmp_path, delimiter):
-  rows = [['y', 'title'], ['1', f'Salt{delimiter} and sea'], ['0', 'x' * 200_000],
-          ['1', 'five" by ""']]
+  rows = [
+    ['y', 'title'],
+    ['1', f'Salt{delimiter} and sea'],
+    ['0', 'x' * 200_000],
+    ['1', 'five" by ""'],
+  ]
   lines = [delimiter.join('"' + value.replace('"', '""') + '"' for value in row) for row in rows]
   path = _write(tmp_path / 'log.csv', '\n'.join([*lines, f'0{delimiter}7"']))
   frame = _frame(delimited.reader(None, delimiter), path)
@@ -166,10 +187,19 @@ def test_quotes_hold_what_delimits(tmp_path, delimiter):
     assert _frame(delimited.reader(None, None), path).equals(frame)
 
 
-@pytest.mark.parametrize('name, line, delimiter', [
-    ('a.csv', 'y,a;b', ','), ('a.csv', 'y\ta', '\t'), ('a.csv', '"y, z";a', ';'),
-    ('a.txt.zst', 'y,a', ','), ('a.tsv.gz', 'y\ta,b', '\t'), ('a.csv', 'y', ','),
-    ('a.v1.txt', 'y', '\t'), ('a.csv', 'y;a|b', ',')])
+@pytest.mark.parametrize(
+  'name, line, delimiter',
+  [
+    ('a.csv', 'y,a;b', ','),
+    ('a.csv', 'y\ta', '\t'),
+    ('a.csv', '"y, z";a', ';'),
+    ('a.txt.zst', 'y,a', ','),
+    ('a.tsv.gz', 'y\ta,b', '\t'),
+    ('a.csv', 'y', ','),
+    ('a.v1.txt', 'y', '\t'),
+    ('a.csv', 'y;a|b', ','),
+  ],
+)
 def test_the_delimiter_is_the_usual_one_or_the_only_one(name, line, delimiter):
   assert delimited._guess(name, line) == delimiter
 
@@ -184,7 +214,9 @@ def test_names_for_a_file_without_header(tmp_path):
   assert frame.to_dict(as_series=False) == {'y': ['1', '0'], 'a': ['7', '8']}
 
 
-@pytest.mark.parametrize('content,message', [
+@pytest.mark.parametrize(
+  'content,message',
+  [
     ('a,b\n1,2\n3\n', 'line 3: 1 columns, expected 2'),
     ('a,b\n1,2,3\n', 'line 2: 3 columns, expected 2'),
     ('a,b\n1,2\n"3",4,5\n', 'line 3: 3 columns, expected 2'),
@@ -196,7 +228,8 @@ def test_names_for_a_file_without_header(tmp_path):
     ('a\tb\tc\n1\t2\n', 'line 2: 2 columns, expected 3; were empty fields cut off its end?'),
     ('a,a\n1,2\n', "line 1: column 'a' appears twice"),
     ('a,b\n', 'no rows after the header'),
-])
+  ],
+)
 def test_csv_names_the_bad_line(tmp_path, content, message):
   path = _write(tmp_path / 'log.csv', content)
   assert f'{path}: {message}' in _refused(delimited.reader(None, None), path)
@@ -233,8 +266,9 @@ def test_parquet_damaged_inside(tmp_path):
   assert f'{path}: parquet file is damaged' in _refused(parquet.reader(), str(path))
 
 
-@pytest.mark.parametrize('content', [
-    b'', b'nonsense', b'PAR1' + bytes(8) + b'PAR1', b'PAR1\xff\xff\xff\x7fPAR1'])
+@pytest.mark.parametrize(
+  'content', [b'', b'nonsense', b'PAR1' + bytes(8) + b'PAR1', b'PAR1\xff\xff\xff\x7fPAR1']
+)
 def test_parquet_whose_end_is_damaged(tmp_path, capfd, content):
   path = tmp_path / 'log.parquet'
   path.write_bytes(content)
@@ -264,9 +298,14 @@ def test_globs_and_directories_are_sorted_and_markers_skipped(tmp_path, capsys):
   assert raw.expand([marker], 'valid') == [marker]  # named, so wanted
 
 
-@pytest.mark.parametrize('pattern, message', [
-    ('nothing-*', 'no such file'), ('empty', 'holds no file of rows'),
-    ('nested', 'day=1 is a directory too')])
+@pytest.mark.parametrize(
+  'pattern, message',
+  [
+    ('nothing-*', 'no such file'),
+    ('empty', 'holds no file of rows'),
+    ('nested', 'day=1 is a directory too'),
+  ],
+)
 def test_what_holds_no_files_is_named(tmp_path, pattern, message):
   for name in ('empty', 'nested/day=1'):
     (tmp_path / name).mkdir(parents=True)

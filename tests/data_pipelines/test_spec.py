@@ -45,8 +45,14 @@ def test_what_the_spec_says_goes_before_inference():
 
 def test_read(tmp_path):
   assert spec_lib.read(None, 'value') == spec_lib.Spec()
-  spec = _read(tmp_path, {'label': 'a', 'numeric': ['x'], 'columns': ['a', 'x'], 'delimiter': '|'}, mode='value')
-  assert spec == spec_lib.Spec(label=('a',), numeric={'x': 'value'}, columns=('a', 'x'), delimiter='|')
+  spec = _read(
+    tmp_path,
+    {'label': 'a', 'numeric': ['x'], 'columns': ['a', 'x'], 'delimiter': '|'},
+    mode='value',
+  )
+  assert spec == spec_lib.Spec(
+    label=('a',), numeric={'x': 'value'}, columns=('a', 'x'), delimiter='|'
+  )
   assert _read(tmp_path, {'missing': ['-']}).missing == ('-',)
   assert _read(tmp_path, {'missing': []}).missing == ()
   assert _read(tmp_path, {'missing': {'a': ['-']}}).missing == {'a': ('-',)}
@@ -54,7 +60,9 @@ def test_read(tmp_path):
   assert (spec.label, spec.numeric) == (('a', 'b'), {'x': 'log_square', 'z': 'value'})
 
 
-@pytest.mark.parametrize('content,message', [
+@pytest.mark.parametrize(
+  'content,message',
+  [
     ('{"label":\n nope}', 'spec.json: line 2: not JSON'),
     ('[]', 'spec.json: not a JSON object'),
     ({'lable': 'a'}, "spec.json: unknown key 'lable'; did you mean label"),
@@ -67,7 +75,8 @@ def test_read(tmp_path):
     ({'missing': {'a': 'NA'}}, 'spec.json: missing: expected a list of texts'),
     ({'undecided': []}, "spec.json: unknown key 'undecided'"),
     ({'group': 3}, 'spec.json: group: expected text'),
-])
+  ],
+)
 def test_bad_json(tmp_path, content, message):
   with pytest.raises(ValueError, match=message):
     _read(tmp_path, content)
@@ -75,16 +84,22 @@ def test_bad_json(tmp_path, content, message):
     spec_lib.read('nowhere', 'quantile')
 
 
-@pytest.mark.parametrize('parts,message', [
+@pytest.mark.parametrize(
+  'parts,message',
+  [
     ({'label': ('clicks',)}, "log.csv: no column 'clicks'; did you mean Click"),
     ({'categorical': ('usr',)}, "log.csv: no column 'usr'; did you mean user"),
     ({'numeric': {'xyzzy': 'value'}}, "log.csv: no column 'xyzzy'; there are Click, user"),
     ({'group': 'session'}, "log.csv: no column 'session'"),
     ({'drop': ('nothing',)}, "log.csv: no column 'nothing'"),
     ({'missing': {'nothing': ('-',)}}, "log.csv: no column 'nothing'"),
-    ({'label': ('user',), 'categorical': ('user',)}, "log.csv: the spec gives column 'user' two parts"),
+    (
+      {'label': ('user',), 'categorical': ('user',)},
+      "log.csv: the spec gives column 'user' two parts",
+    ),
     ({'categorical': (), 'numeric': {}}, 'log.csv: no column is left to be a feature'),
-])
+  ],
+)
 def test_parts_that_do_not_fit_the_columns(parts, message):
   with pytest.raises(ValueError, match=message):
     _resolve(**parts)

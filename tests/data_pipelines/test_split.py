@@ -12,8 +12,12 @@ def test_one_row_of_each_run_goes_to_each_missing_split(missing):
   split_RxL = split.split_of_rows(0, 1000 * length, missing, 3).reshape(-1, length)
   for index in range(1, missing + 1):
     assert ((split_RxL == index).sum(axis=1) == 1).all()
-    places = np.bincount(split_RxL.argmax(axis=1) if index == missing == 1 else np.nonzero(split_RxL == index)[1])
-    assert len(places) == length and places.min() > 60 and places.max() < 150  # each place about equally often
+    places = np.bincount(
+      split_RxL.argmax(axis=1) if index == missing == 1 else np.nonzero(split_RxL == index)[1]
+    )
+    assert (
+      len(places) == length and places.min() > 60 and places.max() < 150
+    )  # each place about equally often
 
 
 def test_nothing_is_cut_when_nothing_is_missing():
@@ -22,7 +26,9 @@ def test_nothing_is_cut_when_nothing_is_missing():
 
 def test_chunks_do_not_matter():
   whole = split.split_of_rows(0, 5000, 2, 3)
-  parts = [split.split_of_rows(first, min(777, 5000 - first), 2, 3) for first in range(0, 5000, 777)]
+  parts = [
+    split.split_of_rows(first, min(777, 5000 - first), 2, 3) for first in range(0, 5000, 777)
+  ]
   np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 

@@ -25,21 +25,31 @@ def test_nothing_is_left_after_an_exception(tmp_path, error):
 def test_fingerprint_is_of_contents_and_options(tmp_path):
   for name, content in (('a', 'x'), ('b', 'x'), ('c', 'z')):
     (tmp_path / name).write_text(content)
-  mark = lambda options, **files: staging.fingerprint({k: [str(tmp_path / v)] for k, v in files.items()}, options)
+  mark = lambda options, **files: staging.fingerprint(
+    {k: [str(tmp_path / v)] for k, v in files.items()}, options
+  )
   same = mark({'k': 1}, train='a')
   assert len(same) == 64 and same == mark({'k': 1}, train='b')
-  others = [mark({'k': 2}, train='a'), mark({'k': 1}, train='c'), mark({'k': 1}, valid='a'),
-            mark({'k': 1}, train='a', valid='c')]
+  others = [
+    mark({'k': 2}, train='a'),
+    mark({'k': 1}, train='c'),
+    mark({'k': 1}, valid='a'),
+    mark({'k': 1}, train='a', valid='c'),
+  ]
   assert len({same, *others}) == 5
 
 
-@pytest.mark.parametrize('given, message', [
+@pytest.mark.parametrize(
+  'given, message',
+  [
     ({'train': ['a', 'a']}, '--train=a: holds the same bytes as --train=a'),
     ({'train': ['a', 'link']}, '--train=link: holds the same bytes as --train=a'),
     ({'train': ['a', 'same', 'hard']}, '--train=hard: holds the same bytes as --train=a'),
     ({'train': ['a'], 'test': ['a']}, '--train=a: holds the same bytes as --test=a'),
     ({'train': ['a'], 'valid': ['same']}, '--valid=same: holds the same bytes as --train=a'),
-    ({'train': ['a', 'same', 'other']}, None)])
+    ({'train': ['a', 'same', 'other']}, None),
+  ],
+)
 def test_the_same_rows_twice_are_refused(tmp_path, monkeypatch, capsys, given, message):
   monkeypatch.chdir(tmp_path)
   for name, content in (('a', 'x'), ('same', 'x'), ('other', 'y')):
@@ -81,9 +91,14 @@ def test_only_free_directories_are_used(tmp_path):
 
 
 def test_a_data_set_that_lacks_a_block_is_not_made(tmp_path):
-  splits = {name: schema_lib.Split(1, (0,), (schema_lib.Block(f'{name}.npy', 1, 0),)) for name in schema_lib.SPLITS}
+  splits = {
+    name: schema_lib.Split(1, (0,), (schema_lib.Block(f'{name}.npy', 1, 0),))
+    for name in schema_lib.SPLITS
+  }
   field = schema_lib.Field('field', 'categorical', 2)
-  schema_lib.save_schema(schema_lib.FeatureSchema((field,), ('label',), None, splits, 'x', {}), tmp_path)
+  schema_lib.save_schema(
+    schema_lib.FeatureSchema((field,), ('label',), None, splits, 'x', {}), tmp_path
+  )
   for name in ('train', 'valid'):
     (tmp_path / f'{name}.npy').touch()
   with pytest.raises(ValueError, match='test.npy is missing; remove the directory'):

@@ -37,7 +37,9 @@ def _assert_equal(batch, expected):
 def test_feeds_are_equal_over_epochs(dataset, shuffle):
   split = _open(dataset)
   data = resident.to_device(split)
-  batch_at = jax.jit(lambda step, seed: resident.batch_at(data, step, batch_size=BATCH, seed=seed, shuffle=shuffle))
+  batch_at = jax.jit(
+    lambda step, seed: resident.batch_at(data, step, batch_size=BATCH, seed=seed, shuffle=shuffle)
+  )
   for step, batch in enumerate(_stream(split, shuffle=shuffle)):
     _assert_equal(jax.device_get(batch_at(step, 5)), batch)
 
@@ -47,7 +49,10 @@ def test_resident_inside_scan_and_vmap(dataset):
   data = resident.to_device(split)
 
   def run(seed):
-    step = lambda carry, step: (carry, resident.batch_at(data, step, batch_size=BATCH, seed=seed, shuffle=True))
+    step = lambda carry, step: (
+      carry,
+      resident.batch_at(data, step, batch_size=BATCH, seed=seed, shuffle=True),
+    )
     return jax.lax.scan(step, 0, jnp.arange(STEPS))[1]
 
   stacked = jax.device_get(jax.jit(jax.vmap(run))(jnp.array([5, 6])))
@@ -59,7 +64,7 @@ def test_resident_inside_scan_and_vmap(dataset):
 def test_an_epoch_has_no_row_twice_and_epochs_differ(dataset):
   batches = _stream(_open(dataset))
   values = [b['value_BxN'][b['weight_B'] == 1, 0] for b in batches]
-  epochs = [np.concatenate(values[e * 11:(e + 1) * 11]) for e in range(2)]
+  epochs = [np.concatenate(values[e * 11 : (e + 1) * 11]) for e in range(2)]
   assert all(len(epoch) == len(np.unique(epoch)) == 1000 for epoch in epochs)
   assert np.mean(epochs[0] == epochs[1]) < 0.05
 
@@ -101,9 +106,15 @@ def test_evaluation_sees_each_row_once_in_order(dataset, batch_size):
     _assert_equal(jax.device_get(resident.eval_batch_at(data, index, batch_size)), batch)
 
 
-@pytest.mark.parametrize('options,message', [
-    ({'batch_size': 1001}, 'batch_size=1001.*1000 rows'), ({'batch_size': 0}, 'batch_size=0'),
-    ({'part': (5, 5)}, 'part=5,5'), ({'part': (0, 97)}, 'part=0,97: not a part of a batch of 96')])
+@pytest.mark.parametrize(
+  'options,message',
+  [
+    ({'batch_size': 1001}, 'batch_size=1001.*1000 rows'),
+    ({'batch_size': 0}, 'batch_size=0'),
+    ({'part': (5, 5)}, 'part=5,5'),
+    ({'part': (0, 97)}, 'part=0,97: not a part of a batch of 96'),
+  ],
+)
 def test_bad_options_are_named(dataset, options, message):
   with pytest.raises(ValueError, match=message):
     _stream(_open(dataset), **options)

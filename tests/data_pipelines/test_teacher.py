@@ -19,7 +19,9 @@ def _sample(recipe, rows=ROWS, stream=9):
 def _auc(label_B, score_B):
   rank_B = np.argsort(np.argsort(score_B)) + 1.0
   positives = label_B.sum()
-  return (rank_B[label_B == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(label_B) - positives))
+  return (rank_B[label_B == 1].sum() - positives * (positives + 1) / 2) / (
+    positives * (len(label_B) - positives)
+  )
 
 
 @pytest.mark.parametrize('skew', teacher_lib.SKEWS)
@@ -29,7 +31,7 @@ def test_zipf_frequencies(skew):
   law_V = np.arange(1, vocab + 1) ** -teacher_lib.SKEWS[skew]
   expected_V = ROWS * law_V / law_V.sum()
   for ids_B in ids_BxF.T:
-    chi_square = ((np.bincount(ids_B, minlength=vocab) - expected_V)**2 / expected_V).sum()
+    chi_square = ((np.bincount(ids_B, minlength=vocab) - expected_V) ** 2 / expected_V).sum()
     assert abs(chi_square - (vocab - 1)) < 5 * np.sqrt(2 * (vocab - 1))
   assert abs(np.corrcoef(ids_BxF.T)[0, 1]) < 5 / np.sqrt(ROWS)
 
@@ -45,11 +47,19 @@ def test_units_read_a_few_dimensions_of_a_few_fields(inputs):
   assert often_F.max() - often_F.min() <= 1  # no field is left out
 
 
-@pytest.mark.parametrize('recipe', [
-    teacher_lib.Recipe(), teacher_lib.Recipe(noise=2.0, ctr=0.04, seed=1), teacher_lib.Recipe(noise=0.0, ctr=0.6),
-    teacher_lib.Recipe(inputs=40, skew='uniform')])
+@pytest.mark.parametrize(
+  'recipe',
+  [
+    teacher_lib.Recipe(),
+    teacher_lib.Recipe(noise=2.0, ctr=0.04, seed=1),
+    teacher_lib.Recipe(noise=0.0, ctr=0.6),
+    teacher_lib.Recipe(inputs=40, skew='uniform'),
+  ],
+)
 def test_irreducible_loss_and_auc_are_those_of_the_labels(recipe):
-  """Monte Carlo: the true probability, scored on drawn labels, reaches the stored numbers within their error."""
+  """Monte Carlo: the true probability, scored on drawn labels, reaches the stored numbers within
+  their error.
+  """
   teacher, _, logit_B, label_B = _sample(recipe)
   logloss, auc, error = teacher_lib.irreducible(teacher, np.random.default_rng(3), 3e-4)
   assert error <= 3e-4
@@ -71,7 +81,9 @@ def test_noise_is_integrated_out():
 
 
 def test_little_of_the_signal_is_additive():
-  """What a logistic regression on ids can see: main effects, here by averaging the logit over each id of each field."""
+  """What a logistic regression on ids can see: main effects, here by averaging the logit over each
+  id of each field.
+  """
   for seed in range(3):
     _, ids_BxF, logit_B, _ = _sample(teacher_lib.Recipe(seed=seed))
     left_B = logit_B - logit_B.mean()
@@ -91,10 +103,20 @@ def test_same_seed_same_teacher():
   assert not np.array_equal(first.input_IxH, other.input_IxH)
 
 
-@pytest.mark.parametrize('wrong,message', [
-    ({'inputs': 41}, 'inputs=41: expected 1 to 40'), ({'inputs': 0}, 'inputs=0'), ({'skew': 'odd'}, "skew='odd'"),
-    ({'ctr': 0.0}, 'ctr=0.0'), ({'fields': 0}, 'fields=0'), ({'vocab': 1}, 'vocab=1'), ({'noise': -1.0}, 'noise=-1'),
-    ({'seed': -1}, 'seed=-1'), ({'signal': 0.0}, 'signal=0')])
+@pytest.mark.parametrize(
+  'wrong,message',
+  [
+    ({'inputs': 41}, 'inputs=41: expected 1 to 40'),
+    ({'inputs': 0}, 'inputs=0'),
+    ({'skew': 'odd'}, "skew='odd'"),
+    ({'ctr': 0.0}, 'ctr=0.0'),
+    ({'fields': 0}, 'fields=0'),
+    ({'vocab': 1}, 'vocab=1'),
+    ({'noise': -1.0}, 'noise=-1'),
+    ({'seed': -1}, 'seed=-1'),
+    ({'signal': 0.0}, 'signal=0'),
+  ],
+)
 def test_options_out_of_range(wrong, message):
   with pytest.raises(ValueError, match='teacher: ' + message):
     teacher_lib.make(teacher_lib.Recipe(**wrong))
@@ -102,7 +124,8 @@ def test_options_out_of_range(wrong, message):
 
 def test_error_of_the_irreducible_loss_is_what_it_says():
   teacher = teacher_lib.make(teacher_lib.Recipe(fields=3, vocab=10))
-  found = [teacher_lib.irreducible(teacher, np.random.default_rng(seed), 1e-3)
-           for seed in range(30)]
+  found = [
+    teacher_lib.irreducible(teacher, np.random.default_rng(seed), 1e-3) for seed in range(30)
+  ]
   spread = np.std([best.logloss for best in found])
   assert 0.6 < spread / found[0].error < 1.5 and found[0].error <= 1e-3

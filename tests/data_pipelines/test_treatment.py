@@ -26,15 +26,25 @@ AMOUNTS = [f'{a}.0' for a in RNG.integers(0, 10**7, 3000)]
 IDS = [f'{1000 + i}.0' for i in RNG.integers(0, 400, 3000)]
 
 
-@pytest.mark.parametrize('texts, numeric', [
+@pytest.mark.parametrize(
+  'texts, numeric',
+  [
     (['1.0', '2.0', '3.0'] * 9, False),  # few whole values
-    (IDS, False), ([*IDS, ''], False),  # ids of which many rows agree
+    (IDS, False),
+    ([*IDS, ''], False),  # ids of which many rows agree
     (AMOUNTS, True),  # whole quantities
-    (['0.5', '1', '2'], True), (['0', '2.5', '1', '3', '4'], True), (['1e-3', '7'], True),
-    (['1', '2', '30'], False), (list(map(str, range(3000))), False),  # integers stay ids
-    (['0.5', 'x'], False), (['', ''], False), (['1.10', '01.2'], False),
-    (['0.5', ''], True), ([*['0.5'] * 9, 'inf'], True),  # refused by line when it is read
-])
+    (['0.5', '1', '2'], True),
+    (['0', '2.5', '1', '3', '4'], True),
+    (['1e-3', '7'], True),
+    (['1', '2', '30'], False),
+    (list(map(str, range(3000))), False),  # integers stay ids
+    (['0.5', 'x'], False),
+    (['', ''], False),
+    (['1.10', '01.2'], False),
+    (['0.5', ''], True),
+    ([*['0.5'] * 9, 'inf'], True),  # refused by line when it is read
+  ],
+)
 def test_what_decides(texts, numeric):
   assert _is_numeric(texts) == numeric
   assert treatment.is_numeric(treatment.as_numbers(_seen(['1.5'])), False, 64)
@@ -44,8 +54,9 @@ def test_a_spec_that_lists_its_ids_has_no_others():
   assert _is_numeric(IDS, listed=True) and not _is_numeric(['1', '2'], listed=True)
 
 
-@pytest.mark.parametrize('texts', [
-    ['0', '2.5', '1', '3', '4'], ['0.1', '0.2', '-0.1'], ['1e30', '-1e30', '0.5']])
+@pytest.mark.parametrize(
+  'texts', [['0', '2.5', '1', '3', '4'], ['0.1', '0.2', '-0.1'], ['1e30', '-1e30', '0.5']]
+)
 def test_few_different_values_have_a_row_each(texts):
   made = treatment.make(_seen([*texts, '', '']), 'quantile', 1, 64)
   number = pl.Series(texts).cast(pl.Float64)
@@ -68,8 +79,11 @@ def test_one_value_one_id():
   assert not words.column.numbers and words.column.distinct == 3  # versions, not numbers
 
 
-@pytest.mark.parametrize('texts, note', [
-    (['7'] * 4, 'constant'), ([''] * 4, 'constant'),
+@pytest.mark.parametrize(
+  'texts, note',
+  [
+    (['7'] * 4, 'constant'),
+    ([''] * 4, 'constant'),
     (['a', 'b', 'c'], 'another value in every training row'),
     (['1508198400', '1508198460', '1508198460'], 'times in unix seconds'),
     (['1508198400000', '1508198460999', '1508198400000'], 'times in unix milliseconds'),
@@ -77,14 +91,17 @@ def test_one_value_one_id():
     (['2017-10-01 23:59:00.5', '2017-10-02T00:00:00Z', '2017-10-02T00:00:00Z'], 'dates or times'),
     ([*['1.5'] * 20, 'unknown'], "texts such as 'unknown' mean missing"),
     (['1.5', '1.5', '2.5'], 'not whole'),
-])
+  ],
+)
 def test_notes_of_ids(texts, note):
   found = _notes(texts)
   assert len(found) == 1 and note in found[0]
 
 
-@pytest.mark.parametrize('texts', [
-    ['a', 'b', 'a'], ['1', '2', '1'], ['', 'a'], ['1', '1508198400', '1'], ['1.5.1', 'b', 'b']])
+@pytest.mark.parametrize(
+  'texts',
+  [['a', 'b', 'a'], ['1', '2', '1'], ['', 'a'], ['1', '1508198400', '1'], ['1.5.1', 'b', 'b']],
+)
 def test_nothing_to_note(texts):
   assert _notes(texts) == ()
 
@@ -98,10 +115,18 @@ def test_notes_of_numbers():
 
 
 def test_meaning_is_what_encodes():
-  made = [treatment.make(_seen(texts), mode, 1, 64) for texts, mode in (
-      (['0', '0.5'], 'quantile'), (['0', '0.7'], 'quantile'), (['0', '0.5'], 'value'),
-      (['0', '0.7'], 'value'), (['0', '0.7', ''], 'value'),
-      (['0', '0.5'], 'log_square'), (['0', '1'], 'categorical'))]
+  made = [
+    treatment.make(_seen(texts), mode, 1, 64)
+    for texts, mode in (
+      (['0', '0.5'], 'quantile'),
+      (['0', '0.7'], 'quantile'),
+      (['0', '0.5'], 'value'),
+      (['0', '0.7'], 'value'),
+      (['0', '0.7', ''], 'value'),
+      (['0', '0.5'], 'log_square'),
+      (['0', '1'], 'categorical'),
+    )
+  ]
   assert len({tuple(treatment.meaning(m)) for m in made}) == len(made)
   longer = treatment.make(_seen(['0', '0.5', '0.5', '0']), 'quantile', 1, 64)
   assert treatment.meaning(longer).equals(treatment.meaning(made[0]))
@@ -114,7 +139,7 @@ def test_too_many_different_numbers(monkeypatch):
   of_texts = treatment.make(_seen(values), 'quantile', 1, 16)
   numeric = treatment.NUMBERS
   for start in range(0, len(values), 300):
-    numeric = treatment.see(numeric, pl.Series(values[start:start + 300]))
+    numeric = treatment.see(numeric, pl.Series(values[start : start + 300]))
   of_numbers = treatment.make(numeric, 'quantile', 1, 16)
   assert of_numbers.column == of_texts.column and of_numbers.vocabulary.equals(of_texts.vocabulary)
   assert not of_numbers.column.exact and of_numbers.column.distinct <= 100

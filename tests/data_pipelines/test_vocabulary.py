@@ -20,7 +20,14 @@ def _counted(*chunks):
 
 def test_ids_fall_with_frequency_and_ties_go_by_value():
   table = vocabulary.build(_counted(VALUES), 1)
-  assert table.rows() == [(None, 0, 0), ('b', 1, 3), ('a', 2, 2), ('', 3, 1), ('c', 4, 1), ('d', 5, 1)]
+  assert table.rows() == [
+    (None, 0, 0),
+    ('b', 1, 3),
+    ('a', 2, 2),
+    ('', 3, 1),
+    ('c', 4, 1),
+    ('d', 5, 1),
+  ]
 
 
 def test_frequency_cut():
@@ -33,9 +40,11 @@ def test_frequency_cut():
 @pytest.mark.parametrize('merge_rows', [0, 3, 100])
 def test_chunks_count_as_one(monkeypatch, merge_rows):
   monkeypatch.setattr(vocabulary, '_MERGE_ROWS', merge_rows)
-  chunks = [VALUES[i:i + 2] for i in range(0, 8, 2)]
+  chunks = [VALUES[i : i + 2] for i in range(0, 8, 2)]
   assert vocabulary.build(_counted(*chunks), 1).equals(vocabulary.build(_counted(VALUES), 1))
-  assert len(_counted(*chunks).pending) == {0: 1, 3: 2, 100: 4}[merge_rows]  # merged, by twos, never
+  assert (
+    len(_counted(*chunks).pending) == {0: 1, 3: 2, 100: 4}[merge_rows]
+  )  # merged, by twos, never
 
 
 def test_groups_are_dense():
@@ -51,10 +60,11 @@ def test_digest_is_of_values_ids_fields_and_tasks():
   same = {'a': vocabulary.meaning(other_counts[::-1]), 'b': pl.Series(['x', 'yz'])}
   assert vocabulary.digest(('y',), same) == digest and len(digest) == 64
   others = [
-      {'a': vocabulary.meaning(table), 'b': pl.Series(['yz', 'x'])},
-      {'a': vocabulary.meaning(table), 'b': pl.Series(['xy', 'z'])},
-      {'a': vocabulary.meaning(table), 'c': pl.Series(['x', 'yz'])},
-      {'b': pl.Series(['x', 'yz']), 'a': vocabulary.meaning(table)}]
+    {'a': vocabulary.meaning(table), 'b': pl.Series(['yz', 'x'])},
+    {'a': vocabulary.meaning(table), 'b': pl.Series(['xy', 'z'])},
+    {'a': vocabulary.meaning(table), 'c': pl.Series(['x', 'yz'])},
+    {'b': pl.Series(['x', 'yz']), 'a': vocabulary.meaning(table)},
+  ]
   found = {digest, vocabulary.digest(('y', 'z'), same), vocabulary.digest(('z', 'y'), same)}
   assert len(found | {vocabulary.digest(('y',), meanings) for meanings in others}) == 7
 

@@ -18,6 +18,8 @@ def test_each_row_is_visited_once_whatever_the_remainder(monkeypatch, rows):
     return seen_N.at[ids_N].add(values_N * (filled + 1)), filled + 1
 
   ids_N, values_N = jnp.arange(rows), jnp.arange(rows, dtype=jnp.float32) + 1
-  seen_N, steps = jax.jit(lambda *a: chunks.in_chunks(append, (jnp.zeros(rows), jnp.float32(0)), a))(ids_N, values_N)
+  seen_N, steps = jax.jit(
+    lambda *a: chunks.in_chunks(append, (jnp.zeros(rows), jnp.float32(0)), a)
+  )(ids_N, values_N)
   assert int(steps) == -(-rows // 4)
   np.testing.assert_array_equal(seen_N, np.asarray(values_N) * (np.arange(rows) // 4 + 1))

@@ -1,18 +1,21 @@
 """Duplicates against a dense segment sum."""
 
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rec_sparse.embedding import duplicates
 
 ROWS, N, DIM = 13, 24, 3
 METHODS = ('scratch', 'sort')
 
-ids_strategy = st.lists(st.integers(-2, ROWS + 5), min_size=N, max_size=N)  # below 0 and from ROWS on: padding
+ids_strategy = st.lists(
+  st.integers(-2, ROWS + 5), min_size=N, max_size=N
+)  # below 0 and from ROWS on: padding
 
 
 def dense_sum(ids_N, grads_NxD, rows):
@@ -23,14 +26,18 @@ def dense_sum(ids_N, grads_NxD, rows):
 
 
 def check(method, scratch_R, ids_N, grads_NxD, rows):
-  out = jax.jit(duplicates.combine, static_argnums=(0, 4))(method, scratch_R, ids_N, grads_NxD, rows)
+  out = jax.jit(duplicates.combine, static_argnums=(0, 4))(
+    method, scratch_R, ids_N, grads_NxD, rows
+  )
   unique_N = np.asarray(out.unique_ids_N)
   touched = np.unique(ids_N[(ids_N >= 0) & (ids_N < rows)])
   assert np.unique(unique_N).size == unique_N.size, 'unique_indices=True would be a lie'
   np.testing.assert_array_equal(np.sort(unique_N[unique_N < rows]), touched)
   dense_RxD = np.zeros((rows, grads_NxD.shape[1]), np.float32)
   dense_RxD[unique_N[unique_N < rows]] = np.asarray(out.summed_NxD)[unique_N < rows]
-  np.testing.assert_allclose(dense_RxD, dense_sum(ids_N, grads_NxD, rows), rtol=1e-5, atol=1e-5 * len(ids_N) ** 0.5)
+  np.testing.assert_allclose(
+    dense_RxD, dense_sum(ids_N, grads_NxD, rows), rtol=1e-5, atol=1e-5 * len(ids_N) ** 0.5
+  )
   return out.scratch_R
 
 
@@ -39,7 +46,9 @@ def check(method, scratch_R, ids_N, grads_NxD, rows):
 @given(batches=st.lists(ids_strategy, min_size=1, max_size=3), seed=st.integers(0, 2**31))
 def test_equals_dense_sum_and_needs_no_clearing(method, batches, seed):
   rng = np.random.default_rng(seed)
-  scratch_R = jnp.asarray(rng.integers(-5, 2 * N, duplicates.new_scratch(ROWS, method).shape), jnp.int32)  # any content
+  scratch_R = jnp.asarray(
+    rng.integers(-5, 2 * N, duplicates.new_scratch(ROWS, method).shape), jnp.int32
+  )  # any content
   for batch in batches:
     grads_NxD = rng.standard_normal((N, DIM)).astype(np.float32)
     scratch_R = check(method, scratch_R, np.asarray(batch, np.int32), grads_NxD, ROWS)
@@ -53,7 +62,9 @@ def test_large_batch_with_heavy_duplicates_repeats_bit_for_bit(method):
   grads_NxD = rng.standard_normal((n, 16)).astype(np.float32)
   check(method, duplicates.new_scratch(rows, method), ids_N, grads_NxD, rows)
   step = jax.jit(duplicates.combine, static_argnums=(0, 4))
-  runs = [step(method, duplicates.new_scratch(rows, method) + k, ids_N, grads_NxD, rows) for k in range(3)]
+  runs = [
+    step(method, duplicates.new_scratch(rows, method) + k, ids_N, grads_NxD, rows) for k in range(3)
+  ]
   for run in runs[1:]:
     np.testing.assert_array_equal(run.summed_NxD, runs[0].summed_NxD)
 
@@ -94,4 +105,8 @@ def test_bad_arguments_are_named():
 
 
 def test_default_method():
-  assert [duplicates.default_method(p) for p in ('cpu', 'gpu', 'tpu')] == ['scratch', 'sort', 'sort']
+  assert [duplicates.default_method(p) for p in ('cpu', 'gpu', 'tpu')] == [
+    'scratch',
+    'sort',
+    'sort',
+  ]

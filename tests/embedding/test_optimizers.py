@@ -2,15 +2,16 @@
 
 import functools
 
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import table_hlo
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jax import lax
 
 from rec_sparse.embedding import chunks
 from rec_sparse.embedding import optimizers
@@ -21,9 +22,9 @@ METHODS = ('scratch', 'sort')
 B1, B2, EPS, DECAY = 0.8, 0.95, 1e-6, 0.1
 
 FACTORIES = {
-    'adagrad': functools.partial(optimizers.rowwise_adagrad, eps=EPS, initial_accumulator=0.5),
-    'adam': functools.partial(optimizers.row_adam, b1=B1, b2=B2, eps=EPS),
-    'sgd': optimizers.row_sgd,
+  'adagrad': functools.partial(optimizers.rowwise_adagrad, eps=EPS, initial_accumulator=0.5),
+  'adam': functools.partial(optimizers.row_adam, b1=B1, b2=B2, eps=EPS),
+  'sgd': optimizers.row_sgd,
 }
 
 
@@ -61,17 +62,25 @@ def jitted_update(name, method):
 
 
 def random_batches(rng, steps, low=0, high=ROWS + 4):
-  return [(rng.integers(low, high, N).astype(np.int32), rng.standard_normal((N, DIM)).astype(np.float32))
-          for _ in range(steps)]
+  return [
+    (rng.integers(low, high, N).astype(np.int32), rng.standard_normal((N, DIM)).astype(np.float32))
+    for _ in range(steps)
+  ]
 
 
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('name', FACTORIES)
 @settings(max_examples=20, deadline=None)
-@given(steps=st.integers(1, STEPS), rows=st.sampled_from([ROWS, N, N + 7]), beyond=st.integers(-ROWS + 1, 6),
-       seed=st.integers(0, 2**31))
+@given(
+  steps=st.integers(1, STEPS),
+  rows=st.sampled_from([ROWS, N, N + 7]),
+  beyond=st.integers(-ROWS + 1, 6),
+  seed=st.integers(0, 2**31),
+)
 def test_equals_dense_reference(name, method, steps, rows, beyond, seed):
-  """Tables with fewer rows than the batch has ids, and with more; some ids are negative or beyond the table."""
+  """Tables with fewer rows than the batch has ids, and with more; some ids are negative or beyond
+  the table.
+  """
   rng = np.random.default_rng(seed)
   table_RxD = rng.standard_normal((rows, DIM)).astype(np.float32)
   batches = random_batches(rng, steps, low=-2, high=rows + beyond)
@@ -119,22 +128,35 @@ def scan_steps(optimizer):
   return steps
 
 
-@pytest.mark.parametrize(('name', 'method', 'dtype'), [
-    ('adagrad', 'scratch', 'float32'), ('adam', 'scratch', 'float32'), ('sgd', 'scratch', 'float32'),
-    ('adam', 'sort', 'float32'), ('adam', 'scratch', 'bfloat16'),
-])
+@pytest.mark.parametrize(
+  ('name', 'method', 'dtype'),
+  [
+    ('adagrad', 'scratch', 'float32'),
+    ('adam', 'scratch', 'float32'),
+    ('sgd', 'scratch', 'float32'),
+    ('adam', 'sort', 'float32'),
+    ('adam', 'scratch', 'bfloat16'),
+  ],
+)
 def test_scan_updates_in_place(name, method, dtype):
   rows, dim, n = 1_000_000, 4, 64
   optimizer = FACTORIES[name](method=method, weight_decay=DECAY)
   table = jax.eval_shape(lambda: storage.encode(jnp.zeros((rows, dim)), dtype))
-  args = (table, jax.eval_shape(optimizer.init, table), jax.ShapeDtypeStruct((3, n), jnp.int32),
-          jax.ShapeDtypeStruct((3, n, dim), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32))
+  args = (
+    table,
+    jax.eval_shape(optimizer.init, table),
+    jax.ShapeDtypeStruct((3, n), jnp.int32),
+    jax.ShapeDtypeStruct((3, n, dim), jnp.float32),
+    jax.ShapeDtypeStruct((), jnp.float32),
+  )
   compiled = jax.jit(scan_steps(optimizer), donate_argnums=(0, 1)).lower(*args).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < rows * dim * 2 // 50
   assert not table_hlo.table_sized(compiled.as_text(), rows)
 
 
-@pytest.mark.parametrize(('name', 'method'), [('adagrad', 'scratch'), ('adam', 'scratch'), ('adam', 'sort')])
+@pytest.mark.parametrize(
+  ('name', 'method'), [('adagrad', 'scratch'), ('adam', 'scratch'), ('adam', 'sort')]
+)
 def test_trials_by_vmap_and_by_map_equal_single_trials(name, method):
   rng, trials = np.random.default_rng(2), 3
   optimizer = FACTORIES[name](method=method, weight_decay=DECAY)
@@ -155,7 +177,9 @@ def test_trials_by_vmap_and_by_map_equal_single_trials(name, method):
 
 def test_a_dense_update_would_be_noticed():
   table = jax.ShapeDtypeStruct((1000, 4), jnp.float32)
-  dense = jax.jit(lambda t: t - 0.1 * jax.grad(lambda t: jnp.sum(t[jnp.arange(3)]))(t), donate_argnums=0)
+  dense = jax.jit(
+    lambda t: t - 0.1 * jax.grad(lambda t: jnp.sum(t[jnp.arange(3)]))(t), donate_argnums=0
+  )
   assert table_hlo.table_sized(dense.lower(table).compile().as_text(), 1000)
 
 
@@ -163,8 +187,13 @@ def test_vmap_updates_in_place():
   rows, dim, n, trials = 200_000, 4, 64, 4
   optimizer = optimizers.row_adam()
   table = jax.ShapeDtypeStruct((trials, rows, dim), jnp.float32)
-  args = (table, jax.eval_shape(jax.vmap(optimizer.init), table), jax.ShapeDtypeStruct((trials, 3, n), jnp.int32),
-          jax.ShapeDtypeStruct((trials, 3, n, dim), jnp.float32), jax.ShapeDtypeStruct((trials,), jnp.float32))
+  args = (
+    table,
+    jax.eval_shape(jax.vmap(optimizer.init), table),
+    jax.ShapeDtypeStruct((trials, 3, n), jnp.int32),
+    jax.ShapeDtypeStruct((trials, 3, n, dim), jnp.float32),
+    jax.ShapeDtypeStruct((trials,), jnp.float32),
+  )
   compiled = jax.jit(jax.vmap(scan_steps(optimizer)), donate_argnums=(0, 1)).lower(*args).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < trials * rows * dim * 4 // 10
   assert not table_hlo.table_sized(compiled.as_text(), rows)

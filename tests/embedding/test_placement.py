@@ -12,11 +12,16 @@ MESHES = [(8, 1), (4, 2), (3, 2), (5, 1), (1, 1)]
 
 
 def ragged(rows, *trailing):
-  return np.arange(rows * int(np.prod(trailing, dtype=int)), dtype=np.float32).reshape(rows, *trailing) + 1
+  return (
+    np.arange(rows * int(np.prod(trailing, dtype=int)), dtype=np.float32).reshape(rows, *trailing)
+    + 1
+  )
 
 
 @pytest.mark.parametrize(
-    ('shape', 'rows', 'trailing'), [(shape, 4099, (3,)) for shape in MESHES] + [((4, 2), 1, ()), ((8, 1), 8192, ())])
+  ('shape', 'rows', 'trailing'),
+  [(shape, 4099, (3,)) for shape in MESHES] + [((4, 2), 1, ()), ((8, 1), 8192, ())],
+)
 def test_round_trips(shape, trailing, rows):
   mesh, host = placement.make_mesh(*shape), ragged(rows, *trailing)
   stored = placement.place(host, mesh)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from rec_sparse.embedding import storage
-from rec_sparse.embedding.rounding import noise, stochastic_round
+from rec_sparse.embedding.rounding import noise
+from rec_sparse.embedding.rounding import stochastic_round
 
 
 def rounded(x_NxD, rows_N, count=1, seed=0):
@@ -31,16 +32,26 @@ def test_numbers_of_bfloat16_are_kept_and_specials_survive():
 @pytest.mark.parametrize('other', [dict(rows_N=[8, 9]), dict(count=2), dict(seed=1)])
 def test_noise_changes_with_row_step_and_seed(other):
   one = dict(rows_N=[3, 4], count=1, seed=0)
-  draw = [np.asarray(noise(64, jnp.asarray(k['rows_N'], jnp.int32), jnp.int32(k['count']), jnp.uint32(k['seed'])))
-          for k in (one, one | other)]
+  draw = [
+    np.asarray(
+      noise(64, jnp.asarray(k['rows_N'], jnp.int32), jnp.int32(k['count']), jnp.uint32(k['seed']))
+    )
+    for k in (one, one | other)
+  ]
   assert np.mean(draw[0] == draw[1]) < 0.01
 
 
 def test_noise_is_uniform_and_uncorrelated():
-  draws = [np.asarray(noise(16, jnp.arange(4096), jnp.int32(count), jnp.uint32(7))) for count in (1, 2)]
+  draws = [
+    np.asarray(noise(16, jnp.arange(4096), jnp.int32(count), jnp.uint32(7))) for count in (1, 2)
+  ]
   u = np.stack(draws) / 2**32
   counts, _ = np.histogram(u, bins=64, range=(0, 1))
   chi_square = np.sum((counts - u.size / 64) ** 2 / (u.size / 64))
   assert chi_square < 63 + 5 * (2 * 63) ** 0.5
-  for a, b in ((u[0], u[1]), (u[:, 1:], u[:, :-1]), (u[..., 1:], u[..., :-1])):  # steps, rows, columns
+  for a, b in (
+    (u[0], u[1]),
+    (u[:, 1:], u[:, :-1]),
+    (u[..., 1:], u[..., :-1]),
+  ):  # steps, rows, columns
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / a.size**0.5

@@ -1,13 +1,15 @@
-"""Sharded tables against one device: the same rows, the same updates, and nothing table-sized in the program."""
+"""Sharded tables against one device: the same rows, the same updates, and nothing table-sized in
+the program.
+"""
 
 import functools
 
 import jax
+from jax import P
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import table_hlo
-from jax import P
 
 from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import placement
@@ -18,7 +20,11 @@ from rec_sparse.embedding import storage
 MESHES = [(8, 1), (4, 2), (2, 4), (1, 1)]
 METHODS = ('reduce_scatter', 'all_to_all', 'replicated')
 ROWS, DIM, BATCH, FIELDS = 4100, 4, 16, 5
-FACTORIES = {'adagrad': optimizers.rowwise_adagrad, 'adam': optimizers.row_adam, 'sgd': optimizers.row_sgd}
+FACTORIES = {
+  'adagrad': optimizers.rowwise_adagrad,
+  'adam': optimizers.row_adam,
+  'sgd': optimizers.row_sgd,
+}
 
 
 def put(mesh, method, table_RxD):
@@ -28,7 +34,9 @@ def put(mesh, method, table_RxD):
 
 
 def logical(mesh, method, stored):
-  return np.asarray(stored)[:ROWS] if method == 'replicated' else placement.unplace(stored, mesh, ROWS)
+  return (
+    np.asarray(stored)[:ROWS] if method == 'replicated' else placement.unplace(stored, mesh, ROWS)
+  )
 
 
 def over_data(mesh, *arrays):
@@ -39,11 +47,15 @@ def skewed_ids(rng, shape, rows=ROWS):
   return (rng.random(shape) ** 6 * rows).astype(np.int32)
 
 
-@pytest.mark.parametrize(('shape', 'dtype'), [(shape, 'float32') for shape in MESHES] + [((2, 4), 'bfloat16')])
+@pytest.mark.parametrize(
+  ('shape', 'dtype'), [(shape, 'float32') for shape in MESHES] + [((2, 4), 'bfloat16')]
+)
 @pytest.mark.parametrize('method', METHODS)
 def test_lookup_equals_indexing(shape, method, dtype):
   rng, mesh = np.random.default_rng(0), placement.make_mesh(*shape)
-  table_RxD = np.asarray(storage.encode(jnp.asarray(rng.standard_normal((ROWS, DIM)), jnp.float32), dtype))
+  table_RxD = np.asarray(
+    storage.encode(jnp.asarray(rng.standard_normal((ROWS, DIM)), jnp.float32), dtype)
+  )
   ids_BxF = skewed_ids(rng, (BATCH, FIELDS))
   lookup = jax.jit(functools.partial(sharded.lookup, mesh=mesh, method=method))
   rows_BxFxD, dropped = lookup(put(mesh, method, table_RxD), *over_data(mesh, ids_BxF))
@@ -66,19 +78,24 @@ def train(name, dtype, shape, method, steps=3):
   optimizer = FACTORIES[name](weight_decay=0.1)
   table = put(mesh, method, np.asarray(table_RxD))
   slots = sharded.init_slots(optimizer, table, mesh, method)
-  update = jax.jit(functools.partial(sharded.update, optimizer, mesh=mesh, method=method), donate_argnums=(0, 1))
+  update = jax.jit(
+    functools.partial(sharded.update, optimizer, mesh=mesh, method=method), donate_argnums=(0, 1)
+  )
   for _ in range(steps):
     ids_BxF = skewed_ids(rng, (BATCH, FIELDS))
     ids_BxF[-1] = 2**30  # a padded example
     grads_BxFxD = rng.standard_normal((BATCH, FIELDS, DIM)).astype(np.float32)
-    table, slots, dropped = update(table, slots, *over_data(mesh, ids_BxF, grads_BxFxD), jnp.float32(0.1))
+    table, slots, dropped = update(
+      table, slots, *over_data(mesh, ids_BxF, grads_BxFxD), jnp.float32(0.1)
+    )
     assert int(dropped) == 0
   moments = [logical(mesh, method, m) for m in slots.moments]
   return logical(mesh, method, table), moments, int(slots.count)
 
 
 @pytest.mark.parametrize(
-    ('name', 'shape'), [('adam', shape) for shape in MESHES] + [('adagrad', (4, 2)), ('sgd', (2, 4))])
+  ('name', 'shape'), [('adam', shape) for shape in MESHES] + [('adagrad', (4, 2)), ('sgd', (2, 4))]
+)
 @pytest.mark.parametrize('method', METHODS)
 def test_updates_equal_one_device(name, method, shape):
   table, moments, count = train(name, 'float32', shape, method)
@@ -99,8 +116,10 @@ def test_stochastic_rounding_does_not_depend_on_the_shards(method):
 def step_program(shape, method, rows, dim, batch):
   """A scan of steps (lookup, a gradient of the rows, update), compiled with abstract arguments."""
   mesh, optimizer = placement.make_mesh(*shape), optimizers.row_adam()
+
   def struct(shape, dtype, spec):
     return jax.ShapeDtypeStruct(shape, dtype, sharding=jax.NamedSharding(mesh, spec))
+
   spec = P() if method == 'replicated' else P(placement.AXES)
   table = struct((rows, dim), jnp.float32, spec)
   slots = jax.eval_shape(optimizer.init, table)
@@ -111,7 +130,9 @@ def step_program(shape, method, rows, dim, batch):
     rows_BxFxD, dropped = sharded.lookup(table, ids_BxF, mesh, method)
     grads_BxFxD = jax.grad(lambda rows: jnp.mean(jnp.square(rows)))(rows_BxFxD)
     rate = jnp.float32(0.1)
-    table, slots, more = sharded.update(optimizer, table, slots, ids_BxF, grads_BxFxD, rate, mesh, method)
+    table, slots, more = sharded.update(
+      optimizer, table, slots, ids_BxF, grads_BxFxD, rate, mesh, method
+    )
     return (table, slots), dropped + more
 
   def steps(carry, ids_KxBxF):
@@ -142,12 +163,16 @@ def test_program_has_nothing_of_the_size_of_a_table(method, shape):
 def test_overflow_is_counted_over_all_devices():
   mesh, shards, batch = placement.make_mesh(4, 2), 8, 512
   table = placement.place(np.ones((8 * batch * FIELDS, DIM), np.float32), mesh)
-  ids_BxF = (np.arange(batch * FIELDS, dtype=np.int32) * shards).reshape(batch, FIELDS)  # all on shard 0
+  ids_BxF = (np.arange(batch * FIELDS, dtype=np.int32) * shards).reshape(
+    batch, FIELDS
+  )  # all on shard 0
   capacity = routing.bucket_capacity(batch * FIELDS // shards, shards, sharded.SLACK)
   want = batch * FIELDS - shards * capacity
   assert want > 0
   ids_BxF, grads_BxFxD = over_data(mesh, ids_BxF, np.ones((batch, FIELDS, DIM), np.float32))
-  lookup = jax.jit(functools.partial(sharded.lookup, mesh=mesh, method='all_to_all'), static_argnames='slack')
+  lookup = jax.jit(
+    functools.partial(sharded.lookup, mesh=mesh, method='all_to_all'), static_argnames='slack'
+  )
   rows_BxFxD, dropped = lookup(table, ids_BxF)
   assert int(dropped) == want
   assert int((rows_BxFxD[..., 0] == 0).sum()) == want
@@ -165,5 +190,5 @@ def test_duplicates_and_padding_take_no_slots():
   table = placement.place(np.ones((ROWS, DIM), np.float32), mesh)
   lookup = jax.jit(functools.partial(sharded.lookup, mesh=mesh, method='all_to_all'))
   for same in (0, 2**31 - 1):
-    ids_BxF, = over_data(mesh, np.full((batch, FIELDS), same, np.int32))
+    (ids_BxF,) = over_data(mesh, np.full((batch, FIELDS), same, np.int32))
     assert int(lookup(table, ids_BxF).dropped) == 0

@@ -23,13 +23,26 @@ def _schema(*rare):
   fields = [schema_lib.Field(f'f{i}', 'categorical', 5) for i in range(3)]
   columns = {f'f{i}': dataclasses.replace(COLUMN, unknown={'train': n}) for i, n in enumerate(rare)}
   return schema_lib.FeatureSchema(
-      (*fields, schema_lib.Field('n', 'numeric', 1)), ('y',), None, {'train': SPLIT}, '', {},
-      columns=columns | {'n': dataclasses.replace(COLUMN, treatment='value')} if rare else {})
+    (*fields, schema_lib.Field('n', 'numeric', 1)),
+    ('y',),
+    None,
+    {'train': SPLIT},
+    '',
+    {},
+    columns=columns | {'n': dataclasses.replace(COLUMN, treatment='value')} if rare else {},
+  )
 
 
-@pytest.mark.parametrize('rare, share, rows', [
-    ((0, 9, 10), 0.01, [0, 5, -1, -1]), ((0, 500, 20), 0.01, [0, -1, -1, -1]),
-    ((10, 10, 10), 0.01, None), ((0, 0, 0), 0.0, None), ((), 0.01, None)])
+@pytest.mark.parametrize(
+  'rare, share, rows',
+  [
+    ((0, 9, 10), 0.01, [0, 5, -1, -1]),
+    ((0, 500, 20), 0.01, [0, -1, -1, -1]),
+    ((10, 10, 10), 0.01, None),
+    ((0, 0, 0), 0.0, None),
+    ((), 0.01, None),
+  ],
+)
 def test_which_rows(rare, share, rows):
   found = unknown.untrained_rows(_schema(*rare), share)
   assert (found is None) == (rows is None) and (rows is None or found.tolist() == rows)
@@ -51,7 +64,8 @@ def test_drop():
 def test_row_zero_learns_in_a_step(share):
   schema = dataclasses.replace(_schema(0, 0, 0), fields=_schema(0, 0, 0).fields[:3])
   config = config_lib.make(
-      'dense_mlp', {'width': 4, 'depth': 1, 'batch_size': 64, 'unknown_share': share})
+    'dense_mlp', {'width': 4, 'depth': 1, 'batch_size': 64, 'unknown_share': share}
+  )
   run = train.program(config, schema)
   state = train.init(run, schema)
   label_BxT = (np.arange(64) % 2).astype(np.float32)[:, None]

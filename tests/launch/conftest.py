@@ -9,7 +9,10 @@ from data_pipelines import blocks
 from rec_sparse import schema as schema_lib
 
 FIELDS, VOCAB = 6, 50
-SIZES = (*(VOCAB,) * (FIELDS - 1), 300)  # rows of each field; all but the last are tiny on several devices
+SIZES = (
+  *(VOCAB,) * (FIELDS - 1),
+  300,
+)  # rows of each field; all but the last are tiny on several devices
 
 
 @pytest.fixture(scope='session')
@@ -35,10 +38,19 @@ def write(directory: pathlib.Path, clicked: tuple[str, ...] = schema_lib.SPLITS)
     logit_B = 2 * part[:, 0] * part[:, 1] + part[:, 2] - 1
     label_B = (rng.random(rows) < 1 / (1 + np.exp(-logit_B))) & (name in clicked)
     writer = blocks.BlockWriter(directory, name, dtype, block_rows=1024)
-    writer.append(ids_BxF + VOCAB * np.arange(FIELDS, dtype=np.int32), label_B.astype(np.uint8)[:, None],
-                  group_B=ids_BxF[:, 0].copy())
+    writer.append(
+      ids_BxF + VOCAB * np.arange(FIELDS, dtype=np.int32),
+      label_B.astype(np.uint8)[:, None],
+      group_B=ids_BxF[:, 0].copy(),
+    )
     splits[name] = writer.finish()
-  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(SIZES))
-  schema_lib.save_schema(schema_lib.FeatureSchema(
-      fields, ('label',), 'field_0', splits, 'toy', {}, schema_lib.Teacher(0.4, 0.8)), directory)
+  fields = tuple(
+    schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(SIZES)
+  )
+  schema_lib.save_schema(
+    schema_lib.FeatureSchema(
+      fields, ('label',), 'field_0', splits, 'toy', {}, schema_lib.Teacher(0.4, 0.8)
+    ),
+    directory,
+  )
   return directory

@@ -14,7 +14,7 @@ from launch import trials
 from rec_sparse import metrics
 from rec_sparse.scaling import paired_rows
 
-STUDY = '''
+STUDY = """
 title = 'Small'
 seeds = 2
 learning_rates = [1e-2, 3e-2]
@@ -33,7 +33,7 @@ published = -0.1
 [arms.broken]
 model = 'ssr_s'
 width = 99
-'''
+"""
 
 
 @pytest.fixture
@@ -44,8 +44,11 @@ def study(tmp_path):
 
 
 def run(toy, out, *studies):
-  return main_lib.call(ablate.main, ablate.FLAGS, [
-      f'--study={",".join(map(str, studies))}', f'--data={toy}', f'--out={out}'])
+  return main_lib.call(
+    ablate.main,
+    ablate.FLAGS,
+    [f'--study={",".join(map(str, studies))}', f'--data={toy}', f'--out={out}'],
+  )
 
 
 def test_a_study_end_to_end(toy, tmp_path, study, capsys, monkeypatch):
@@ -56,13 +59,21 @@ def test_a_study_end_to_end(toy, tmp_path, study, capsys, monkeypatch):
   assert list(found['arms']) == ['ssr_d', 'relu', 'broken'] and found['test_rows'] == 700
   reference, relu, broken = found['arms'].values()
   assert reference['auc_difference'] is None and reference['against'] is None
-  assert broken['trials_lost'] == 4 and broken['auc_difference'] is None and broken['learning_rate'] is None
+  assert (
+    broken['trials_lost'] == 4
+    and broken['auc_difference'] is None
+    and broken['learning_rate'] is None
+  )
   assert (out / 'small.png').read_bytes()[:4] == b'\x89PNG'
   _check_against_the_trials(toy, out, reference, relu)
 
   records = {path: path.stat().st_mtime_ns for path in (out / 'trials').iterdir()}
   more = tmp_path / 'more.toml'
-  more.write_text(STUDY.replace("[arms.broken]\nmodel = 'ssr_s'\nwidth = 99", "[arms.t_1]\nmodel='ssr_d'\niterations=1"))
+  more.write_text(
+    STUDY.replace(
+      "[arms.broken]\nmodel = 'ssr_s'\nwidth = 99", "[arms.t_1]\nmodel='ssr_d'\niterations=1"
+    )
+  )
   assert run(toy, out, study, more) == 0  # trains one arm: the rest is there
   after = {path: path.stat().st_mtime_ns for path in (out / 'trials').iterdir()}
   assert len(after) == len(records) + 4 and records.items() <= after.items()
@@ -73,7 +84,9 @@ def test_a_study_end_to_end(toy, tmp_path, study, capsys, monkeypatch):
     for path in logits:
       path.write_bytes(damaged)
     assert run(toy, out, study) == 1
-    assert re.match(rf'error: {out}/logits/\w+.npy: damaged logits \(', capsys.readouterr().err.splitlines()[-1])
+    assert re.match(
+      rf'error: {out}/logits/\w+.npy: damaged logits \(', capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def _check_against_the_trials(toy, out, reference, relu):
@@ -81,25 +94,35 @@ def _check_against_the_trials(toy, out, reference, relu):
   trials = [json.loads(path.read_text()) for path in (out / 'trials').iterdir()]
   logits = {}
   for name, arm, gate in (('reference', reference, 'ics'), ('relu', relu, 'relu')):
-    own = [t for t in trials if t['status'] == 'finished' and t['config']['options']['gate'] == gate]
-    mean = {rate: np.mean([t['valid_logloss'] for t in own if t['learning_rate'] == rate]) for rate in (1e-2, 3e-2)}
+    own = [
+      t for t in trials if t['status'] == 'finished' and t['config']['options']['gate'] == gate
+    ]
+    mean = {
+      rate: np.mean([t['valid_logloss'] for t in own if t['learning_rate'] == rate])
+      for rate in (1e-2, 3e-2)
+    }
     assert arm['learning_rate'] == min(mean, key=mean.get)
-    best = sorted((t for t in own if t['learning_rate'] == arm['learning_rate']), key=lambda t: t['seed'])
+    best = sorted(
+      (t for t in own if t['learning_rate'] == arm['learning_rate']), key=lambda t: t['seed']
+    )
     assert arm['test_auc']['mean'] == pytest.approx(np.mean([t['test_auc'] for t in best]))
     logits[name] = np.stack([np.load(out / 'logits' / f'{t["run_id"]}.npy')[:, 0] for t in best])
     assert logits[name].shape == (2, 700)
   from data_pipelines import blocks
   from launch import evaluation
   from rec_sparse import schema as schema_lib
+
   label_N = evaluation.labels(blocks.open_split(toy, schema_lib.load_schema(toy), 'test'))[0][:, 0]
   assert metrics.exact_auc(logits['relu'][0], label_N) > 0.5
   expected = paired_rows.auc_difference(logits['reference'], logits['relu'], label_N)
   assert relu['auc_difference']['value'] == pytest.approx(expected.value)
   assert relu['auc_difference']['interval'] == pytest.approx(expected.interval)
   assert relu['auc_difference']['value'] == pytest.approx(
-      relu['test_auc']['mean'] - reference['test_auc']['mean'], abs=1e-9)
+    relu['test_auc']['mean'] - reference['test_auc']['mean'], abs=1e-9
+  )
   assert relu['logloss_difference']['value'] == pytest.approx(
-      relu['test_logloss']['mean'] - reference['test_logloss']['mean'], abs=1e-6)
+    relu['test_logloss']['mean'] - reference['test_logloss']['mean'], abs=1e-6
+  )
 
 
 def test_a_table_waits_for_every_trial(toy, one_class, tmp_path, study, capsys, monkeypatch):
@@ -135,7 +158,9 @@ def test_what_it_refuses(toy, tmp_path, study, capsys):
   assert '--study=: expected at least one study' in capsys.readouterr().err
   assert run(toy, tmp_path / 'out', 'tabel4') == 1
   known = ', '.join(sorted(path.stem for path in ablate.STUDIES.glob('*.toml')))
-  assert f'--study=tabel4: no such file, and none of the studies {known}\n' in capsys.readouterr().err
+  assert (
+    f'--study=tabel4: no such file, and none of the studies {known}\n' in capsys.readouterr().err
+  )
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'notes.txt').write_text('mine')
   assert run(toy, tmp_path / 'other', study) == 1

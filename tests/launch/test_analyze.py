@@ -1,4 +1,6 @@
-"""launch.analyze: every analysis from tiny runs, reads only what it needs, and says what a run cannot show."""
+"""launch.analyze: every analysis from tiny runs, reads only what it needs, and says what a run
+cannot show.
+"""
 
 import functools
 import json
@@ -22,9 +24,15 @@ from rec_sparse.analysis import ics_dynamics
 
 SMALL = ('--width=8', '--views=3', '--embedding_dim=4', '--batch_size=120')
 RUNS = {
-    'dense_mlp': ('--epochs=0', '--mesh=1', '--set=head_hidden=5', '--seed=5'),
-    'ssr_s': ('--epochs=0', '--mesh=8', '--set=table_dtype=bfloat16'),
-    'ssr_d': ('--epochs=3', '--mesh=2,2', '--set=alpha_sign=positive', '--learning_rate=0.05', '--set=keep_every=20'),
+  'dense_mlp': ('--epochs=0', '--mesh=1', '--set=head_hidden=5', '--seed=5'),
+  'ssr_s': ('--epochs=0', '--mesh=8', '--set=table_dtype=bfloat16'),
+  'ssr_d': (
+    '--epochs=3',
+    '--mesh=2,2',
+    '--set=alpha_sign=positive',
+    '--learning_rate=0.05',
+    '--set=keep_every=20',
+  ),
 }
 
 
@@ -34,8 +42,14 @@ def runs(toy, tmp_path_factory) -> pathlib.Path:
   directory = tmp_path_factory.mktemp('runs')
   for model, arguments in RUNS.items():
     out = directory / model
-    assert main_lib.call(launch_train.main, launch_train.FLAGS,
-                         [f'--data={toy}', f'--out={out}', f'--model={model}', *SMALL, *arguments]) == 0
+    assert (
+      main_lib.call(
+        launch_train.main,
+        launch_train.FLAGS,
+        [f'--data={toy}', f'--out={out}', f'--model={model}', *SMALL, *arguments],
+      )
+      == 0
+    )
   return directory
 
 
@@ -63,7 +77,9 @@ def test_all_of_ssr_d_trained_on_a_mesh(runs, tmp_path, capsys):
   assert (found['model'], found['step'], found['examples']) == ('ssr_d', 75, 700)
   for layer in found['layers'].values():
     assert np.shape(layer['thresholds']) == (3, 5)
-    assert all(relu <= zeros < 1 for relu, zeros in zip(layer['zeros_of_relu'], layer['zeros'], strict=True))
+    assert all(
+      relu <= zeros < 1 for relu, zeros in zip(layer['zeros_of_relu'], layer['zeros'], strict=True)
+    )
   paths = found['over_steps']
   assert paths['steps'][0] == 0 and paths['steps'][-1] == 75 and {20, 40, 60} < set(paths['steps'])
   alpha_SxVxT = np.array(paths['layers']['filter_0']['alpha'])
@@ -73,27 +89,45 @@ def test_all_of_ssr_d_trained_on_a_mesh(runs, tmp_path, capsys):
   weights = read(tmp_path, 'implicit_sparsity')
   assert list(weights['layers']) == ['filter_0', 'layer_0', 'filter_1', 'layer_1', 'head/linear']
   assert weights['layers']['filter_0']['shape'] == [24, 3 * 16]
-  assert weights['layers']['layer_0']['blocks'] == 3 and len(weights['layers']['layer_0']['singular_values']) == 3 * 8
+  assert (
+    weights['layers']['layer_0']['blocks'] == 3
+    and len(weights['layers']['layer_0']['singular_values']) == 3 * 8
+  )
   views = read(tmp_path, 'views')
   assert np.shape(views['layers']['filter_1']['cosine']['matrix']) == (3, 3)
   assert views['layers_at_init']['filter_1']['cosine']['mean_absolute'] < 0.2
   fields = read(tmp_path, 'embeddings')['fields']
-  assert list(fields) == [f'field_{i}' for i in range(6)] and {f['rows'] for f in fields.values()} == {50, 300}
+  assert list(fields) == [f'field_{i}' for i in range(6)] and {
+    f['rows'] for f in fields.values()
+  } == {50, 300}
 
 
 def test_all_skips_what_a_model_does_not_have_and_a_name_refuses_it(runs, tmp_path, capsys):
   dense = f'--run={runs / "dense_mlp"}'
   assert call(dense, f'--out={tmp_path}') == 0
   printed = capsys.readouterr().out
-  assert 'skipped ics: dense_mlp has no competition' in printed and 'skipped views: dense_mlp has none' in printed
-  assert sorted(path.name for path in tmp_path.glob('*.json')) == ['embeddings.json', 'implicit_sparsity.json']
-  assert list(read(tmp_path, 'implicit_sparsity')['layers']) == ['layer_0', 'layer_1', 'head/hidden_0', 'head/linear']
+  assert (
+    'skipped ics: dense_mlp has no competition' in printed
+    and 'skipped views: dense_mlp has none' in printed
+  )
+  assert sorted(path.name for path in tmp_path.glob('*.json')) == [
+    'embeddings.json',
+    'implicit_sparsity.json',
+  ]
+  assert list(read(tmp_path, 'implicit_sparsity')['layers']) == [
+    'layer_0',
+    'layer_1',
+    'head/hidden_0',
+    'head/linear',
+  ]
   assert 'error: ics: dense_mlp has no competition' in fails(capsys, dense, '--what=ics')
   assert 'error: views: dense_mlp has none' in fails(capsys, dense, '--what=views')
   assert not (runs / 'dense_mlp' / 'analysis').exists()
 
 
-@pytest.mark.parametrize('what, item', [('implicit_sparsity', 'dense'), ('views', 'dense'), ('embeddings', 'table')])
+@pytest.mark.parametrize(
+  'what, item', [('implicit_sparsity', 'dense'), ('views', 'dense'), ('embeddings', 'table')]
+)
 def test_reads_only_the_item_that_it_needs(runs, tmp_path, capsys, what, item):
   """As on a laptop that was given one item: no data set, no other item, one device."""
   run = shutil.copytree(runs / 'ssr_d', tmp_path / 'run')
@@ -104,8 +138,10 @@ def test_reads_only_the_item_that_it_needs(runs, tmp_path, capsys, what, item):
   assert call(f'--run={run}', f'--what={what}') == 0
   assert read(run / 'analysis', what)['step'] > 0
   capsys.readouterr()
-  assert 'ics: needs the data set, and /nowhere holds none; name another place with --data' in fails(
-      capsys, f'--run={run}', '--what=ics')
+  assert (
+    'ics: needs the data set, and /nowhere holds none; name another place with --data'
+    in fails(capsys, f'--run={run}', '--what=ics')
+  )
   assert call(f'--run={run}') == 0
   assert capsys.readouterr().out.count('skipped') == (2 if item == 'dense' else 3)
 
@@ -127,20 +163,33 @@ def test_static_filters_and_a_bfloat16_table(runs, tmp_path, capsys):
   assert call(f'--run={runs / "ssr_s"}', f'--out={tmp_path}') == 0
   assert 'skipped ics: ssr_s' in capsys.readouterr().out
   layers = read(tmp_path, 'views')['layers']
-  assert layers['layer_0']['coverage']['expected'] == pytest.approx(1 - (1 - 8 / 24)**3)
+  assert layers['layer_0']['coverage']['expected'] == pytest.approx(1 - (1 - 8 / 24) ** 3)
   assert layers['layer_1']['reads_per_input']['mean'] == 1.0
   embeddings = read(tmp_path, 'embeddings')
   assert embeddings['fields'] == embeddings['fields_at_init']
   assert embeddings['fields']['field_3']['abundance_share'] > 0.6
 
 
-@pytest.mark.parametrize('name, content, message', [
-    ('config.json', '[]', 'not a JSON object'), ('config.json', '{}', 'not a config'),
-    ('config.json', '{"model":', 'line 1: not JSON'), ('config.json', {'model': 'mlp'}, "model 'mlp' is unknown"),
+@pytest.mark.parametrize(
+  'name, content, message',
+  [
+    ('config.json', '[]', 'not a JSON object'),
+    ('config.json', '{}', 'not a config'),
+    ('config.json', '{"model":', 'line 1: not JSON'),
+    ('config.json', {'model': 'mlp'}, "model 'mlp' is unknown"),
     ('config.json', {'width': 'x'}, "width='x': expected int"),
-    ('config.json', {'width': 16, 'dropout': 0.5}, 'dropout, width differ from the config that was trained'),
-    ('data.json', '{', 'line 1: not JSON'), ('data.json', '{}', 'data is None, expected the path')])
-def test_a_damaged_file_of_a_run_is_named_before_anything_is_written(runs, tmp_path, capsys, name, content, message):
+    (
+      'config.json',
+      {'width': 16, 'dropout': 0.5},
+      'dropout, width differ from the config that was trained',
+    ),
+    ('data.json', '{', 'line 1: not JSON'),
+    ('data.json', '{}', 'data is None, expected the path'),
+  ],
+)
+def test_a_damaged_file_of_a_run_is_named_before_anything_is_written(
+  runs, tmp_path, capsys, name, content, message
+):
   run = shutil.copytree(runs / 'ssr_s', tmp_path / 'run')
   if isinstance(content, dict):
     content = json.dumps(json.loads((run / name).read_text()) | content)
@@ -151,12 +200,17 @@ def test_a_damaged_file_of_a_run_is_named_before_anything_is_written(runs, tmp_p
 
 def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
   run = f'--run={runs / "ssr_d"}'
-  assert 'holds no config.json; is this a run directory' in fails(capsys, f'--run={tmp_path / "none"}')
+  assert 'holds no config.json; is this a run directory' in fails(
+    capsys, f'--run={tmp_path / "none"}'
+  )
   assert '--checkpoint=31' in fails(capsys, run, '--checkpoint=31')
   with pytest.raises(Exception, match='what'):
     call(run, '--what=weights')
-  schema = json.loads((pathlib.Path(json.loads((runs / 'ssr_d/data.json').read_text())['data']) /
-                       'schema.json').read_text())
+  schema = json.loads(
+    (
+      pathlib.Path(json.loads((runs / 'ssr_d/data.json').read_text())['data']) / 'schema.json'
+    ).read_text()
+  )
   schema['fields'][0]['name'] = 'other'
   (tmp_path / 'schema.json').write_text(json.dumps(schema))
   error = fails(capsys, run, '--what=ics', f'--data={tmp_path}')
@@ -167,12 +221,18 @@ def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
   assert 'or damaged (' in fails(capsys, f'--run={damaged}')
 
 
-@pytest.mark.parametrize('settings, alpha', [
+@pytest.mark.parametrize(
+  'settings, alpha',
+  [
     (('alpha_shape=dimension', 'alpha_sign=positive'), (3, 16, 5)),
-    (('gate=one_iteration', 'alpha_shape=scalar', 'form=code'), (3, 5))])
+    (('gate=one_iteration', 'alpha_shape=scalar', 'form=code'), (3, 5)),
+  ],
+)
 def test_competitions_give_what_the_gate_uses(settings, alpha):
-  config = config_lib.make('ssr_d', {'width': 8, 'views': 3, 'depth': 1} | config_lib.parse_settings(
-      'ssr_d', list(settings)))
+  config = config_lib.make(
+    'ssr_d',
+    {'width': 8, 'views': 3, 'depth': 1} | config_lib.parse_settings('ssr_d', list(settings)),
+  )
   metadata = {'vocab_sizes': {'a': 30, 'b': 20}}
   run = restored.Restored(config, 0, (0,), metadata, pathlib.Path(), pathlib.Path(), None)
   state = restored.initial(run, 'dense') | {'table_RxD': jnp.ones((50, config.embedding_dim))}
@@ -183,14 +243,26 @@ def test_competitions_give_what_the_gate_uses(settings, alpha):
   assert z_VxKxB.shape == (*gamma_VxK.shape, 20) and alpha_VxT.shape == alpha
   np.testing.assert_allclose(alpha_VxT, 0.1, rtol=1e-6)
   used = ics_dynamics.network(found, config.options.gate)['filter_0']
-  assert np.shape(used['thresholds']) == np.shape(used['alpha']) == (3, 5 if config.options.gate == 'ics' else 1)
+  assert (
+    np.shape(used['thresholds'])
+    == np.shape(used['alpha'])
+    == (3, 5 if config.options.gate == 'ics' else 1)
+  )
 
 
 @pytest.mark.parametrize('gate, with_threshold', [('top_k', False), ('soft_threshold', True)])
-def test_a_control_shows_its_zeros_and_a_threshold_where_it_has_one(toy, tmp_path, gate, with_threshold):
+def test_a_control_shows_its_zeros_and_a_threshold_where_it_has_one(
+  toy, tmp_path, gate, with_threshold
+):
   run = tmp_path / 'run'
-  assert main_lib.call(launch_train.main, launch_train.FLAGS, [
-      f'--data={toy}', f'--out={run}', '--model=ssr_d', *SMALL, '--mesh=1', f'--set=gate={gate}']) == 0
+  assert (
+    main_lib.call(
+      launch_train.main,
+      launch_train.FLAGS,
+      [f'--data={toy}', f'--out={run}', '--model=ssr_d', *SMALL, '--mesh=1', f'--set=gate={gate}'],
+    )
+    == 0
+  )
   assert call(f'--run={run}', '--what=ics') == 0
   found = read(run / 'analysis', 'ics')
   assert found['gate'] == gate and (run / 'analysis' / 'ics_over_steps.png').exists()
@@ -204,14 +276,33 @@ def test_a_control_shows_its_zeros_and_a_threshold_where_it_has_one(toy, tmp_pat
 
 def test_what_a_learned_filter_kept_is_what_is_looked_at(toy, tmp_path):
   run = tmp_path / 'run'
-  assert main_lib.call(launch_train.main, launch_train.FLAGS, [
-      f'--data={toy}', f'--out={run}', '--model=ssr_s', *SMALL, '--mesh=1', '--set=filter=learned',
-      '--set=filter_warmup=20', '--learning_rate=0.05']) == 0
+  assert (
+    main_lib.call(
+      launch_train.main,
+      launch_train.FLAGS,
+      [
+        f'--data={toy}',
+        f'--out={run}',
+        '--model=ssr_s',
+        *SMALL,
+        '--mesh=1',
+        '--set=filter=learned',
+        '--set=filter_warmup=20',
+        '--learning_rate=0.05',
+      ],
+    )
+    == 0
+  )
   assert call(f'--run={run}') == 0
   with restored.open_run(run, 'last') as opened:
     dense = restored.item(opened, 'dense')
-  mask_VxN, drawn_VxK = np.asarray(dense['statistics']['layer_0']['mask']), dense['filters']['layer_0']['indices_VxK']
-  assert not np.take_along_axis(mask_VxN, np.asarray(drawn_VxK), 1).all(), 'the filter is no longer the drawn one'
+  mask_VxN, drawn_VxK = (
+    np.asarray(dense['statistics']['layer_0']['mask']),
+    dense['filters']['layer_0']['indices_VxK'],
+  )
+  assert not np.take_along_axis(mask_VxN, np.asarray(drawn_VxK), 1).all(), (
+    'the filter is no longer the drawn one'
+  )
   shared = mask_VxN[0] & mask_VxN[1]
   jaccard = np.array(read(run / 'analysis', 'views')['layers']['layer_0']['jaccard']['matrix'])
   assert jaccard[0, 1] == pytest.approx(shared.sum() / (16 - shared.sum()))
@@ -224,17 +315,27 @@ def test_what_a_learned_filter_kept_is_what_is_looked_at(toy, tmp_path):
 def test_numeric_fields_are_value_times_embedding():
   rng = np.random.default_rng(0)
   table_RxD = jnp.asarray(rng.normal(size=(9, 4)), jnp.float32)
-  batch = {'ids_BxF': rng.integers(0, 9, (5, 6)), 'value_BxN': jnp.asarray(rng.normal(size=(5, 2)), jnp.float32)}
+  batch = {
+    'ids_BxF': rng.integers(0, 9, (5, 6)),
+    'value_BxN': jnp.asarray(rng.normal(size=(5, 2)), jnp.float32),
+  }
   program = types.SimpleNamespace(numeric=2)
-  found_BxFxD, rows_BxFxD = analysis.looked_up(program, table_RxD, batch), table_RxD[batch['ids_BxF']]
+  found_BxFxD, rows_BxFxD = (
+    analysis.looked_up(program, table_RxD, batch),
+    table_RxD[batch['ids_BxF']],
+  )
   np.testing.assert_array_equal(found_BxFxD, train.scaled_by_values(program, rows_BxFxD, batch))
   np.testing.assert_array_equal(found_BxFxD[:, :4], rows_BxFxD[:, :4])
-  np.testing.assert_array_equal(found_BxFxD[:, 4:], rows_BxFxD[:, 4:] * batch['value_BxN'][..., None])
+  np.testing.assert_array_equal(
+    found_BxFxD[:, 4:], rows_BxFxD[:, 4:] * batch['value_BxN'][..., None]
+  )
 
 
 def test_the_spectrum_of_a_stack_of_blocks_is_that_of_the_block_diagonal_matrix():
   kernel_VxKxH = np.random.default_rng(0).normal(size=(3, 5, 4))
   whole = jax.scipy.linalg.block_diag(*kernel_VxKxH)
   found = analysis.implicit_layer('layer_0', kernel_VxKxH, 1.0)
-  np.testing.assert_allclose(found['singular_values'], np.linalg.svd(whole, compute_uv=False)[:12], rtol=1e-5)
+  np.testing.assert_allclose(
+    found['singular_values'], np.linalg.svd(whole, compute_uv=False)[:12], rtol=1e-5
+  )
   assert found['below_1e-3'] < 0.01 and len(found['mass_curve_absolute']) == 101

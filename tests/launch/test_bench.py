@@ -1,4 +1,6 @@
-"""launch.bench at tiny sizes: every bench runs, its figures have their names, and what is wrong is said."""
+"""launch.bench at tiny sizes: every bench runs, its figures have their names, and what is wrong is
+said.
+"""
 
 import json
 import sys
@@ -18,13 +20,26 @@ from launch.benches import timing
 from rec_sparse import schema as schema_lib
 
 CONTRACT = {
-    'step': {'step_over_dense', 'step_20m_over_20k', 'step_20m_over_1m', 'step_examples_per_s', 'step_compile_s',
-             'step_temp_mb', 'copy_gb_per_s', 'product_gflop_per_s', 'ssr_s_examples_per_s'},
-    'lookup': {'lookup_share_of_copy', 'duplicates_scratch_speedup', 'lookup_all_to_all_over_reduce_scatter'},
-    'filter': {'filter_speedup', 'filter_over_product', 'filter_speedup_with_fuse'},
-    'ics': {'ics_speedup', 'ics_plain_temp_mb'},
-    'feed': {'feed_rows_per_s'},
-    'vectorised': {'vectorised8', 'vectorised8_over_one'},
+  'step': {
+    'step_over_dense',
+    'step_20m_over_20k',
+    'step_20m_over_1m',
+    'step_examples_per_s',
+    'step_compile_s',
+    'step_temp_mb',
+    'copy_gb_per_s',
+    'product_gflop_per_s',
+    'ssr_s_examples_per_s',
+  },
+  'lookup': {
+    'lookup_share_of_copy',
+    'duplicates_scratch_speedup',
+    'lookup_all_to_all_over_reduce_scatter',
+  },
+  'filter': {'filter_speedup', 'filter_over_product', 'filter_speedup_with_fuse'},
+  'ics': {'ics_speedup', 'ics_plain_temp_mb'},
+  'feed': {'feed_rows_per_s'},
+  'vectorised': {'vectorised8', 'vectorised8_over_one'},
 }
 WORKER = """
 import json, sys
@@ -48,8 +63,13 @@ def test_a_bench_writes_its_figures(tmp_path, capsys, what):
   found = json.loads(out.read_text())
   assert {'device', 'versions', 'figures', 'command'} <= found.keys() and found['failed'] == {}
   assert CONTRACT[what] <= found['figures'].keys()
-  assert all(isinstance(value, float) and np.isfinite(value) and value >= 0 for value in found['figures'].values())
-  assert all(low <= found['figures'][name] <= high for name, (low, high) in found['quartiles'].items())
+  assert all(
+    isinstance(value, float) and np.isfinite(value) and value >= 0
+    for value in found['figures'].values()
+  )
+  assert all(
+    low <= found['figures'][name] <= high for name, (low, high) in found['quartiles'].items()
+  )
   assert found['versions']['jax'] == jax.__version__ and f'--what={what}' in found['command']
 
 
@@ -59,10 +79,17 @@ def test_an_unknown_bench_is_named_before_anything_runs(tmp_path, capsys):
   assert not (tmp_path / 'bench.json').exists()
 
 
-@pytest.mark.parametrize('name, message', [
-    ('', 'expected the name of a file'), ('directory', 'expected the name of a file'),
-    ('file/bench.json', 'cannot be written (')])
-def test_a_place_that_cannot_be_written_is_named_before_anything_runs(tmp_path, capsys, monkeypatch, name, message):
+@pytest.mark.parametrize(
+  'name, message',
+  [
+    ('', 'expected the name of a file'),
+    ('directory', 'expected the name of a file'),
+    ('file/bench.json', 'cannot be written ('),
+  ],
+)
+def test_a_place_that_cannot_be_written_is_named_before_anything_runs(
+  tmp_path, capsys, monkeypatch, name, message
+):
   (tmp_path / 'directory').mkdir()
   (tmp_path / 'file').write_text('')
   monkeypatch.setattr(bench, '_figures', lambda what: pytest.fail('was measured'))
@@ -77,7 +104,8 @@ def test_what_may_be_repeated_and_separated_by_commas():
 
 
 def test_a_failed_bench_leaves_the_others_figures_and_a_bad_exit_status(
-    toy, tmp_path, capsys, monkeypatch):
+  toy, tmp_path, capsys, monkeypatch
+):
   monkeypatch.setattr(peer, 'install', lambda environment: 1 / 0)
   out = tmp_path / 'bench.json'
   assert run(out, '--what=peer,feed', f'--peer_data={toy}') == 1
@@ -96,7 +124,9 @@ def test_missing_data_of_the_peer_are_named_before_anything_runs(tmp_path, capsy
 def test_repeated_work_is_done_each_time_in_the_memory_of_the_last_results():
   x_NxN = jnp.arange(16.0).reshape(4, 4)
   done = []
-  call, compiled = timing.repeated(lambda x_NxN: jax.debug.callback(lambda: done.append(1)) or x_NxN @ x_NxN, 3, x_NxN)
+  call, compiled = timing.repeated(
+    lambda x_NxN: jax.debug.callback(lambda: done.append(1)) or x_NxN @ x_NxN, 3, x_NxN
+  )
   (kept_NxN,), result_NxN = call()
   np.testing.assert_array_equal(kept_NxN, x_NxN)
   np.testing.assert_array_equal(result_NxN, x_NxN @ x_NxN)
@@ -108,7 +138,7 @@ def test_repeated_work_is_done_each_time_in_the_memory_of_the_last_results():
 def test_repeated_work_stays_inside_its_loop():
   x_NxN = jnp.arange(16.0).reshape(4, 4)
   text = timing.repeated(lambda x_NxN: x_NxN @ x_NxN, 3, x_NxN)[1].call.as_text()
-  assert ' dot(' in text and ' dot(' not in text[text.index('ENTRY'):]
+  assert ' dot(' in text and ' dot(' not in text[text.index('ENTRY') :]
 
 
 def test_ratios_are_taken_round_by_round():

@@ -10,8 +10,10 @@ import pytest
 
 from launch import huge_pages
 
-huge = pytest.mark.skipif(not pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled').exists(),
-                          reason='a system without huge pages')
+huge = pytest.mark.skipif(
+  not pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled').exists(),
+  reason='a system without huge pages',
+)
 
 
 def advised(array):
@@ -44,5 +46,7 @@ def test_the_advice_stays_with_donated_memory():
 def test_smaller_arrays_are_left_alone(monkeypatch):
   calls = []
   monkeypatch.setattr(huge_pages, '_advise', lambda *area: calls.append(area))
-  huge_pages.advise({'small': jnp.zeros(huge_pages.SMALLEST // 4 - 1), 'large': jnp.zeros(huge_pages.SMALLEST // 4)})
+  huge_pages.advise(
+    {'small': jnp.zeros(huge_pages.SMALLEST // 4 - 1), 'large': jnp.zeros(huge_pages.SMALLEST // 4)}
+  )
   assert [size for _, size in calls] == [huge_pages.SMALLEST]

@@ -1,4 +1,6 @@
-"""launch.prepare end to end: real logs, every source, every kind of bad input, nothing half-written."""
+"""launch.prepare end to end: real logs, every source, every kind of bad input, nothing
+half-written.
+"""
 
 import gzip
 import json
@@ -72,7 +74,10 @@ def _again(log, name):
 
 def _libfm_lines(rows, seed=0):
   rng = np.random.default_rng(seed)
-  return [f'{rng.choice([-1, 1])} {rng.integers(0, 9)}:1 {100 + rng.zipf(1.5) % 50}:1' for _ in range(rows)]
+  return [
+    f'{rng.choice([-1, 1])} {rng.integers(0, 9)}:1 {100 + rng.zipf(1.5) % 50}:1'
+    for _ in range(rows)
+  ]
 
 
 @pytest.fixture(name='log')
@@ -100,11 +105,19 @@ def test_libfm_round_trip(capsys, log, out):
 
 def test_missing_splits_are_cut_from_train(capsys, log, out):
   schema = _made(capsys, out, '--source=libfm', f'--train={log}')
-  assert {name: split.rows for name, split in schema.splits.items()} == {'train': 400, 'valid': 50, 'test': 50}
+  assert {name: split.rows for name, split in schema.splits.items()} == {
+    'train': 400,
+    'valid': 50,
+    'test': 50,
+  }
   trained = {row[1:] for row in _decoded(out, schema, 'train')}
   values = [set(vocabulary.load(out, f.name)['value'].drop_nulls()) for f in schema.fields]
-  assert values == [set(column) for column in zip(*trained, strict=True)]  # counted on training rows only
-  other = _made(capsys, out.with_name('other'), '--source=libfm', f'--train={log}', '--split_seed=1')
+  assert values == [
+    set(column) for column in zip(*trained, strict=True)
+  ]  # counted on training rows only
+  other = _made(
+    capsys, out.with_name('other'), '--source=libfm', f'--train={log}', '--split_seed=1'
+  )
   assert other.fingerprint != schema.fingerprint and other.splits != schema.splits
 
 
@@ -128,8 +141,12 @@ def test_min_count_and_unseen_values(capsys, log, out, tmp_path):
 
 
 @pytest.mark.parametrize('source', ['libfm', 'csv', 'parquet'])
-def test_many_chunks_and_files_make_the_same_bytes_as_one(capsys, out, tmp_path, monkeypatch, source):
-  frame = pl.DataFrame({'label': [0, 1] * 300, 'a': [i % 7 for i in range(600)], 'b': [i * i % 41 for i in range(600)]})
+def test_many_chunks_and_files_make_the_same_bytes_as_one(
+  capsys, out, tmp_path, monkeypatch, source
+):
+  frame = pl.DataFrame(
+    {'label': [0, 1] * 300, 'a': [i % 7 for i in range(600)], 'b': [i * i % 41 for i in range(600)]}
+  )
   for name, part in (('whole', frame), ('part-1', frame[:350]), ('part-2', frame[350:])):
     path = tmp_path / f'{name}.{source}'
     if source == 'parquet':
@@ -142,21 +159,47 @@ def test_many_chunks_and_files_make_the_same_bytes_as_one(capsys, out, tmp_path,
   one = _made(capsys, out, f'--source={source}', f'--train={tmp_path}/whole.{source}', group)
   monkeypatch.setattr(text, 'PIECE_BYTES', 200)
   monkeypatch.setattr(raw, 'CHUNK_ROWS', 40)
-  many = _made(capsys, out.with_name('many'), f'--source={source}', f'--train={tmp_path}/part-*.{source}', group)
-  assert many.splits == one.splits and many.fields == one.fields and many.splits['train'].rows == 480
+  many = _made(
+    capsys,
+    out.with_name('many'),
+    f'--source={source}',
+    f'--train={tmp_path}/part-*.{source}',
+    group,
+  )
+  assert (
+    many.splits == one.splits and many.fields == one.fields and many.splits['train'].rows == 480
+  )
 
 
 def test_csv_with_spec_numbers_groups_and_two_tasks(capsys, out, tmp_path):
   log, spec = tmp_path / 'log.tsv', tmp_path / 'spec.json'
-  rows = [(i % 2, i % 3 == 0, f'u{i % 5}', i / 4, '' if i % 10 == 0 else i, 'x') for i in range(200)]
-  log.write_text('click\tbuy\tuser\tprice\tage\tnote\n' + ''.join(
-      f'{click}\t{int(buy)}\t{user}\t{price}\t{age}\t{note}\n' for click, buy, user, price, age, note in rows))
-  spec.write_text(json.dumps({'label': ['click', 'buy'], 'categorical': ['user'], 'group': 'user',
-                              'numeric': {'price': 'value', 'age': 'log_square'}}))
+  rows = [
+    (i % 2, i % 3 == 0, f'u{i % 5}', i / 4, '' if i % 10 == 0 else i, 'x') for i in range(200)
+  ]
+  log.write_text(
+    'click\tbuy\tuser\tprice\tage\tnote\n'
+    + ''.join(
+      f'{click}\t{int(buy)}\t{user}\t{price}\t{age}\t{note}\n'
+      for click, buy, user, price, age, note in rows
+    )
+  )
+  spec.write_text(
+    json.dumps(
+      {
+        'label': ['click', 'buy'],
+        'categorical': ['user'],
+        'group': 'user',
+        'numeric': {'price': 'value', 'age': 'log_square'},
+      }
+    )
+  )
   files = [f'--{split}={_again(log, split)}' for split in schema_lib.SPLITS]
   schema = _made(capsys, out, '--source=csv', *files, f'--spec={spec}')
   assert [(f.name, f.kind) for f in schema.fields] == [
-      ('user', 'categorical'), ('age', 'categorical'), ('price', 'numeric')]
+    ('user', 'categorical'),
+    ('age', 'categorical'),
+    ('price', 'numeric'),
+  ]
   assert schema.tasks == ('click', 'buy') and schema.group == 'user' and schema.numeric_count == 1
   data = _read(out, schema, 'train')
   assert data['label_BxT'].tolist() == [[click, int(buy)] for click, buy, *_ in rows]
@@ -193,16 +236,31 @@ def test_rows_without_a_group_form_none(capsys, out, tmp_path):
 
 def test_group_ids_cover_all_splits(capsys, out, tmp_path):
   for split, users in (('train', 'bab'), ('valid', 'cb'), ('test', 'da')):
-    (tmp_path / f'{split}.csv').write_text('y,user,item\n' + ''.join(f'1,{user},i\n' for user in users))
+    (tmp_path / f'{split}.csv').write_text(
+      'y,user,item\n' + ''.join(f'1,{user},i\n' for user in users)
+    )
   files = [f'--{split}={tmp_path}/{split}.csv' for split in schema_lib.SPLITS]
   schema = _made(capsys, out, '--source=csv', *files, '--group=user')
-  assert [_read(out, schema, split)['group_B'].tolist() for split in schema_lib.SPLITS] == [[1, 0, 1], [2, 1], [3, 0]]
+  assert [_read(out, schema, split)['group_B'].tolist() for split in schema_lib.SPLITS] == [
+    [1, 0, 1],
+    [2, 1],
+    [3, 0],
+  ]
   assert _decoded(out, schema, 'test') == [(1, None, 'i'), (1, 'a', 'i')]  # d is unseen in training
 
 
 def test_synthetic(capsys, out):
-  schema = _made(capsys, out, '--source=synthetic', '--rows=2000', '--fields=3', '--vocab=10', '--skew=short',
-                 '--teacher_hidden=2', '--seed=5')
+  schema = _made(
+    capsys,
+    out,
+    '--source=synthetic',
+    '--rows=2000',
+    '--fields=3',
+    '--vocab=10',
+    '--skew=short',
+    '--teacher_hidden=2',
+    '--seed=5',
+  )
   assert len(schema.fields) == 3 and schema.splits['test'].rows == 200
   assert 0.2 < schema.teacher.logloss < 0.7 and 0.5 < schema.teacher.auc < 1
   assert schema.source['skew'] == 'short' and schema.source['hidden'] == 2
@@ -214,28 +272,36 @@ def test_again_does_nothing_and_something_else_is_refused(capsys, log, out):
   assert _prepare('--source=libfm', f'--train={log}', f'--out={out}') == 0
   assert 'already there, nothing to do' in capsys.readouterr().out
   assert stamps == {path: path.stat().st_mtime_ns for path in out.rglob('*')}
-  assert 'not this data set' in _refused(capsys, out, '--source=libfm', f'--train={log}', '--min_count=2')
+  assert 'not this data set' in _refused(
+    capsys, out, '--source=libfm', f'--train={log}', '--min_count=2'
+  )
   assert schema_lib.load_schema(out) == made
 
 
-@pytest.mark.parametrize('line,message', [
+@pytest.mark.parametrize(
+  'line,message',
+  [
     ('1 3:1', 'line 501: 2 columns, expected 3'),
     ('1 3:1 x:1', "line 501: field_1: 'x:1' is not an integer id"),
     ('2 3:1 4:1', "line 501: label: label '2' is not 0 or 1"),
-])
+  ],
+)
 def test_bad_libfm(capsys, out, tmp_path, line, message):
   path = tmp_path / 'bad.libfm'
   path.write_text('\n'.join([*_libfm_lines(500), line, '']))
   assert f'error: {path}: {message}' in _refused(capsys, out, '--source=libfm', f'--train={path}')
 
 
-@pytest.mark.parametrize('content,message', [
+@pytest.mark.parametrize(
+  'content,message',
+  [
     ('y,a\n1,2\n2,2\n', "line 3: y: label '2' is not 0 or 1"),
     ('y,a\n1,2\n1\n', 'line 3: 1 columns, expected 2'),
     ('', 'file is empty'),
     ('y,a\n', 'no rows after the header'),
     ('z,a\n1,2\n', 'which column is the label?'),
-])
+  ],
+)
 @pytest.mark.parametrize('split', ['train', 'test'])
 def test_bad_csv(capsys, out, tmp_path, content, message, split):
   bad, good = tmp_path / 'bad.csv', tmp_path / 'good.csv'
@@ -245,7 +311,9 @@ def test_bad_csv(capsys, out, tmp_path, content, message, split):
   if split == 'test' and content.startswith('z'):
     message = "no column 'y'; there are z, a"
   files = {'train': good, 'valid': more} | {split: bad}
-  error = _refused(capsys, out, '--source=csv', *(f'--{name}={path}' for name, path in files.items()))
+  error = _refused(
+    capsys, out, '--source=csv', *(f'--{name}={path}' for name, path in files.items())
+  )
   assert f'error: {bad}: {message}' in error
 
 
@@ -291,16 +359,22 @@ def test_missing_column(capsys, out, tmp_path):
 def test_no_rows_for_a_split(capsys, out, tmp_path):
   log = tmp_path / 'log.csv'
   log.write_text('y,a\n1,2\n')
-  assert f'error: {log}: no rows for the ' in _refused(capsys, out, '--source=csv', f'--train={log}')
+  assert f'error: {log}: no rows for the ' in _refused(
+    capsys, out, '--source=csv', f'--train={log}'
+  )
 
 
-@pytest.mark.parametrize('arguments,message', [
+@pytest.mark.parametrize(
+  'arguments,message',
+  [
     (['--source=libfm'], '--train: missing'),
     (['--source=libfm', '--train=nowhere'], '--train=nowhere: no such file'),
     (['--source=libfm', '--train=x', '--rows=5'], '--rows: does not apply to --source=libfm'),
     (['--source=libfm', '--train=x', '--teacher_dims=5'], '--teacher_dims: does not apply'),
-    (['--source=csv', '--test=x', '--vocab_from=d', '--min_count=1'],
-     '--min_count: does not apply to --vocab_from=d, which decides it'),
+    (
+      ['--source=csv', '--test=x', '--vocab_from=d', '--min_count=1'],
+      '--min_count: does not apply to --vocab_from=d, which decides it',
+    ),
     (['--source=csv', '--test=x', '--vocab_from=d', '--spec=x'], '--spec: does not apply to --voc'),
     (['--source=csv', '--vocab_from=d'], '--train: missing, and so are --valid and --test'),
     (['--source=csv', '--train=x', '--numeric=bucket'], '--numeric=bucket: bucket is called'),
@@ -310,13 +384,22 @@ def test_no_rows_for_a_split(capsys, out, tmp_path):
     (['--source=synthetic', '--teacher_inputs=1000'], 'teacher: inputs=1000: expected 1 to 40'),
     (['--source=synthetic', '--rows=5'], 'rows=5'),
     (['--source=synthetic', '--signal=inf'], 'teacher: signal=inf: expected a finite number'),
-])
+  ],
+)
 def test_bad_flags(capsys, out, arguments, message):
   assert message in _refused(capsys, out, *arguments)
 
 
-@pytest.mark.parametrize('arguments', [['--source=avocado'], ['--sauce=libfm'], ['--source=libfm', '--min_count=0'],
-                                       ['--source=synthetic', '--skew=odd'], ['--source=synthetic', '--rows=many']])
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['--source=avocado'],
+    ['--sauce=libfm'],
+    ['--source=libfm', '--min_count=0'],
+    ['--source=synthetic', '--skew=odd'],
+    ['--source=synthetic', '--rows=many'],
+  ],
+)
 def test_flags_that_absl_refuses(arguments, tmp_path):
   with pytest.raises(prepare_flags.flags.Error, match=arguments[-1].split('=')[0][2:]):
     _prepare(*arguments, f'--out={tmp_path}/out')
@@ -325,6 +408,7 @@ def test_flags_that_absl_refuses(arguments, tmp_path):
 @pytest.mark.parametrize('error', [KeyboardInterrupt, OSError('No space left on device')])
 def test_nothing_is_left_when_writing_stops(capsys, log, out, monkeypatch, error):
   """Whatever happens after the first block is on disk."""
+
   def stop(*_):
     assert any(out.parent.glob('.out.*/train/00000.npy'))
     raise error
@@ -348,11 +432,28 @@ def test_full_disk_names_the_block(capsys, log, out, monkeypatch):
 
 
 def test_as_a_program(log, out):
-  """One bad and one good run in a process of their own: exit status, one line of error, no traceback."""
-  command = [sys.executable, '-W', 'error', '-m', 'launch.prepare', '--source=libfm', f'--out={out}']
-  bad = subprocess.run([*command, f'--train={log}', 'stray'], cwd=ROOT, capture_output=True, text=True, check=False)
-  assert bad.returncode == 1 and bad.stderr == "error: unexpected argument 'stray'; flags start with --\n"
-  good = subprocess.run([*command, f'--train={log}'], cwd=ROOT, capture_output=True, text=True, check=False)
+  """One bad and one good run in a process of their own: exit status, one line of error, no
+  traceback.
+  """
+  command = [
+    sys.executable,
+    '-W',
+    'error',
+    '-m',
+    'launch.prepare',
+    '--source=libfm',
+    f'--out={out}',
+  ]
+  bad = subprocess.run(
+    [*command, f'--train={log}', 'stray'], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  assert (
+    bad.returncode == 1
+    and bad.stderr == "error: unexpected argument 'stray'; flags start with --\n"
+  )
+  good = subprocess.run(
+    [*command, f'--train={log}'], cwd=ROOT, capture_output=True, text=True, check=False
+  )
   assert good.returncode == 0 and good.stdout.splitlines()[-1] == str(out), good.stderr
 
 
@@ -372,7 +473,9 @@ def test_frappe(capsys, out, tmp_path):
   schema = _made(capsys, out, '--source=libfm', *files)
   assert schema.splits['train'].rows == 202_027 and schema.splits['valid'].rows == 57_722
   assert [f.vocab_size - 1 for f in schema.fields][2:8] == [7, 7, 2, 3, 2, 9]
-  assert schema.table_rows == 5379 + 10  # 3 of the 5,382 features are in the published test file alone
+  assert (
+    schema.table_rows == 5379 + 10
+  )  # 3 of the 5,382 features are in the published test file alone
   assert round(schema.splits['train'].positives[0] / 202_027, 3) == 0.335
 
 

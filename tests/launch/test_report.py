@@ -18,7 +18,11 @@ import fake_study  # pylint: disable=g-import-not-at-top
 from launch import main as main_lib
 from launch import report
 
-ARMS = {'dense_mlp': fake_study.plateau(), 'ssr_s': fake_study.power_law(), 'ssr_d': fake_study.power_law(A=0.05)}
+ARMS = {
+  'dense_mlp': fake_study.plateau(),
+  'ssr_s': fake_study.power_law(),
+  'ssr_d': fake_study.power_law(A=0.05),
+}
 FILES = {'report.html', 'saturation.svg', 'saturation.png', 'curves.csv', 'verdicts.json'}
 VOID = {'meta', 'br', 'hr', 'img', 'link', 'input'}
 
@@ -72,7 +76,9 @@ def test_writes_the_five_files_and_nothing_else(study):
 def test_page_is_whole_and_fetches_nothing(study):
   text = (study / 'report.html').read_text(encoding='utf-8')
   page = Page(text)
-  assert 'http' not in text and '//' not in re.sub(r'\s', '', ''.join(v or '' for _, v in page.attributes))
+  assert 'http' not in text and '//' not in re.sub(
+    r'\s', '', ''.join(v or '' for _, v in page.attributes)
+  )
   assert not {'script', 'link', 'iframe', 'img', 'object'} & set(page.tags)
   assert '$' not in ''.join(page.text)
   for needed in ('prefers-color-scheme: dark', 'var(--ink)', 'Saturation chart'):
@@ -81,8 +87,17 @@ def test_page_is_whole_and_fetches_nothing(study):
 
 def test_page_says_what_an_engineer_asks(study):
   text = ' '.join(page_of(study).text)
-  for needed in ('ssr_s keeps scaling', 'non-zero dense parameters', 'python -m launch.sweep', 'irreducible',
-                 'delta = 0.0001', 'Few seeds (3)', 'w512 d3', 'efficient frontier', 'fingerprint'):
+  for needed in (
+    'ssr_s keeps scaling',
+    'non-zero dense parameters',
+    'python -m launch.sweep',
+    'irreducible',
+    'delta = 0.0001',
+    'Few seeds (3)',
+    'w512 d3',
+    'efficient frontier',
+    'fingerprint',
+  ):
     assert needed in text
 
 
@@ -91,7 +106,9 @@ def test_files_say_the_same(study):
   rows = list(csv.DictReader((study / 'curves.csv').read_text().splitlines()))
   assert list(verdicts) == list(ARMS) and len(rows) == 3 * 12
   assert {row['arm'] for row in rows} == set(ARMS)
-  assert verdicts['ssr_d']['verdict'] == 'scaling' and verdicts['ssr_d']['slope_interval'][1] < -1e-4
+  assert (
+    verdicts['ssr_d']['verdict'] == 'scaling' and verdicts['ssr_d']['slope_interval'][1] < -1e-4
+  )
 
 
 def test_running_again_prints_the_same_path_and_writes_the_same_bytes(study, capsys):
@@ -109,13 +126,22 @@ def test_delta_is_a_flag(tmp_path):
   run(directory, '--delta=0.5')
   found = json.loads((directory / 'verdicts.json').read_text())
   assert 'delta is 0.5, not the registered 0.0001' in ' '.join(page_of(directory).text)
-  assert {v['delta'] for v in found.values()} == {0.5} and 'scaling' not in {v['verdict'] for v in found.values()}
+  assert {v['delta'] for v in found.values()} == {0.5} and 'scaling' not in {
+    v['verdict'] for v in found.values()
+  }
 
 
-@pytest.mark.parametrize('arms, kwargs', [
-    (1, {}), (3, {'widths': (16,)}), (3, {'seeds': 1}), (1, {'widths': (16,), 'seeds': 1, 'learning_rates': (0.003,)}),
-    (2, {'widths': (16, 32), 'depths': (1, 2, 3), 'teacher': None})],
-                         ids=['one arm', 'one size', 'one seed', 'one of all', 'no teacher'])
+@pytest.mark.parametrize(
+  'arms, kwargs',
+  [
+    (1, {}),
+    (3, {'widths': (16,)}),
+    (3, {'seeds': 1}),
+    (1, {'widths': (16,), 'seeds': 1, 'learning_rates': (0.003,)}),
+    (2, {'widths': (16, 32), 'depths': (1, 2, 3), 'teacher': None}),
+  ],
+  ids=['one arm', 'one size', 'one seed', 'one of all', 'no teacher'],
+)
 def test_small_studies(tmp_path, arms, kwargs):
   truths = dict(list(ARMS.items())[:arms])
   directory = fake_study.write_study(tmp_path / 's', truths, **{'widths': (16, 32, 64)} | kwargs)
@@ -144,11 +170,15 @@ def test_nothing_recorded_yet(tmp_path):
 
 def test_only_failed_trials_are_listed_with_their_errors(tmp_path):
   directory = fake_study.write_study(tmp_path / 's', ARMS, widths=(16, 32), seeds=1)
-  fake_study.edit_trials(directory, lambda r: fake_study.fail(r, error='XLA: <out of memory> & "more"'))
+  fake_study.edit_trials(
+    directory, lambda r: fake_study.fail(r, error='XLA: <out of memory> & "more"')
+  )
   run(directory)
   page = page_of(directory)
   assert page.text.count('XLA: <out of memory> & "more"') == 18
-  assert {v['verdict'] for v in json.loads((directory / 'verdicts.json').read_text()).values()} == {'undetermined'}
+  assert {v['verdict'] for v in json.loads((directory / 'verdicts.json').read_text()).values()} == {
+    'undetermined'
+  }
 
 
 def test_text_from_files_is_escaped(tmp_path):
@@ -166,18 +196,32 @@ def test_a_failed_write_keeps_the_last_report(tmp_path, monkeypatch):
 
   def full(*_):
     raise OSError(28, 'No space left on device')
+
   monkeypatch.setattr(os, 'replace', full)
   with pytest.raises(ValueError, match='the report cannot be written .No space left on device'):
     report.replace_files(directory, {'report.html': b'new', 'curves.csv': b'new'})
   assert before == {p.name: p.stat().st_mtime_ns for p in directory.iterdir()}
 
 
-@pytest.mark.parametrize('prepare, message', [
+@pytest.mark.parametrize(
+  'prepare, message',
+  [
     (lambda d: d / 'nowhere', 'study.json: not found'),
-    (lambda d: (fake_study.edit_trials(d, lambda r: r | {'config': r['config'] | {'batch_size': r['width']}}), d)[1],
-     'trials of dense_mlp differ in batch_size'),
-    (lambda d: (next((d / 'trials').iterdir()).write_text('{"run_id": '), d)[1], r'trials/\w+.json: line 1: not JSON'),
-])
+    (
+      lambda d: (
+        fake_study.edit_trials(
+          d, lambda r: r | {'config': r['config'] | {'batch_size': r['width']}}
+        ),
+        d,
+      )[1],
+      'trials of dense_mlp differ in batch_size',
+    ),
+    (
+      lambda d: (next((d / 'trials').iterdir()).write_text('{"run_id": '), d)[1],
+      r'trials/\w+.json: line 1: not JSON',
+    ),
+  ],
+)
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, capsys, prepare, message):
   directory = prepare(fake_study.write_study(tmp_path / 's', ARMS, widths=(16, 32), seeds=1))
   assert run(directory) == 1
@@ -195,9 +239,20 @@ def test_delta_must_be_a_gain(study, capsys, delta):
 def test_program_from_the_shell(tmp_path):
   directory = fake_study.write_study(tmp_path / 's', ARMS, widths=(16, 32, 64), seeds=2)
   root = pathlib.Path(report.__file__).parents[1]
-  done = subprocess.run([sys.executable, '-W', 'error', '-m', 'launch.report', f'--study={directory}'], cwd=root,
-                        capture_output=True, text=True, check=True)
+  done = subprocess.run(
+    [sys.executable, '-W', 'error', '-m', 'launch.report', f'--study={directory}'],
+    cwd=root,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   assert done.stdout.splitlines()[-1] == str(directory / 'report.html')
-  done = subprocess.run([sys.executable, '-m', 'launch.report', f'--study={tmp_path}'], cwd=root, capture_output=True,
-                        text=True)
-  assert done.returncode == 1 and done.stderr.startswith('error: ') and 'Traceback' not in done.stderr
+  done = subprocess.run(
+    [sys.executable, '-m', 'launch.report', f'--study={tmp_path}'],
+    cwd=root,
+    capture_output=True,
+    text=True,
+  )
+  assert (
+    done.returncode == 1 and done.stderr.startswith('error: ') and 'Traceback' not in done.stderr
+  )

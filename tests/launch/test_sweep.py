@@ -1,4 +1,6 @@
-"""launch.sweep: vectorised trials equal single ones; reruns do what is missing; failures are recorded."""
+"""launch.sweep: vectorised trials equal single ones; reruns do what is missing; failures are
+recorded.
+"""
 
 import contextlib
 import functools
@@ -18,18 +20,29 @@ from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 
-SMALL = ['--widths=6', '--depths=1', '--views=2', '--embedding_dim=4', '--batch_size=100', '--learning_rates=1e-2,1e-3',
-         '--seeds=0,1']
+SMALL = [
+  '--widths=6',
+  '--depths=1',
+  '--views=2',
+  '--embedding_dim=4',
+  '--batch_size=100',
+  '--learning_rates=1e-2,1e-3',
+  '--seeds=0,1',
+]
 
 
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
   """Trials share a device, as on a machine with one."""
-  monkeypatch.setattr(trials, 'open_study', functools.partial(trials.open_study, devices=jax.local_devices()[:1]))
+  monkeypatch.setattr(
+    trials, 'open_study', functools.partial(trials.open_study, devices=jax.local_devices()[:1])
+  )
 
 
 def run(toy, out, *arguments):
-  return main_lib.call(sweep.main, sweep.FLAGS, [f'--data={toy}', f'--out={out}', *SMALL, *arguments])
+  return main_lib.call(
+    sweep.main, sweep.FLAGS, [f'--data={toy}', f'--out={out}', *SMALL, *arguments]
+  )
 
 
 def records(out):
@@ -39,15 +52,32 @@ def records(out):
 LEARNED = ('--set=filter=learned', '--set=filter_warmup=20')
 
 
-@pytest.mark.parametrize('arm, settings', [
-    ('dense_mlp', ('--batch_size=110',)), ('ssr_s', ()), ('ssr_s', LEARNED)])
+@pytest.mark.parametrize(
+  'arm, settings', [('dense_mlp', ('--batch_size=110',)), ('ssr_s', ()), ('ssr_s', LEARNED)]
+)
 def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, arm, settings):
   assert run(toy, tmp_path / 'study', f'--arms={arm}', '--epochs=2', *settings) == 0
   found = records(tmp_path / 'study')
   assert len(found) == 4
-  single = main_lib.call(train.main, train.FLAGS, [
-      f'--data={toy}', f'--out={tmp_path / "run"}', f'--model={arm}', '--width=6', '--depth=1', '--views=2',
-      '--embedding_dim=4', '--batch_size=100', '--learning_rate=1e-2', '--seed=1', '--epochs=2', '--mesh=1', *settings])
+  single = main_lib.call(
+    train.main,
+    train.FLAGS,
+    [
+      f'--data={toy}',
+      f'--out={tmp_path / "run"}',
+      f'--model={arm}',
+      '--width=6',
+      '--depth=1',
+      '--views=2',
+      '--embedding_dim=4',
+      '--batch_size=100',
+      '--learning_rate=1e-2',
+      '--seed=1',
+      '--epochs=2',
+      '--mesh=1',
+      *settings,
+    ],
+  )
   assert single == 0
   summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   twin = found[summary['run_id']]
@@ -55,9 +85,28 @@ def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, 
   assert twin['config'] == summary['config']
   assert twin['train_examples'] == summary['train_examples'] == 2 * 3000
   assert set(twin) >= {
-      'run_id', 'config', 'arm', 'width', 'depth', 'views', 'seed', 'learning_rate', 'dense_params',
-      'dense_params_nonzero', 'embedding_params', 'flops_per_example', 'train_examples', 'valid_logloss', 'valid_auc',
-      'test_logloss', 'test_auc', 'wall_seconds', 'device', 'versions', 'status'}
+    'run_id',
+    'config',
+    'arm',
+    'width',
+    'depth',
+    'views',
+    'seed',
+    'learning_rate',
+    'dense_params',
+    'dense_params_nonzero',
+    'embedding_params',
+    'flops_per_example',
+    'train_examples',
+    'valid_logloss',
+    'valid_auc',
+    'test_logloss',
+    'test_auc',
+    'wall_seconds',
+    'device',
+    'versions',
+    'status',
+  }
 
 
 @pytest.mark.parametrize('settings', [(), LEARNED])
@@ -76,11 +125,28 @@ def test_side_by_side_equals_in_turn(toy, tmp_path, monkeypatch, settings):
 def test_trials_dealt_out_among_devices_equal_those_of_one(toy, devices):
   """Five trials: three and two (and a filler) on two devices, one each on five of eight."""
   schema = schema_lib.load_schema(toy)
-  configs = [config_lib.make('ssr_s', {'width': 6, 'views': 2, 'embedding_dim': 4, 'batch_size': 100, 'epochs': 2,
-                                       'learning_rate': 1e-2, 'seed': seed}) for seed in range(5)]
+  configs = [
+    config_lib.make(
+      'ssr_s',
+      {
+        'width': 6,
+        'views': 2,
+        'embedding_dim': 4,
+        'batch_size': 100,
+        'epochs': 2,
+        'learning_rate': 1e-2,
+        'seed': seed,
+      },
+    )
+    for seed in range(5)
+  ]
   ran = {n: [] for n in (1, devices)}
-  found = {n: trials.run_group(trials.open_study(toy, schema, devices=jax.local_devices()[:n]), configs, ran[n].append)
-           for n in ran}
+  found = {
+    n: trials.run_group(
+      trials.open_study(toy, schema, devices=jax.local_devices()[:n]), configs, ran[n].append
+    )
+    for n in ran
+  }
   assert len({alone.record['test_auc'] for alone in found[1]}) == len(found[devices]) == 5
   assert sum(ran[1]) == sum(ran[devices]) == 5 * 2 * 30
   for alone, dealt in zip(found[1], found[devices], strict=True):
@@ -89,18 +155,33 @@ def test_trials_dealt_out_among_devices_equal_those_of_one(toy, devices):
 
 
 def test_low_precision_changes_the_auc_by_little(toy, tmp_path):
-  """bfloat16 layers, and a bfloat16 table that rounds stochastically: within .01 of float32 at the same seeds."""
-  for name, setting in (('full', 'dropout=0'), ('low', 'compute_dtype=bfloat16'), ('table', 'table_dtype=bfloat16')):
+  """bfloat16 layers, and a bfloat16 table that rounds stochastically: within .01 of float32 at the
+  same seeds.
+  """
+  for name, setting in (
+    ('full', 'dropout=0'),
+    ('low', 'compute_dtype=bfloat16'),
+    ('table', 'table_dtype=bfloat16'),
+  ):
     assert run(toy, tmp_path / name, '--arms=ssr_s', '--epochs=8', f'--set={setting}') == 0
-  auc = {name: [r['test_auc'] for r in sorted(records(tmp_path / name).values(), key=lambda r: (
-      r['learning_rate'], r['seed']))] for name in ('full', 'low', 'table')}
+  auc = {
+    name: [
+      r['test_auc']
+      for r in sorted(
+        records(tmp_path / name).values(), key=lambda r: (r['learning_rate'], r['seed'])
+      )
+    ]
+    for name in ('full', 'low', 'table')
+  }
   assert max(auc['full']) > 0.6
   np.testing.assert_allclose(auc['low'], auc['full'], atol=0.01)
   np.testing.assert_allclose(auc['table'], auc['full'], atol=0.01)
   assert auc['low'] != auc['full'] != auc['table']
 
 
-def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy, tmp_path, capsys, monkeypatch):
+def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(
+  toy, tmp_path, capsys, monkeypatch
+):
   out = tmp_path / 'study'
   real = trials.run_group
 
@@ -122,19 +203,27 @@ def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(toy
   (out / 'trials' / f'{victim}.json').unlink()
   ran = []
   monkeypatch.setattr(
-      trials, 'run_group',
-      lambda study, configs, *more: ran.extend(configs) or real(study, configs, *more))
+    trials,
+    'run_group',
+    lambda study, configs, *more: ran.extend(configs) or real(study, configs, *more),
+  )
   assert run(toy, out, '--arms=ssr_s', '--widths=6,9') == 0
   assert len(ran) == 1
   again = records(out)
   assert again[victim]['test_logloss'] == pytest.approx(found[victim]['test_logloss'], abs=1e-6)
 
 
-@pytest.mark.parametrize('error', [
-    RuntimeError('RESOURCE_EXHAUSTED: Out of memory'), MemoryError(),
-    RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.')])
+@pytest.mark.parametrize(
+  'error',
+  [
+    RuntimeError('RESOURCE_EXHAUSTED: Out of memory'),
+    MemoryError(),
+    RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.'),
+  ],
+)
 def test_trials_that_do_not_fit_the_memory_together_run_by_halves(
-    toy, tmp_path, monkeypatch, error):
+  toy, tmp_path, monkeypatch, error
+):
   real, sizes = trials.run_group, []
 
   def run_group(study, configs, *more):
@@ -148,11 +237,14 @@ def test_trials_that_do_not_fit_the_memory_together_run_by_halves(
   assert run(toy, tmp_path / 'halves', '--arms=dense_mlp') == 0
   assert sizes == [4, 2, 1, 1, 2, 1, 1]
   whole, halves = records(tmp_path / 'whole'), records(tmp_path / 'halves')
-  assert {name: r['test_auc'] for name, r in halves.items()} == {name: r['test_auc'] for name, r in whole.items()}
+  assert {name: r['test_auc'] for name, r in halves.items()} == {
+    name: r['test_auc'] for name, r in whole.items()
+  }
 
 
 def test_a_trial_that_the_memory_does_not_hold_is_missing_and_tried_again(
-    toy, tmp_path, monkeypatch, capsys):
+  toy, tmp_path, monkeypatch, capsys
+):
   out, arguments = tmp_path / 'study', ('--arms=dense_mlp', '--widths=6,9')
   real, sizes = trials.run_group, []
 
@@ -185,6 +277,7 @@ def stop_after(monkeypatch, dispatches):
   @contextlib.contextmanager
   def on_signals():
     yield lambda: next(asked, True)
+
   monkeypatch.setattr(stopping, 'on_signals', on_signals)
 
 
@@ -192,8 +285,15 @@ def test_a_sweep_that_was_stopped_goes_on_bit_for_bit(toy, tmp_path, monkeypatch
   """Stopped in the first evaluation interval, at an evaluation,
   and with another number of devices before the end.
   """
-  arguments = ('--arms=ssr_s', '--epochs=3', '--set=dropout=0.2', '--set=eval_every=25',
-               '--learning_rates=3e-2,1e38', '--set=table_dtype=bfloat16', '--patience=1')
+  arguments = (
+    '--arms=ssr_s',
+    '--epochs=3',
+    '--set=dropout=0.2',
+    '--set=eval_every=25',
+    '--learning_rates=3e-2,1e38',
+    '--set=table_dtype=bfloat16',
+    '--patience=1',
+  )
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   monkeypatch.setattr(feeds, 'DISPATCH', 10)
   assert run(toy, whole, *arguments) == 0
@@ -215,7 +315,8 @@ def test_a_sweep_that_was_stopped_goes_on_bit_for_bit(toy, tmp_path, monkeypatch
   assert not (cut / 'partial').exists()
   uncut, resumed = records(whole), records(cut)
   assert {name: r | {'wall_seconds': 0} for name, r in uncut.items()} == {
-      name: r | {'wall_seconds': 0} for name, r in resumed.items()}
+    name: r | {'wall_seconds': 0} for name, r in resumed.items()
+  }
   for path in (whole / 'logits').iterdir():
     np.testing.assert_array_equal(np.load(path), np.load(cut / 'logits' / path.name))
 
@@ -243,8 +344,9 @@ def test_a_study_grows_and_remembers_its_axes(toy, tmp_path):
   study = json.loads((out / 'study.json').read_text())
   assert study['arms'] == ['dense_mlp', 'ssr_s'] and study['widths'] == [4, 6]
   assert set(study['trials']) == set(records(out))
-  assert [('--arms=ssr_s' in command, '--widths=4' in command) for command in study['commands']] == [
-      (False, False), (True, True)]
+  assert [
+    ('--arms=ssr_s' in command, '--widths=4' in command) for command in study['commands']
+  ] == [(False, False), (True, True)]
   assert study['teacher'] == {'logloss': 0.4, 'auc': 0.8}
 
 
@@ -254,18 +356,29 @@ def test_another_recipe_of_an_arm_is_refused_by_studies_old_and_new(toy, tmp_pat
   path = out / 'study.json'
   study = json.loads(path.read_text())
   assert study['recipes']['ssr_s']['batch_size'] == 100 and 'width' not in study['recipes']['ssr_s']
-  for change in ({}, {'recipes': {}}):  # studies of older versions: the recipe is that of the trials
+  for change in (
+    {},
+    {'recipes': {}},
+  ):  # studies of older versions: the recipe is that of the trials
     path.write_text(json.dumps(study | change))
     before = path.read_text()
     assert run(toy, out, '--arms=ssr_s', '--widths=4', *other) == 1
-    assert f'{out}: its trials of ssr_s differ in dropout, filter_draw; choose another' in capsys.readouterr().err
+    assert (
+      f'{out}: its trials of ssr_s differ in dropout, filter_draw; choose another'
+      in capsys.readouterr().err
+    )
     assert path.read_text() == before
   assert run(toy, out, '--arms=ssr_s', '--learning_rates=1e-2', '--seeds=1') == 0
   assert json.loads(path.read_text())['recipes'] == study['recipes']
 
 
-@pytest.mark.parametrize('content, message', [
-    ('[]', 'not a JSON object'), ('{}', "not a study that launch.sweep wrote (no 'format_version')")])
+@pytest.mark.parametrize(
+  'content, message',
+  [
+    ('[]', 'not a JSON object'),
+    ('{}', "not a study that launch.sweep wrote (no 'format_version')"),
+  ],
+)
 def test_a_file_that_is_no_study_is_refused(toy, tmp_path, capsys, content, message):
   (tmp_path / 'study.json').write_text(content)
   assert run(toy, tmp_path) == 1
@@ -275,10 +388,22 @@ def test_a_file_that_is_no_study_is_refused(toy, tmp_path, capsys, content, mess
 
 def test_a_diverged_trial_does_not_touch_its_neighbours(toy, tmp_path):
   out = tmp_path / 'study'
-  assert run(toy, out, '--arms=dense_mlp', '--learning_rates=1e-2,1e38', '--set=input_norm=none') == 0
+  assert (
+    run(toy, out, '--arms=dense_mlp', '--learning_rates=1e-2,1e38', '--set=input_norm=none') == 0
+  )
   status = {(r['learning_rate'], r['seed']): r['status'] for r in records(out).values()}
-  assert status == {(0.01, 0): 'finished', (0.01, 1): 'finished', (1e38, 0): 'diverged', (1e38, 1): 'diverged'}
-  assert run(toy, tmp_path / 'alone', '--arms=dense_mlp', '--learning_rates=1e-2', '--set=input_norm=none') == 0
+  assert status == {
+    (0.01, 0): 'finished',
+    (0.01, 1): 'finished',
+    (1e38, 0): 'diverged',
+    (1e38, 1): 'diverged',
+  }
+  assert (
+    run(
+      toy, tmp_path / 'alone', '--arms=dense_mlp', '--learning_rates=1e-2', '--set=input_norm=none'
+    )
+    == 0
+  )
   for name, alone in records(tmp_path / 'alone').items():
     assert records(out)[name]['test_logloss'] == pytest.approx(alone['test_logloss'], abs=1e-6)
 
@@ -286,34 +411,71 @@ def test_a_diverged_trial_does_not_touch_its_neighbours(toy, tmp_path):
 def test_early_stopping_keeps_each_trials_own_best(toy, tmp_path):
   """With patience, a trial is tested in the state of its best validation, as a single run would be."""
   out = tmp_path / 'study'
-  assert run(toy, out, '--arms=dense_mlp', '--epochs=25', '--patience=2', '--learning_rates=3e-2,1e-3') == 0
+  assert (
+    run(toy, out, '--arms=dense_mlp', '--epochs=25', '--patience=2', '--learning_rates=3e-2,1e-3')
+    == 0
+  )
   for found in records(out).values():
     if found['learning_rate'] == 3e-2 and found['seed'] == 0:
-      assert main_lib.call(train.main, train.FLAGS, [
-          f'--data={toy}', f'--out={tmp_path / "run"}', '--model=dense_mlp', '--width=6', '--depth=1',
-          '--embedding_dim=4', '--batch_size=100', '--learning_rate=3e-2', '--epochs=25', '--patience=2',
-          '--mesh=1']) == 0
+      assert (
+        main_lib.call(
+          train.main,
+          train.FLAGS,
+          [
+            f'--data={toy}',
+            f'--out={tmp_path / "run"}',
+            '--model=dense_mlp',
+            '--width=6',
+            '--depth=1',
+            '--embedding_dim=4',
+            '--batch_size=100',
+            '--learning_rate=3e-2',
+            '--epochs=25',
+            '--patience=2',
+            '--mesh=1',
+          ],
+        )
+        == 0
+      )
       single = json.loads((tmp_path / 'run' / 'summary.json').read_text())
       assert single['run_id'] == found['run_id']
       assert single['valid_logloss'] == pytest.approx(found['valid_logloss'], abs=1e-4)
       assert single['train_examples'] == found['train_examples']
-      assert found['train_examples'] < max(other['train_examples'] for other in records(out).values())
+      assert found['train_examples'] < max(
+        other['train_examples'] for other in records(out).values()
+      )
 
 
 def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
   """Out of patience after two validations, it diverges while its neighbour goes on."""
   schema = schema_lib.load_schema(toy)
-  make = lambda rate: config_lib.make('dense_mlp', {
-      'width': 6, 'depth': 1, 'embedding_dim': 4, 'batch_size': 100, 'input_norm': 'none', 'table_optimizer': 'sgd',
-      'eval_every': 1, 'patience': 1, 'learning_rate': rate})
+  make = lambda rate: config_lib.make(
+    'dense_mlp',
+    {
+      'width': 6,
+      'depth': 1,
+      'embedding_dim': 4,
+      'batch_size': 100,
+      'input_norm': 'none',
+      'table_optimizer': 'sgd',
+      'eval_every': 1,
+      'patience': 1,
+      'learning_rate': rate,
+    },
+  )
   study = trials.open_study(toy, schema)
-  alone, = trials.run_group(study, [make(2e5)], lambda steps: None)
+  (alone,) = trials.run_group(study, [make(2e5)], lambda steps: None)
   together = trials.run_group(study, [make(2e5), make(3e-4)], lambda steps: None)
   assert together[0].record | {'wall_seconds': 0} == alone.record | {'wall_seconds': 0}
-  assert alone.record['status'] == 'finished' and alone.record['train_examples'] < together[1].record['train_examples']
+  assert (
+    alone.record['status'] == 'finished'
+    and alone.record['train_examples'] < together[1].record['train_examples']
+  )
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
     (['--widths=6,a'], '--widths=6,a: expected numbers'),
     (['--set=dropuot=1'], 'dropuot'),
     (['--arms=mlp'], "model 'mlp' is unknown"),
@@ -328,8 +490,12 @@ def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
     (['--seeds=0,-1'], '--seeds=0,-1: expected seeds not below 0'),
     (['--seeds=0,3000000000'], 'seed=3000000000: expected at most'),
     (['--learning_rates=1e-3,inf'], 'learning_rate=inf: expected a finite number'),
-    (['--arms=ssr_s', '--widths=100000'], 'ssr_s, 100000 wide: width: a view cannot keep 100000 of 24'),
-])
+    (
+      ['--arms=ssr_s', '--widths=100000'],
+      'ssr_s, 100000 wide: width: a view cannot keep 100000 of 24',
+    ),
+  ],
+)
 def test_wrong_flags_name_themselves_and_leave_nothing(toy, tmp_path, capsys, arguments, message):
   assert run(toy, tmp_path / 'study', *arguments) == 1
   assert message in capsys.readouterr().err

@@ -29,12 +29,22 @@ from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train as train_lib
 
-SMALL = ['--width=8', '--views=2', '--embedding_dim=4', '--batch_size=100', '--set=checkpoint_every=7',
-         '--set=dropout=0.3', '--set=embedding_dropout=0.1', '--mesh=1']
+SMALL = [
+  '--width=8',
+  '--views=2',
+  '--embedding_dim=4',
+  '--batch_size=100',
+  '--set=checkpoint_every=7',
+  '--set=dropout=0.3',
+  '--set=embedding_dropout=0.1',
+  '--mesh=1',
+]
 
 
 def run(toy, out, *arguments):
-  return main_lib.call(train.main, train.FLAGS, [f'--data={toy}', f'--out={out}', *SMALL, *arguments])
+  return main_lib.call(
+    train.main, train.FLAGS, [f'--data={toy}', f'--out={out}', *SMALL, *arguments]
+  )
 
 
 def lines(out):
@@ -42,9 +52,14 @@ def lines(out):
 
 
 def last_state(out):
-  """The last checkpoint on one device, rows in logical order, as numpy; the optimizer's working space left out."""
+  """The last checkpoint on one device, rows in logical order, as numpy; the optimizer's working
+  space left out.
+  """
   data = json.loads((out / 'data.json').read_text())['data']
-  config, schema = config_lib.from_json((out / 'config.json').read_text()), schema_lib.load_schema(data)
+  config, schema = (
+    config_lib.from_json((out / 'config.json').read_text()),
+    schema_lib.load_schema(data),
+  )
   program_ = train_lib.program(config, schema)
   with checkpoint.manager(out, read_only=True) as manager:
     like = train_lib.abstract_state(program_, schema)
@@ -52,13 +67,26 @@ def last_state(out):
   return jax.tree.map(np.asarray, state._replace(slots=state.slots._replace(scratch_R=None)))
 
 
-LEARNED = ('--model=ssr_s', '--set=filter=learned', '--set=filter_warmup=18')  # cut before and after
+LEARNED = (
+  '--model=ssr_s',
+  '--set=filter=learned',
+  '--set=filter_warmup=18',
+)  # cut before and after
 
 
-@pytest.mark.parametrize('model, feed', [
-    (('--model=dense_mlp',), 'resident'), (('--model=ssr_s',), 'stream'), (('--model=ssr_d',), 'resident'),
-    (LEARNED, 'resident'), (LEARNED, 'stream')])
-def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp_path, monkeypatch, model, feed):
+@pytest.mark.parametrize(
+  'model, feed',
+  [
+    (('--model=dense_mlp',), 'resident'),
+    (('--model=ssr_s',), 'stream'),
+    (('--model=ssr_d',), 'resident'),
+    (LEARNED, 'resident'),
+    (LEARNED, 'stream'),
+  ],
+)
+def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(
+  toy, tmp_path, monkeypatch, model, feed
+):
   """Cut twice, at steps that are no multiple of anything; all agree bit for bit.
 
   The last of 28 batches of an epoch is partial: one sitting crosses it, the next starts after it.
@@ -75,13 +103,19 @@ def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(toy, tmp
   whole, cut = last_state(tmp_path / 'whole'), last_state(tmp_path / 'cut')
   assert jax.tree.structure(whole) == jax.tree.structure(cut)
   jax.tree.map(np.testing.assert_array_equal, whole, cut)
-  validations = [[line for line in lines(tmp_path / name) if line['split'] == 'valid'] for name in ('whole', 'cut')]
+  validations = [
+    [line for line in lines(tmp_path / name) if line['split'] == 'valid']
+    for name in ('whole', 'cut')
+  ]
   assert validations[0] == validations[1] and [line['step'] for line in validations[0]] == [28, 56]
   assert json.loads((tmp_path / 'cut' / 'summary.json').read_text())['train_examples'] == 2 * 3000
 
 
 def test_a_run_cut_and_resumed_keeps_the_checkpoints_of_both_sittings(toy, tmp_path, monkeypatch):
-  out, arguments = tmp_path / 'run', ('--epochs=2', '--set=keep_every=12', '--set=checkpoint_every=5')
+  out, arguments = (
+    tmp_path / 'run',
+    ('--epochs=2', '--set=keep_every=12', '--set=checkpoint_every=5'),
+  )
   monkeypatch.setattr(feeds, 'DISPATCH', 4)
   cut_after(monkeypatch, 7)  # 4, 5, 9, 10, 12, 15, 19
   with pytest.raises(KeyboardInterrupt):
@@ -109,15 +143,19 @@ def cut_after(monkeypatch, dispatches):
       if len(done) > dispatches:
         raise KeyboardInterrupt
       return feed.advance(state, steps)
+
     return feed._replace(advance=advance)
 
   monkeypatch.setattr(feeds, 'open_feed', open_feed)
 
 
-@pytest.mark.parametrize('meshes, lookup', [
-    (('5',), 'reduce_scatter'), (('2,2',), 'all_to_all'), (('3', '1', '2'), 'reduce_scatter')])
+@pytest.mark.parametrize(
+  'meshes, lookup',
+  [(('5',), 'reduce_scatter'), (('2,2',), 'all_to_all'), (('3', '1', '2'), 'reduce_scatter')],
+)
 def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(
-    toy, tmp_path, capsys, monkeypatch, meshes, lookup):
+  toy, tmp_path, capsys, monkeypatch, meshes, lookup
+):
   """Also begun on three devices, gone on with on one, ended on two;
   no batch divides over 3 or 5.
   """
@@ -130,24 +168,45 @@ def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(
   last = (f'--mesh={meshes[-1]}', f'--lookup={lookup}')
   assert run(toy, tmp_path / 'several', *arguments, *last) == 0
   one, several = last_state(tmp_path / 'one'), last_state(tmp_path / 'several')
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, several.table_RxD)
-  valid = [[line['logloss'] for line in lines(tmp_path / name) if line['split'] == 'valid']
-           for name in ('one', 'several')]
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, several.table_RxD
+  )
+  valid = [
+    [line['logloss'] for line in lines(tmp_path / name) if line['split'] == 'valid']
+    for name in ('one', 'several')
+  ]
   np.testing.assert_allclose(valid[0], valid[1], atol=1e-5)
   capsys.readouterr()
-  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "several"}', '--split=valid']) == 0
-  assert json.loads(capsys.readouterr().out.splitlines()[-1])['logloss'] == pytest.approx(valid[1][-1], abs=1e-6)
+  assert (
+    main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "several"}', '--split=valid'])
+    == 0
+  )
+  assert json.loads(capsys.readouterr().out.splitlines()[-1])['logloss'] == pytest.approx(
+    valid[1][-1], abs=1e-6
+  )
 
 
 def test_both_feeds_train_the_same_network(toy, tmp_path):
   for feed in ('resident', 'stream'):
     assert run(toy, tmp_path / feed, f'--feed={feed}', '--model=ssr_s') == 0
-  summaries = [json.loads((tmp_path / feed / 'summary.json').read_text()) for feed in ('resident', 'stream')]
+  summaries = [
+    json.loads((tmp_path / feed / 'summary.json').read_text()) for feed in ('resident', 'stream')
+  ]
   assert summaries[0]['valid_logloss'] == pytest.approx(summaries[1]['valid_logloss'], abs=1e-6)
 
 
 def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
-  assert run(toy, tmp_path / 'run', '--epochs=8', '--learning_rate=0.01', '--model=ssr_s', '--set=dropout=0') == 0
+  assert (
+    run(
+      toy,
+      tmp_path / 'run',
+      '--epochs=8',
+      '--learning_rate=0.01',
+      '--model=ssr_s',
+      '--set=dropout=0',
+    )
+    == 0
+  )
   found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   assert found['status'] == 'finished' and found['valid_auc'] > 0.6
   assert found['test_logloss'] is None  # the test split is read by evaluate alone
@@ -160,13 +219,31 @@ def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
   found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   assert found['test_auc'] == printed['auc']
   assert len(list((tmp_path / 'run').glob('events.out.tfevents*'))) == 1
-  assert run(toy, tmp_path / 'run', '--epochs=8', '--learning_rate=0.01', '--model=ssr_s', '--set=dropout=0') == 0
-  assert json.loads((tmp_path / 'run' / 'summary.json').read_text()) == found, 'a run that has ended is left alone'
+  assert (
+    run(
+      toy,
+      tmp_path / 'run',
+      '--epochs=8',
+      '--learning_rate=0.01',
+      '--model=ssr_s',
+      '--set=dropout=0',
+    )
+    == 0
+  )
+  assert json.loads((tmp_path / 'run' / 'summary.json').read_text()) == found, (
+    'a run that has ended is left alone'
+  )
   assert len(list((tmp_path / 'run').glob('events.out.tfevents*'))) == 1
 
 
 def test_the_best_checkpoint_is_kept_beside_the_last_and_patience_stops(toy, tmp_path, capsys):
-  arguments = ('--epochs=30', '--learning_rate=0.03', '--patience=2', '--set=dropout=0', '--model=dense_mlp')
+  arguments = (
+    '--epochs=30',
+    '--learning_rate=0.03',
+    '--patience=2',
+    '--set=dropout=0',
+    '--model=dense_mlp',
+  )
   assert run(toy, tmp_path / 'run', *arguments) == 0
   found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   valid = [line for line in lines(tmp_path / 'run') if line['split'] == 'valid']
@@ -176,8 +253,14 @@ def test_the_best_checkpoint_is_kept_beside_the_last_and_patience_stops(toy, tmp
   assert [line['step'] for line in valid].index(best['step']) == len(valid) - 3
   for which, step in (('best', best['step']), ('last', valid[-1]['step'])):
     capsys.readouterr()
-    assert main_lib.call(evaluate.main, evaluate.FLAGS, [
-        f'--run={tmp_path / "run"}', '--split=valid', f'--checkpoint={which}']) == 0
+    assert (
+      main_lib.call(
+        evaluate.main,
+        evaluate.FLAGS,
+        [f'--run={tmp_path / "run"}', '--split=valid', f'--checkpoint={which}'],
+      )
+      == 0
+    )
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed['step'] == step
     assert printed['logloss'] == next(line['logloss'] for line in valid if line['step'] == step)
@@ -193,7 +276,8 @@ def test_epochs_zero_initializes_counts_and_saves(toy, tmp_path):
 
 
 def test_of_equal_validations_the_first_is_the_best_and_its_checkpoint_stays(
-    toy, tmp_path, monkeypatch, capsys):
+  toy, tmp_path, monkeypatch, capsys
+):
   out, arguments = tmp_path / 'run', ('--epochs=3', '--model=dense_mlp')
   monkeypatch.setattr(evaluation, 'rank', lambda config, found: 0.5)
   with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
@@ -214,19 +298,32 @@ def test_of_equal_validations_the_first_is_the_best_and_its_checkpoint_stays(
   assert 'diverged: the loss; its checkpoints from before that are kept (steps 30, 90)' in said
 
 
-@pytest.mark.parametrize('norm, every, error', [
+@pytest.mark.parametrize(
+  'norm, every, error',
+  [
     ('none', 1, 'parameters, optimizer or logits became NaN or infinite by step 1'),
     ('batch', 1, 'parameters, optimizer or logits became NaN or infinite by step 1'),
-    ('none', 7, 'the training loss became NaN or infinite by step 7')])
+    ('none', 7, 'the training loss became NaN or infinite by step 7'),
+  ],
+)
 def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(
-    toy, tmp_path, capsys, norm, every, error):
+  toy, tmp_path, capsys, norm, every, error
+):
   """The loss of step 1 is that of the initial network: finite,
   where the network after it is not.
   """
   out = tmp_path / 'run'
-  arguments = [f'--data={toy}', f'--out={out}', '--width=8', '--embedding_dim=4',
-               '--batch_size=100', '--mesh=1', '--learning_rate=1e38', f'--set=input_norm={norm}',
-               f'--set=checkpoint_every={every}']
+  arguments = [
+    f'--data={toy}',
+    f'--out={out}',
+    '--width=8',
+    '--embedding_dim=4',
+    '--batch_size=100',
+    '--mesh=1',
+    '--learning_rate=1e38',
+    f'--set=input_norm={norm}',
+    f'--set=checkpoint_every={every}',
+  ]
   said = fails(arguments, capsys)
   assert said == f'error: {out}: the run diverged: {error}; it had saved no checkpoint'
   strict = dict(parse_constant=lambda token: pytest.fail(token))
@@ -236,12 +333,14 @@ def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(
   assert fails(arguments, capsys) == said
   assert (out / 'metrics.jsonl').read_text() == before, 'the same command does not train again'
   assert f'--run={out}: holds no checkpoint: the run diverged before its first ({error})' in fails(
-      [f'--run={out}'], capsys, evaluate)
+    [f'--run={out}'], capsys, evaluate
+  )
 
 
 def test_one_class_leaves_auc_null_and_says_so(one_class, tmp_path, capsys):
-  assert 'monitor=auc: all labels \'label\' of the validation split are of one class' in fails(
-      [f'--data={one_class}', f'--out={tmp_path / "refused"}', *SMALL, '--set=monitor=auc'], capsys)
+  assert "monitor=auc: all labels 'label' of the validation split are of one class" in fails(
+    [f'--data={one_class}', f'--out={tmp_path / "refused"}', *SMALL, '--set=monitor=auc'], capsys
+  )
   assert not (tmp_path / 'refused').exists()
   assert run(one_class, tmp_path / 'run', '--epochs=2', '--patience=1') == 0
   said = capsys.readouterr().out.splitlines()
@@ -253,17 +352,32 @@ def test_one_class_leaves_auc_null_and_says_so(one_class, tmp_path, capsys):
 
 
 def program(toy, out, *arguments, devices=1):
-  environment = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).parents[2]), 'JAX_PLATFORMS': 'cpu',
-                              'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
-  command = [sys.executable, '-m', 'launch.train', f'--data={toy}', f'--out={out}', *SMALL, *arguments]
-  return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  environment = os.environ | {
+    'PYTHONPATH': str(pathlib.Path(__file__).parents[2]),
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+  }
+  command = [
+    sys.executable,
+    '-m',
+    'launch.train',
+    f'--data={toy}',
+    f'--out={out}',
+    *SMALL,
+    *arguments,
+  ]
+  return subprocess.Popen(
+    command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
 
 
 @pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_killed_process_loses_at_most_the_steps_since_its_last_checkpoint(toy, tmp_path, sent):
   arguments = ('--epochs=400', '--model=dense_mlp', '--set=eval_every=300')
   process = program(toy, tmp_path / 'run', *arguments)
-  wait_for(lambda: any(path.name.isdigit() for path in (tmp_path / 'run').glob('checkpoints/*')), process)
+  wait_for(
+    lambda: any(path.name.isdigit() for path in (tmp_path / 'run').glob('checkpoints/*')), process
+  )
   process.send_signal(sent)
   out, error = process.communicate(timeout=60)
   if sent != signal.SIGKILL:
@@ -297,16 +411,22 @@ def test_wrong_input_is_one_sentence_that_names_the_field(toy, tmp_path, capsys)
   base = [f'--data={toy}', *SMALL]
   out = tmp_path / 'run'
   assert 'dropuot: dense_mlp has no such field; did you mean' in fails(
-      [*base, f'--out={out}', '--set=dropuot=1'], capsys)
-  assert '--set width=9: --width=8 is given too' in fails([*base, f'--out={out}', '--set=width=9'], capsys)
+    [*base, f'--out={out}', '--set=dropuot=1'], capsys
+  )
+  assert '--set width=9: --width=8 is given too' in fails(
+    [*base, f'--out={out}', '--set=width=9'], capsys
+  )
   assert 'width=0' in fails([*base, f'--out={out}', '--width=0'], capsys)
   assert 'batch_size=5000: expected at least 1 and at most the 3000 rows' in fails(
-      [*base, f'--out={out}', '--batch_size=5000'], capsys)
+    [*base, f'--out={out}', '--batch_size=5000'], capsys
+  )
   assert 'schema.json: not found' in fails([f'--data={tmp_path}', f'--out={out}'], capsys)
   file = tmp_path / 'file'
   file.touch()
   assert fails([*base, f'--out={file}'], capsys) == f'error: {file}: Not a directory'
-  assert 'width: a view cannot keep 99 of 24' in fails([*base, f'--out={out}', '--model=ssr_s', '--width=99'], capsys)
+  assert 'width: a view cannot keep 99 of 24' in fails(
+    [*base, f'--out={out}', '--model=ssr_s', '--width=99'], capsys
+  )
   assert not out.exists(), 'nothing half-written is left'
   with pytest.raises(Exception, match='model'):
     main_lib.call(train.main, train.FLAGS, [*base, f'--out={out}', '--model=mlp'])
@@ -316,23 +436,40 @@ def test_a_mesh_must_hold_the_devices_of_every_process(toy, tmp_path, capsys, mo
   monkeypatch.setattr(train, 'join_processes', lambda: None)
   several = ['--coordinator=localhost:1', '--processes=2', '--mesh=4']
   assert 'several processes need a mesh of all 8 devices' in fails(
-      [f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL, *several], capsys)
+    [f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL, *several], capsys
+  )
   assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('error, message', [
-    (RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore'), 'has not enough memory'),
-    (RuntimeError(
-        'INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.\nmore'),
-     'enough memory'),
+@pytest.mark.parametrize(
+  'error, message',
+  [
+    (
+      RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore'),
+      'has not enough memory',
+    ),
+    (
+      RuntimeError(
+        'INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.\nmore'
+      ),
+      'enough memory',
+    ),
     (MemoryError(), 'has not enough memory'),
-    (ValueError('RESOURCE_EXHAUSTED: writing failed\nmore'), 'cannot be written, is the disk full?')])
+    (
+      ValueError('RESOURCE_EXHAUSTED: writing failed\nmore'),
+      'cannot be written, is the disk full?',
+    ),
+  ],
+)
 def test_a_full_memory_or_disk_is_one_sentence(toy, tmp_path, capsys, monkeypatch, error, message):
   def full(*arguments, **named):
     raise error
 
-  where = ((train_lib, 'init') if not isinstance(error, ValueError)
-           else (checkpoint.ocp.CheckpointManager, 'save'))
+  where = (
+    (train_lib, 'init')
+    if not isinstance(error, ValueError)
+    else (checkpoint.ocp.CheckpointManager, 'save')
+  )
   monkeypatch.setattr(*where, full)
   said = fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL], capsys)
   assert said.startswith('error: ') and message in said and 'more' not in said
@@ -342,7 +479,9 @@ def test_a_run_directory_of_another_config_is_refused_and_left_alone(toy, tmp_pa
   out = tmp_path / 'run'
   assert run(toy, out, '--epochs=0') == 0
   before = (out / 'config.json').read_text()
-  message = fails([f'--data={toy}', f'--out={out}', *SMALL, '--epochs=0', '--seed=3', '--width=9'], capsys)
+  message = fails(
+    [f'--data={toy}', f'--out={out}', *SMALL, '--epochs=0', '--seed=3', '--width=9'], capsys
+  )
   assert 'made with another config (seed, width differ)' in message
   assert (out / 'config.json').read_text() == before
 
@@ -350,15 +489,20 @@ def test_a_run_directory_of_another_config_is_refused_and_left_alone(toy, tmp_pa
 def test_damaged_data_names_the_block(toy, tmp_path, capsys):
   copy = shutil.copytree(toy, tmp_path / 'data')
   (copy / 'valid' / '00000.npy').unlink()
-  assert 'valid/00000.npy: block is missing' in fails([f'--data={copy}', f'--out={tmp_path / "a"}', *SMALL], capsys)
+  assert 'valid/00000.npy: block is missing' in fails(
+    [f'--data={copy}', f'--out={tmp_path / "a"}', *SMALL], capsys
+  )
   block = copy / 'train' / '00001.npy'
   block.write_bytes(block.read_bytes()[:-4] + b'\x01\x02\x03\x04')
-  assert 'train/00001.npy: block is damaged' in fails([f'--data={copy}', f'--out={tmp_path / "b"}', *SMALL], capsys)
+  assert 'train/00001.npy: block is damaged' in fails(
+    [f'--data={copy}', f'--out={tmp_path / "b"}', *SMALL], capsys
+  )
   assert not (tmp_path / 'a').exists() and not (tmp_path / 'b').exists()
 
 
 def test_a_state_is_held_once_after_a_resume(toy, tmp_path, monkeypatch):
   """A table that fits once is also resumed: nothing is initialized beside what is restored."""
+
   def tables():
     gc.collect()
     held = [array for array in jax.live_arrays() if array.shape == (550, 4)]
@@ -369,7 +513,9 @@ def test_a_state_is_held_once_after_a_resume(toy, tmp_path, monkeypatch):
     cut.setattr(feeds, 'DISPATCH', 4)
     run(toy, tmp_path / 'run', '--epochs=2', '--model=dense_mlp')
   held, opened, before = [], feeds.open_feed, tables()
-  monkeypatch.setattr(feeds, 'open_feed', lambda *arguments: held.append(tables()) or opened(*arguments))
+  monkeypatch.setattr(
+    feeds, 'open_feed', lambda *arguments: held.append(tables()) or opened(*arguments)
+  )
   assert run(toy, tmp_path / 'run', '--epochs=2', '--model=dense_mlp') == 0
   assert held == [before + 3]  # the table and both moments
 
@@ -379,7 +525,9 @@ def test_evaluate_reads_other_data_only_when_they_are_named(toy, tmp_path, capsy
   assert run(copy, out) == 0
   schema = json.loads((copy / 'schema.json').read_text())
   (copy / 'schema.json').write_text(json.dumps(schema | {'fingerprint': 'other'}))
-  assert 'is another data set than the one that the run was trained on' in fails([f'--run={out}'], capsys, evaluate)
+  assert 'is another data set than the one that the run was trained on' in fails(
+    [f'--run={out}'], capsys, evaluate
+  )
   assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={out}', f'--data={copy}']) == 0
   assert json.loads(capsys.readouterr().out.splitlines()[-1])['data_fingerprint'] == 'other'
   assert json.loads((out / 'summary.json').read_text())['test_auc'] is None
@@ -410,11 +558,16 @@ def test_evaluate_refuses_data_whose_ids_are_other_values(toy, tmp_path, capsys)
   assert f'{own}: the data set that the run was trained on is not there; name its' in error
 
 
-@pytest.mark.parametrize('change, message', [
-    ({}, None), ({'tasks': ['buy']}, 'its labels are click, the run.s buy'),
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({}, None),
+    ({'tasks': ['buy']}, 'its labels are click, the run.s buy'),
     ({'vocab_sizes': {'b': 2, 'a': 3}, 'vocabulary': 'y'}, 'its fields are a, b, the run.s b, a'),
     ({'vocab_sizes': {'a': 3, 'b': 4}}, "values of field 'b' have other ids"),
-    ({'vocabulary': None}, 'is of an older version')])
+    ({'vocabulary': None}, 'is of an older version'),
+  ],
+)
 def test_what_data_must_share_with_a_checkpoint(change, message):
   fields = (schema_lib.Field('a', 'categorical', 3), schema_lib.Field('b', 'categorical', 2))
   schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {}, vocabulary='x')
@@ -430,23 +583,42 @@ def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
   assert run(toy, out, '--epochs=0') == 0
   shutil.rmtree(out / 'checkpoints')
   assert 'holds no checkpoint: launch.train has saved none yet' in fails(
-      [f'--run={out}'], capsys, evaluate)
+    [f'--run={out}'], capsys, evaluate
+  )
   shutil.rmtree(out)
   assert run(toy, out, '--epochs=1') == 0
   assert 'holds the steps 30' in fails([f'--run={out}', '--checkpoint=31'], capsys, evaluate)
   shutil.rmtree(out / 'checkpoints' / '30' / 'table')
-  assert '30: not a checkpoint of this configuration, or damaged' in fails([f'--run={out}'], capsys, evaluate)
+  assert '30: not a checkpoint of this configuration, or damaged' in fails(
+    [f'--run={out}'], capsys, evaluate
+  )
 
 
-@pytest.mark.parametrize('begun_by_one, mesh, feed', [
-    (False, '4', 'stream'), (True, '4', 'stream'), (False, '1,4', 'stream'), (False, '2,2', 'resident')])
+@pytest.mark.parametrize(
+  'begun_by_one, mesh, feed',
+  [
+    (False, '4', 'stream'),
+    (True, '4', 'stream'),
+    (False, '1,4', 'stream'),
+    (False, '2,2', 'resident'),
+  ],
+)
 def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(
-    toy, tmp_path, capsys, monkeypatch, begun_by_one, mesh, feed):
-  """Two processes of two devices against one process of four, from the same flags or from the checkpoint of one.
+  toy, tmp_path, capsys, monkeypatch, begun_by_one, mesh, feed
+):
+  """Two processes of two devices against one process of four, from the same flags or from the
+  checkpoint of one.
 
-  With mesh 1,4 the processes share each batch: they differ in what they hold of the dense parameters.
+  With mesh 1,4 the processes share each batch: they differ in what they hold of the dense
+  parameters.
   """
-  arguments = ('--batch_size=600', '--epochs=2', '--model=ssr_s', f'--feed={feed}', f'--mesh={mesh}')
+  arguments = (
+    '--batch_size=600',
+    '--epochs=2',
+    '--model=ssr_s',
+    f'--feed={feed}',
+    f'--mesh={mesh}',
+  )
   if begun_by_one:
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
       cut_after(cut, 1)
@@ -455,8 +627,18 @@ def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(
   with socket.socket() as free:
     free.bind(('localhost', 0))
     coordinator = f'localhost:{free.getsockname()[1]}'
-  pair = [program(toy, tmp_path / 'two', *arguments, f'--coordinator={coordinator}', '--processes=2',
-                  f'--process={i}', devices=2) for i in range(2)]
+  pair = [
+    program(
+      toy,
+      tmp_path / 'two',
+      *arguments,
+      f'--coordinator={coordinator}',
+      '--processes=2',
+      f'--process={i}',
+      devices=2,
+    )
+    for i in range(2)
+  ]
   said = []
   for process in pair:
     out, error = process.communicate(timeout=180)
@@ -465,19 +647,32 @@ def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(
   assert said[0] == said[1] and said[0]['status'] == 'finished'
   assert run(toy, tmp_path / 'one', *arguments) == 0
   one, two = last_state(tmp_path / 'one'), last_state(tmp_path / 'two')
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, two.table_RxD)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.table_RxD, two.table_RxD
+  )
   capsys.readouterr()
-  assert main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "two"}', '--split=valid']) == 0
+  assert (
+    main_lib.call(evaluate.main, evaluate.FLAGS, [f'--run={tmp_path / "two"}', '--split=valid'])
+    == 0
+  )
   printed = json.loads(capsys.readouterr().out.splitlines()[-1])
   assert printed['logloss'] == pytest.approx(lines(tmp_path / 'two')[-1]['logloss'], abs=1e-6)
   assert printed['logloss'] == pytest.approx(lines(tmp_path / 'one')[-1]['logloss'], abs=1e-5)
 
 
-@pytest.mark.parametrize('flags, message', [
+@pytest.mark.parametrize(
+  'flags, message',
+  [
     (['--processes=2'], 'several processes need a coordinator'),
-    (['--coordinator=localhost:1', '--processes=2', '--process=2'], 'several processes need a coordinator'),
-    (['--mesh=3,3'], '--mesh=3,3: there are 8 devices'), (['--mesh=a'], '--mesh=a: expected data or data,model'),
+    (
+      ['--coordinator=localhost:1', '--processes=2', '--process=2'],
+      'several processes need a coordinator',
+    ),
+    (['--mesh=3,3'], '--mesh=3,3: there are 8 devices'),
+    (['--mesh=a'], '--mesh=a: expected data or data,model'),
     (['--mesh=0'], '--mesh=0: expected data or data,model'),
-    (['--mesh=1,2,3'], '--mesh=1,2,3: expected data or data,model')])
+    (['--mesh=1,2,3'], '--mesh=1,2,3: expected data or data,model'),
+  ],
+)
 def test_wrong_devices_are_named(toy, tmp_path, capsys, flags, message):
   assert message in fails([f'--data={toy}', f'--out={tmp_path / "run"}', *SMALL, *flags], capsys)

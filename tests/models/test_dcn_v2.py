@@ -14,12 +14,20 @@ FIELDS, DIM = 5, 4
 
 
 def build(**overrides):
-  config = config_lib.make('dcn_v2', {'width': 16, 'depth': 2, 'embedding_dim': DIM, 'input_norm': 'none'} | overrides)
+  config = config_lib.make(
+    'dcn_v2', {'width': 16, 'depth': 2, 'embedding_dim': DIM, 'input_norm': 'none'} | overrides
+  )
   module = models.MODELS['dcn_v2'].module(config, 1)
   rows_BxFxD = jax.random.normal(jax.random.key(0), (7, FIELDS, DIM))
-  params = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), rows_BxFxD)['params']
-  noise = iter(jax.random.split(jax.random.key(2), 64))  # biases start at 0, where a mistake in them would not show
-  params = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(noise), leaf.shape), params)
+  params = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), rows_BxFxD)[
+    'params'
+  ]
+  noise = iter(
+    jax.random.split(jax.random.key(2), 64)
+  )  # biases start at 0, where a mistake in them would not show
+  params = jax.tree.map(
+    lambda leaf: leaf + 0.1 * jax.random.normal(next(noise), leaf.shape), params
+  )
   return config, module, params, rows_BxFxD
 
 
@@ -33,15 +41,25 @@ def test_logits_equal_the_equations(structure, cross_layers):
     x_BxN = x0_BxN * (x_BxN @ own[f'cross_{i}']['kernel'] + own[f'cross_{i}']['bias'][None]) + x_BxN
   hidden_BxH = x0_BxN if structure == 'parallel' else x_BxN
   for i in range(2):
-    hidden_BxH = np.maximum(hidden_BxH @ own[f'layer_{i}']['kernel'] + own[f'layer_{i}']['bias'][None], 0)
+    hidden_BxH = np.maximum(
+      hidden_BxH @ own[f'layer_{i}']['kernel'] + own[f'layer_{i}']['bias'][None], 0
+    )
   if structure == 'parallel':
     hidden_BxH = np.concatenate([x_BxN, hidden_BxH], 1)
   expected = hidden_BxH @ own['head']['linear']['kernel'] + own['head']['linear']['bias'][None]
-  np.testing.assert_allclose(module.apply({'params': params}, rows_BxFxD, train=False), expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(
+    module.apply({'params': params}, rows_BxFxD, train=False), expected, rtol=1e-4, atol=1e-4
+  )
 
 
-@pytest.mark.parametrize('overrides', [
-    {'structure': 'stacked'}, {'structure': 'parallel', 'head_hidden': (6,)}, {'cross_layers': 1, 'depth': 1}])
+@pytest.mark.parametrize(
+  'overrides',
+  [
+    {'structure': 'stacked'},
+    {'structure': 'parallel', 'head_hidden': (6,)},
+    {'cross_layers': 1, 'depth': 1},
+  ],
+)
 def test_every_option_has_the_counted_parameters_and_gradients(overrides):
   config, module, params, rows_BxFxD = build(**overrides)
   counted = sum(leaf.size for leaf in jax.tree.leaves(params))

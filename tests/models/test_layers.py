@@ -32,8 +32,12 @@ def test_transposing_a_batch_over_devices_sends_nothing(batch):
   both = lambda x_BxN, g_NxB: jax.vjp(layers.transposed, x_BxN)[1](g_NxB)[0]
   x_BxN, g_NxB = _arrays(batch)
   g_NxB = jax.device_put(g_NxB, jax.NamedSharding(mesh, jax.P(None, 'data')))
-  compiled = jax.jit(both, out_shardings=examples).lower(jax.device_put(x_BxN, examples), g_NxB).compile()
-  assert not any(word in compiled.as_text() for word in ('all-gather', 'all-to-all', 'collective-permute'))
+  compiled = (
+    jax.jit(both, out_shardings=examples).lower(jax.device_put(x_BxN, examples), g_NxB).compile()
+  )
+  assert not any(
+    word in compiled.as_text() for word in ('all-gather', 'all-to-all', 'collective-permute')
+  )
 
 
 def _arrays(batch):
@@ -59,8 +63,12 @@ def test_field_norm_in_training_has_the_statistics_of_the_examples_that_count():
   start = {'mean': jnp.zeros(4), 'var': jnp.ones(4), 'examples': jnp.float32(0)}
   weight_B = jnp.arange(20) < 13
   found_BxFxD, changed = layers.FieldNorm().apply(
-      {'params': params, 'batch_stats': start}, rows_BxFxD, weight_B.astype(jnp.float32),
-      train=True, mutable=['batch_stats'])
+    {'params': params, 'batch_stats': start},
+    rows_BxFxD,
+    weight_B.astype(jnp.float32),
+    train=True,
+    mutable=['batch_stats'],
+  )
   mean_F, var_F = rows_BxFxD[:13].mean((0, 2)), rows_BxFxD[:13].var((0, 2))
   normal_BxFxD = (rows_BxFxD - mean_F[None, :, None]) / np.sqrt(var_F)[None, :, None]
   expected = normal_BxFxD * params['scale'][None, :, None] + params['bias'][None, :, None]

@@ -1,4 +1,6 @@
-"""Every architecture: analytic sizes against the real network, shapes, and the equations on a small case."""
+"""Every architecture: analytic sizes against the real network, shapes, and the equations on a small
+case.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +16,47 @@ FIELDS, DIM = 6, 8
 
 
 def build(model, tasks=1, **overrides):
-  config = config_lib.make(model, {'width': 16, 'depth': 2, 'views': 4, 'embedding_dim': DIM} | overrides)
+  config = config_lib.make(
+    model, {'width': 16, 'depth': 2, 'views': 4, 'embedding_dim': DIM} | overrides
+  )
   architecture = models.MODELS[model]
   module = architecture.module(config, tasks)
   filters = architecture.filters(config, FIELDS * DIM, 0)
   rows_BxFxD = jax.random.normal(jax.random.key(0), (5, FIELDS, DIM))
-  made = module.apply({'filters': filters}, rows_BxFxD, train=False, rngs={'params': jax.random.key(1)},
-                      mutable=['params', 'batch_stats'])[1]
+  made = module.apply(
+    {'filters': filters},
+    rows_BxFxD,
+    train=False,
+    rngs={'params': jax.random.key(1)},
+    mutable=['params', 'batch_stats'],
+  )[1]
   return config, module, {'filters': filters} | made, rows_BxFxD
 
 
 def dense_count(params):
-  return sum(leaf.size for name, part in params.items() if name != 'input' for leaf in jax.tree.leaves(part))
+  return sum(
+    leaf.size for name, part in params.items() if name != 'input' for leaf in jax.tree.leaves(part)
+  )
 
 
-@pytest.mark.parametrize('model, overrides', [
-    *((model, overrides) for model in models.MODELS
-      for overrides in ({}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2})),
-    ('dense_mlp', {'depth': 0}), ('dcn_v2', {'depth': 0}),
-    ('dcn_v2', {'depth': 0, 'structure': 'stacked'})])
+@pytest.mark.parametrize(
+  'model, overrides',
+  [
+    *(
+      (model, overrides)
+      for model in models.MODELS
+      for overrides in ({}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2})
+    ),
+    ('dense_mlp', {'depth': 0}),
+    ('dcn_v2', {'depth': 0}),
+    ('dcn_v2', {'depth': 0, 'structure': 'stacked'}),
+  ],
+)
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   config, _, variables, _ = build(model, tasks=2, **overrides)
-  assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(variables['params'])
+  assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(
+    variables['params']
+  )
 
 
 @pytest.mark.parametrize('overrides', [{}, {'view_widths': (16, 8)}, {'filter_unit': 'field'}])
@@ -44,14 +65,24 @@ def test_a_learned_filter_ends_with_the_connections_and_cost_of_a_random_one(ove
   found = models.MODELS['ssr_s'].cost(config, FIELDS * DIM, 1)
   random = models.MODELS['ssr_s'].cost(build('ssr_s', **overrides)[0], FIELDS * DIM, 1)
   assert found.params == dense_count(variables['params'])
-  assert (found.params - found.idle, found.flops) == (random.params, random.flops) and random.idle == 0
+  assert (found.params - found.idle, found.flops) == (
+    random.params,
+    random.flops,
+  ) and random.idle == 0
 
 
-@pytest.mark.parametrize('model, overrides', [
-    *((model, {}) for model in models.MODELS), ('dcn_v2', {'depth': 0}),
-    *(('ssr_d', {'gate': gate}) for gate in ('relu', 'one_iteration', 'top_k', 'entmax15'))])
+@pytest.mark.parametrize(
+  'model, overrides',
+  [
+    *((model, {}) for model in models.MODELS),
+    ('dcn_v2', {'depth': 0}),
+    *(('ssr_d', {'gate': gate}) for gate in ('relu', 'one_iteration', 'top_k', 'entmax15')),
+  ],
+)
 def test_analytic_flops_follow_the_compiled_program(model, overrides):
-  """XLA counts elementwise work too, so its number is above ours, but of the same size on wide layers."""
+  """XLA counts elementwise work too, so its number is above ours, but of the same size on wide
+  layers.
+  """
   config, module, variables, rows_BxFxD = build(model, width=48, **overrides)
   forward = jax.jit(lambda rows: module.apply(variables, rows, train=False))
   counted = forward.lower(rows_BxFxD).compile().cost_analysis()['flops'] / len(rows_BxFxD)
@@ -66,7 +97,13 @@ def test_every_gate_is_billed_its_own_work():
   assert bill['ics'] == 5 * bill['one_iteration'] == 5 * 3 * 32
   assert bill['top_k_values'] == 32 * 5 < bill['sparsemax'] < bill['entmax15']
   assert {gate for gate, flops in bill.items() if not flops} == {
-      'relu', 'soft_threshold', 'dropout', 'sigmoid', 'gumbel', 'identity'}
+    'relu',
+    'soft_threshold',
+    'dropout',
+    'sigmoid',
+    'gumbel',
+    'identity',
+  }
 
 
 @pytest.mark.parametrize('model', models.MODELS)
@@ -75,8 +112,16 @@ def test_logits_are_float32_and_dropout_acts_in_training_only(model):
   first, second = (module.apply(variables, rows_BxFxD, train=False) for _ in range(2))
   assert first.shape == (5, 3) and first.dtype == jnp.float32
   np.testing.assert_array_equal(first, second)
-  noisy = [module.apply(variables, rows_BxFxD, train=True, rngs={'dropout': jax.random.key(i)},
-                        mutable=['batch_stats'])[0] for i in range(2)]
+  noisy = [
+    module.apply(
+      variables,
+      rows_BxFxD,
+      train=True,
+      rngs={'dropout': jax.random.key(i)},
+      mutable=['batch_stats'],
+    )[0]
+    for i in range(2)
+  ]
   assert (noisy[0] != noisy[1]).any()
 
 
@@ -107,13 +152,25 @@ def test_parameter_counts_of_the_published_configurations():
   assert published('ssr_s', 23, view_widths=(128, 64), depth=2, views=16) == 341_121
 
 
-@pytest.mark.parametrize('overrides', [
-    {'form': 'code'}, {'alpha_shape': 'scalar'}, {'alpha_shape': 'dimension'},
-    {'alpha_sign': 'positive'}, {'gamma': False}, {'head_hidden': (5, 3)}])
+@pytest.mark.parametrize(
+  'overrides',
+  [
+    {'form': 'code'},
+    {'alpha_shape': 'scalar'},
+    {'alpha_shape': 'dimension'},
+    {'alpha_sign': 'positive'},
+    {'gamma': False},
+    {'head_hidden': (5, 3)},
+  ],
+)
 def test_variants_of_ssr_d_have_the_counted_parameters_and_gradients(overrides):
   config, module, variables, rows_BxFxD = build('ssr_d', **overrides)
-  assert models.MODELS['ssr_d'].cost(config, FIELDS * DIM, 1).params == dense_count(variables['params'])
-  loss = lambda params: jnp.sum(module.apply(variables | {'params': params}, rows_BxFxD, train=False) ** 2)
+  assert models.MODELS['ssr_d'].cost(config, FIELDS * DIM, 1).params == dense_count(
+    variables['params']
+  )
+  loss = lambda params: jnp.sum(
+    module.apply(variables | {'params': params}, rows_BxFxD, train=False) ** 2
+  )
   grads = jax.jit(jax.grad(loss))(variables['params'])
   assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
 
@@ -122,36 +179,57 @@ def test_variants_of_ssr_d_have_the_counted_parameters_and_gradients(overrides):
 def test_every_control_has_the_parameters_of_ics(gate):
   _, module, variables, rows_BxFxD = build('ssr_d', gate=gate)
   assert dense_count(variables['params']) == dense_count(build('ssr_d')[2]['params'])
-  out = module.apply(variables, rows_BxFxD, train=True, rngs={'dropout': jax.random.key(0)}, mutable=['batch_stats'])[0]
+  out = module.apply(
+    variables, rows_BxFxD, train=True, rngs={'dropout': jax.random.key(0)}, mutable=['batch_stats']
+  )[0]
   assert np.isfinite(out).all()
 
 
 def test_alpha_starts_where_it_is_told_whatever_its_sign_and_shape():
-  outputs = [build('ssr_d', **overrides) for overrides in (
-      {}, {'alpha_sign': 'positive'}, {'alpha_shape': 'scalar'}, {'alpha_shape': 'dimension'})]
+  outputs = [
+    build('ssr_d', **overrides)
+    for overrides in (
+      {},
+      {'alpha_sign': 'positive'},
+      {'alpha_shape': 'scalar'},
+      {'alpha_shape': 'dimension'},
+    )
+  ]
   logits = [module.apply(variables, rows, train=False) for _, module, variables, rows in outputs]
   for other in logits[1:]:
     np.testing.assert_allclose(logits[0], other, atol=1e-5)
 
 
-@pytest.mark.parametrize('overrides, expected', [({'residual': True}, True), ({'form': 'code'}, True), ({}, False)])
+@pytest.mark.parametrize(
+  'overrides, expected', [({'residual': True}, True), ({'form': 'code'}, True), ({}, False)]
+)
 def test_residual_adds_what_the_view_kept(overrides, expected):
   """With a zero kernel GELU gives 0, so what is left is LN of the kept dimensions, or of nothing."""
   _, module, variables, rows_BxFxD = build('ssr_s', **overrides)
   params = variables['params'] | {
-      f'layer_{i}': variables['params'][f'layer_{i}'] | {'kernel': jnp.zeros((4, 16, 16))} for i in range(2)}
+    f'layer_{i}': variables['params'][f'layer_{i}'] | {'kernel': jnp.zeros((4, 16, 16))}
+    for i in range(2)
+  }
   logits = module.apply(variables | {'params': params}, rows_BxFxD, train=False)
   assert (np.ptp(logits) > 1e-3) == expected
 
 
 def test_whole_fields_are_kept_where_the_unit_is_a_field():
-  config = config_lib.make('ssr_s', {'width': 16, 'views': 3, 'embedding_dim': DIM, 'filter_unit': 'field'})
+  config = config_lib.make(
+    'ssr_s', {'width': 16, 'views': 3, 'embedding_dim': DIM, 'filter_unit': 'field'}
+  )
   drawn = models.MODELS['ssr_s'].filters(config, FIELDS * DIM, 0)['layer_0'].indices_VxK
   for view in drawn:
-    assert all(np.array_equal(run, np.arange(DIM) + run[0]) and run[0] % DIM == 0 for run in view.reshape(-1, DIM))
+    assert all(
+      np.array_equal(run, np.arange(DIM) + run[0]) and run[0] % DIM == 0
+      for run in view.reshape(-1, DIM)
+    )
   with pytest.raises(ValueError, match='whole fields of 8'):
-    models.MODELS['ssr_s'].filters(config_lib.make('ssr_s', {
-        'width': 12, 'embedding_dim': DIM, 'filter_unit': 'field'}), FIELDS * DIM, 0)
+    models.MODELS['ssr_s'].filters(
+      config_lib.make('ssr_s', {'width': 12, 'embedding_dim': DIM, 'filter_unit': 'field'}),
+      FIELDS * DIM,
+      0,
+    )
 
 
 @pytest.mark.parametrize('model', models.MODELS)
@@ -167,7 +245,9 @@ def test_bfloat16_compute_keeps_float32_parameters_and_logits(model):
 
 def layer_norm(z_BxH, scale_H, bias_H):
   centred = z_BxH - z_BxH.mean(-1, keepdims=True)
-  return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * scale_H[None] + bias_H[None]
+  return (
+    centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * scale_H[None] + bias_H[None]
+  )
 
 
 def anywhere(variables):
@@ -178,8 +258,10 @@ def anywhere(variables):
     noisy = np.asarray(leaf) + 0.3 * rng.standard_normal(leaf.shape, np.float32)
     return np.abs(noisy) if path[-1].key in ('alpha', 'var') else noisy
 
-  return variables | {name: jax.tree.map_with_path(moved, variables.get(name, {}))
-                      for name in ('params', 'batch_stats')}
+  return variables | {
+    name: jax.tree.map_with_path(moved, variables.get(name, {}))
+    for name in ('params', 'batch_stats')
+  }
 
 
 def input_norm(kind, norm, statistics, rows_BxFxD):
@@ -196,7 +278,8 @@ def input_norm(kind, norm, statistics, rows_BxFxD):
 def test_ssr_equals_its_equations_view_by_view(model, norm):
   """Equations 3 to 9 and 14, one view at a time, batch-major, at random parameters."""
   config, module, variables, rows_BxFxD = build(
-      model, input_norm=norm, view_widths=(10, 6), head_hidden=(7,))
+    model, input_norm=norm, view_widths=(10, 6), head_hidden=(7,)
+  )
   variables = anywhere(variables)
   params = variables['params']
   averages = variables['batch_stats'].get('input', {}).get('norm')

@@ -21,44 +21,84 @@ def plateau(E: float = 0.4378, A: float = 0.04, alpha: float = 0.3, x_s: float =
   return lambda flops: E + A * (min(flops, x_s) / 1e4) ** -alpha
 
 
-def write_study(directory: pathlib.Path, truths: Mapping[str, Truth], noise: float = 2e-4, seeds: int = 3,
-                widths: Sequence[int] = (16, 32, 64, 128, 256, 512), depths: Sequence[int] = (2,),
-                learning_rates: Sequence[float] = (0.001, 0.003, 0.01), teacher: dict | None = TEACHER,
-                epochs: int = 1) -> pathlib.Path:
+def write_study(
+  directory: pathlib.Path,
+  truths: Mapping[str, Truth],
+  noise: float = 2e-4,
+  seeds: int = 3,
+  widths: Sequence[int] = (16, 32, 64, 128, 256, 512),
+  depths: Sequence[int] = (2,),
+  learning_rates: Sequence[float] = (0.001, 0.003, 0.01),
+  teacher: dict | None = TEACHER,
+  epochs: int = 1,
+) -> pathlib.Path:
   """Writes a whole study; the middle learning rate is the best one. Returns its directory."""
   rng = np.random.default_rng(7)
   (directory / 'trials').mkdir(parents=True)
   records = [
-      trial_record(arm, width, depth, seed, rate, truth, noise * rng.normal(), abs(k - len(learning_rates) // 2))
-      for arm, truth in truths.items() for width in widths for depth in depths
-      for k, rate in enumerate(learning_rates) for seed in range(seeds)]
+    trial_record(
+      arm, width, depth, seed, rate, truth, noise * rng.normal(), abs(k - len(learning_rates) // 2)
+    )
+    for arm, truth in truths.items()
+    for width in widths
+    for depth in depths
+    for k, rate in enumerate(learning_rates)
+    for seed in range(seeds)
+  ]
   for record in records:
     write_trial(directory, record)
   study = {
-      'format_version': 1, 'data': 'data/teacher', 'data_fingerprint': 'f' * 64, 'arms': list(truths),
-      'commands': ['python -m launch.sweep --out=made-up'], 'widths': list(widths),
-      'depths': list(depths), 'views': [1], 'learning_rates': list(learning_rates),
-      'seeds': list(range(seeds)), 'epochs': epochs, 'teacher': teacher, 'test_base_rate': 0.26,
-      'realised_logloss': teacher and teacher['logloss'],
-      'trials': [record['run_id'] for record in records]}
+    'format_version': 1,
+    'data': 'data/teacher',
+    'data_fingerprint': 'f' * 64,
+    'arms': list(truths),
+    'commands': ['python -m launch.sweep --out=made-up'],
+    'widths': list(widths),
+    'depths': list(depths),
+    'views': [1],
+    'learning_rates': list(learning_rates),
+    'seeds': list(range(seeds)),
+    'epochs': epochs,
+    'teacher': teacher,
+    'test_base_rate': 0.26,
+    'realised_logloss': teacher and teacher['logloss'],
+    'trials': [record['run_id'] for record in records],
+  }
   (directory / 'study.json').write_text(json.dumps(study))
   return directory
 
 
-def trial_record(arm: str, width: int, depth: int, seed: int, rate: float, truth: Truth, noise: float,
-                 off: int) -> dict:
+def trial_record(
+  arm: str, width: int, depth: int, seed: int, rate: float, truth: Truth, noise: float, off: int
+) -> dict:
   """One finished trial; `off` steps away from the best learning rate cost 0.002 nats each."""
   share = 1.0 if arm.startswith('dense') else 0.4  # a sparse arm keeps some of its connections
   params = depth * width * width + 40 * width
   loss = truth(2 * share * params) + noise + 0.002 * off
   config = {'model': arm, 'width': width, 'depth': depth, 'seed': seed, 'learning_rate': rate}
   return {
-      'run_id': hashlib.sha256(json.dumps(config).encode()).hexdigest(), 'config': config, 'arm': arm, 'width': width,
-      'depth': depth, 'views': 1, 'seed': seed, 'learning_rate': rate, 'dense_params': params,
-      'dense_params_nonzero': int(share * params), 'embedding_params': 160_000, 'flops_per_example': 2 * share * params,
-      'train_examples': 1_000_000, 'valid_logloss': loss + 1e-4, 'valid_auc': 1.02 - loss / 2,
-      'test_logloss': loss, 'test_auc': 1.021 - loss / 2, 'wall_seconds': 1.5, 'device': 'cpu', 'status': 'finished',
-      'versions': {'jax': '0.10.2', 'numpy': '2.4.6'}}
+    'run_id': hashlib.sha256(json.dumps(config).encode()).hexdigest(),
+    'config': config,
+    'arm': arm,
+    'width': width,
+    'depth': depth,
+    'views': 1,
+    'seed': seed,
+    'learning_rate': rate,
+    'dense_params': params,
+    'dense_params_nonzero': int(share * params),
+    'embedding_params': 160_000,
+    'flops_per_example': 2 * share * params,
+    'train_examples': 1_000_000,
+    'valid_logloss': loss + 1e-4,
+    'valid_auc': 1.02 - loss / 2,
+    'test_logloss': loss,
+    'test_auc': 1.021 - loss / 2,
+    'wall_seconds': 1.5,
+    'device': 'cpu',
+    'status': 'finished',
+    'versions': {'jax': '0.10.2', 'numpy': '2.4.6'},
+  }
 
 
 def write_trial(directory: pathlib.Path, record: dict) -> None:

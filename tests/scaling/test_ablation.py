@@ -25,34 +25,58 @@ def read(tmp_path):
     path = tmp_path / 'mine.toml'
     path.write_text(text)
     return ablation.read_ablation(path)
+
   return write_and_read
 
 
 def test_arms_take_the_common_fields_that_they_have(read, schema):
-  study = read(HEAD + 'cross_layers = 2\n' + REFERENCE + '[arms.dense]\nmodel = "dcn_v2"\nwidth = 9\n'
-               'says = "no views"\npublished = -0.5\n')
+  study = read(
+    HEAD + 'cross_layers = 2\n' + REFERENCE + '[arms.dense]\nmodel = "dcn_v2"\nwidth = 9\n'
+    'says = "no views"\npublished = -0.5\n'
+  )
   configs = ablation.configs(study, schema)
-  assert (study.name, study.seeds, [a.name for a in study.arms]) == ('mine', (0, 1), ['first', 'dense'])
+  assert (study.name, study.seeds, [a.name for a in study.arms]) == (
+    'mine',
+    (0, 1),
+    ['first', 'dense'],
+  )
   first, dense = configs['first'][0], configs['dense'][0]
   assert (first.views, first.width, first.data_fingerprint) == (4, 8, 'abc')
   assert (dense.views, dense.width, dense.options.cross_layers) == (1, 9, 2)
-  assert [(c.learning_rate, c.seed) for c in configs['dense']] == [(1e-2, 0), (1e-2, 1), (1e-3, 0), (1e-3, 1)]
-  assert (study.arms[1].against, study.arms[1].says, study.arms[1].published) == ('first', 'no views', -0.5)
+  assert [(c.learning_rate, c.seed) for c in configs['dense']] == [
+    (1e-2, 0),
+    (1e-2, 1),
+    (1e-3, 0),
+    (1e-3, 1),
+  ]
+  assert (study.arms[1].against, study.arms[1].says, study.arms[1].published) == (
+    'first',
+    'no views',
+    -0.5,
+  )
 
 
 @pytest.mark.parametrize('count', ablation.EQUAL)
 def test_an_arm_of_equal_size_is_as_near_as_a_width_can_bring_it(read, schema, count):
-  study = read(HEAD + f'[arms.wide]\nmodel = "dense_mlp"\nagainst = "first"\nequal = "{count}"\n' + REFERENCE
-               + 'against = "first"\n')
+  study = read(
+    HEAD
+    + f'[arms.wide]\nmodel = "dense_mlp"\nagainst = "first"\nequal = "{count}"\n'
+    + REFERENCE
+    + 'against = "first"\n'
+  )
   found = ablation.configs(study, schema)
   wanted = train.counts(found['first'][0], schema)[count]
-  distance = lambda width: abs(train.counts(dataclasses.replace(found['wide'][0], width=width), schema)[count] - wanted)
+  distance = lambda width: abs(
+    train.counts(dataclasses.replace(found['wide'][0], width=width), schema)[count] - wanted
+  )
   width = found['wide'][0].width
   assert width == min(range(1, 200), key=distance)
   assert distance(width) < 0.05 * wanted
 
 
-@pytest.mark.parametrize('text, problem', [
+@pytest.mark.parametrize(
+  'text, problem',
+  [
     ('seeds = ', 'mine.toml: not TOML'),
     (HEAD, "no 'arms'"),
     (HEAD + '[arms]\n', 'no arms'),
@@ -65,13 +89,17 @@ def test_an_arm_of_equal_size_is_as_near_as_a_width_can_bring_it(read, schema, c
     (HEAD + '[arms.first]\nmodel = "ssr"\n', "arm 'first': model 'ssr' is unknown"),
     (HEAD + REFERENCE + '[arms.b]\nmodel = "ssr_d"\nagainst = "c"\n', "arm 'b': against='c'"),
     (HEAD + REFERENCE + 'equal = "flops_per_example"\n', "arm 'first': equal='flops_per_example'"),
-    (HEAD + REFERENCE + '[arms.b]\nmodel = "ssr_d"\nequal = "rows"\n', "equal='rows': expected one of dense_params"),
+    (
+      HEAD + REFERENCE + '[arms.b]\nmodel = "ssr_d"\nequal = "rows"\n',
+      "equal='rows': expected one of dense_params",
+    ),
     (HEAD + REFERENCE + 'gates = "relu"\n', 'gates: ssr_d has no such field; did you mean gate'),
     (HEAD + REFERENCE + 'learning_rate = 0.1\n', "arm 'first': learning_rate: set by the study"),
     (HEAD + 'dropuot = 0.1\n' + REFERENCE, "common: 'dropuot' is no field"),
     (HEAD + 'seed = 3\n' + REFERENCE, "common: 'seed' is no field"),
     (HEAD + REFERENCE + 'gate = "rely"\n', "arm 'first': gate=rely: expected one of ics"),
-])
+  ],
+)
 def test_a_mistake_is_one_sentence_naming_the_file(read, text, problem):
   with pytest.raises(ValueError, match='mine.toml') as e:
     read(text)

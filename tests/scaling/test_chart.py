@@ -3,13 +3,18 @@
 import warnings
 import xml.etree.ElementTree as ET
 
+import fake_study
 import pytest
 
-import fake_study
-from rec_sparse.scaling import chart, forest, records, verdict
+from rec_sparse.scaling import chart
+from rec_sparse.scaling import forest
+from rec_sparse.scaling import records
+from rec_sparse.scaling import verdict
 
-BOUNDS = {'test_logloss': chart.Bound('irreducible log loss', 0.4378),
-          'test_auc': chart.Bound('AUC', 0.802)}
+BOUNDS = {
+  'test_logloss': chart.Bound('irreducible log loss', 0.4378),
+  'test_auc': chart.Bound('AUC', 0.802),
+}
 ARMS = {'dense_mlp': fake_study.plateau(), 'ssr_s': fake_study.power_law()}
 
 
@@ -21,14 +26,19 @@ def read(directory):
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
-  study, rungs, verdicts = read(fake_study.write_study(tmp_path_factory.mktemp('c') / 's', ARMS, depths=(2, 3)))
+  study, rungs, verdicts = read(
+    fake_study.write_study(tmp_path_factory.mktemp('c') / 's', ARMS, depths=(2, 3))
+  )
   return study, rungs, verdicts, chart.draw_chart(rungs, verdicts, BOUNDS)
 
 
 def test_four_panels_with_units(drawn):
   axes = drawn[3].axes
   assert len(axes) == 4 and all(a.get_xscale() == 'log' for a in axes)
-  assert [a.get_xlabel() for a in axes[:2]] == ['forward FLOPs per example', 'non-zero dense parameters']
+  assert [a.get_xlabel() for a in axes[:2]] == [
+    'forward FLOPs per example',
+    'non-zero dense parameters',
+  ]
   assert 'nats per example' in axes[0].get_ylabel() and 'AUC' in axes[2].get_ylabel()
 
 
@@ -60,9 +70,17 @@ def test_png_is_large_enough_to_read(drawn):
   assert png[:8] == b'\x89PNG\r\n\x1a\n' and int.from_bytes(png[16:20], 'big') >= 1600
 
 
-@pytest.mark.parametrize('low, high, bound, near', [
-    (0.44, 0.46, 0.4378, True), (0.44, 0.46, 0.30, False), (0.44, 0.46, None, False), (0.45, 0.45, 0.45, True),
-    (0.45, 0.45, 0.2, False), (0.78, 0.79, 0.795, True)])
+@pytest.mark.parametrize(
+  'low, high, bound, near',
+  [
+    (0.44, 0.46, 0.4378, True),
+    (0.44, 0.46, 0.30, False),
+    (0.44, 0.46, None, False),
+    (0.45, 0.45, 0.45, True),
+    (0.45, 0.45, 0.2, False),
+    (0.78, 0.79, 0.795, True),
+  ],
+)
 def test_limits_hold_the_data_and_a_near_bound(low, high, bound, near):
   bottom, top, shown = chart.show_limits(low, high, bound)
   assert bottom < low and high < top and shown == near
@@ -109,12 +127,18 @@ def test_nothing_finished_is_said_in_the_picture(tmp_path):
 
 def test_more_arms_than_colours(tmp_path):
   truths = {f'arm{i}': fake_study.power_law(A=0.03 + i / 1000) for i in range(9)}
-  _, rungs, verdicts = read(fake_study.write_study(tmp_path / 's', truths, widths=(16, 32), seeds=1))
+  _, rungs, verdicts = read(
+    fake_study.write_study(tmp_path / 's', truths, widths=(16, 32), seeds=1)
+  )
   assert len(chart.draw_chart(rungs, verdicts, {}).legends[0].get_texts()) == 9
 
 
 def test_forest_holds_an_interval_per_arm_and_the_band(drawn):
   svg = ET.fromstring(forest.draw_forest(drawn[2]))
-  assert len(svg.findall('circle')) == 2 and len(svg.findall('rect')) == 1 and len(svg.findall('line')) == 3
+  assert (
+    len(svg.findall('circle')) == 2
+    and len(svg.findall('rect')) == 1
+    and len(svg.findall('line')) == 3
+  )
   xs = [float(e.get(k)) for e in svg.iter() for k in ('x1', 'x2', 'cx') if e.get(k)]
   assert 0 <= min(xs) and max(xs) <= forest.WIDTH

@@ -1,18 +1,33 @@
 """Arms at equal size: against a plain interpolation, and for what must cancel."""
 
+import fake_study
 import numpy as np
 import pytest
 
-import fake_study
-from rec_sparse.scaling import compare, records
+from rec_sparse.scaling import compare
+from rec_sparse.scaling import records
 
 
 def make_rung(arm, flops, losses, seeds=None, nonzero=None):
   metrics = dict.fromkeys(records.METRICS, np.asarray(losses, float))
   seeds = tuple(range(len(losses))) if seeds is None else seeds
   nonzero = flops / 2 if nonzero is None else nonzero
-  return records.Rung(arm, 1, 1, 1, flops, nonzero, nonzero, 10.0, 0.1, '', True, seeds,
-                      tuple(map(str, seeds)), metrics)
+  return records.Rung(
+    arm,
+    1,
+    1,
+    1,
+    flops,
+    nonzero,
+    nonzero,
+    10.0,
+    0.1,
+    '',
+    True,
+    seeds,
+    tuple(map(str, seeds)),
+    metrics,
+  )
 
 
 def test_interpolates_on_ln_x_seed_by_seed():
@@ -23,7 +38,9 @@ def test_interpolates_on_ln_x_seed_by_seed():
   assert [gap.low for gap in found.points] == pytest.approx([5, 10, 50, 100])
   gaps = []
   for seed in range(3):
-    a = np.interp(np.log(50), np.log([1, 10, 100]), [r.metrics['test_logloss'][seed] for r in first])
+    a = np.interp(
+      np.log(50), np.log([1, 10, 100]), [r.metrics['test_logloss'][seed] for r in first]
+    )
     gaps.append(second[1].metrics['test_logloss'][seed] - a)
   at_50 = found.points[2]
   half = 4.30265 * np.std(gaps, ddof=1) / np.sqrt(3)
@@ -47,7 +64,10 @@ def test_axes_can_disagree():
   second = [make_rung('b', f, [0.5 - f / 100] * 2, nonzero=f / 4) for f in (1, 2, 4, 8)]
   by_flops, by_params = (compare.compare(first, second, axis) for axis in compare.AXES)
   assert by_flops.overall.value == pytest.approx(0)
-  assert by_params.overall.value < 0 and (by_params.overall.low, by_params.overall.high) == pytest.approx((1, 2))
+  assert by_params.overall.value < 0 and (
+    by_params.overall.low,
+    by_params.overall.high,
+  ) == pytest.approx((1, 2))
 
 
 def test_rungs_of_one_size_are_averaged():
@@ -64,7 +84,9 @@ def test_arms_that_do_not_meet_or_share_no_seed_are_left_open():
 
 def test_every_pair_of_arms_with_rungs(tmp_path):
   truths = {'a': fake_study.power_law(), 'b': fake_study.plateau(), 'c': fake_study.plateau()}
-  rungs = records.rungs_by_arm(records.read_study(fake_study.write_study(tmp_path / 's', truths, widths=(8, 16))))
+  rungs = records.rungs_by_arm(
+    records.read_study(fake_study.write_study(tmp_path / 's', truths, widths=(8, 16)))
+  )
   assert len(compare.compare_arms(rungs)) == 6
   assert len(compare.compare_arms(rungs | {'a': ()})) == 2
   assert compare.compare_arms({'a': rungs['a']}) == ()
@@ -75,7 +97,9 @@ def test_interval_covers(seeds):
   rng, hits = np.random.default_rng(1), 0
   for _ in range(300):
     shared = rng.normal(size=seeds)
-    a, b = ([make_rung(arm, f, shared + rng.normal(size=seeds)) for f in (1, 10, 100)] for arm in 'ab')
+    a, b = (
+      [make_rung(arm, f, shared + rng.normal(size=seeds)) for f in (1, 10, 100)] for arm in 'ab'
+    )
     low, high = compare.compare(a, b, 'flops').overall.interval
     hits += low <= 0 <= high
   assert hits / 300 >= 0.92

@@ -3,7 +3,9 @@
 import itertools
 import time
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -12,9 +14,9 @@ from rec_sparse.scaling import fit
 X = np.geomspace(1e4, 3e7, 9)
 ONES = np.ones(9)
 TRUTHS = {
-    'power': dict(E=0.0, A=0.6, alpha=0.013, x_s=np.inf),
-    'power + constant': dict(E=0.4378, A=0.02 * 1e5**0.18, alpha=0.18, x_s=np.inf),
-    'hinge plateau': dict(E=0.4378, A=0.02 * 1e5**0.3, alpha=0.3, x_s=2.2e6),
+  'power': dict(E=0.0, A=0.6, alpha=0.013, x_s=np.inf),
+  'power + constant': dict(E=0.4378, A=0.02 * 1e5**0.18, alpha=0.18, x_s=np.inf),
+  'hinge plateau': dict(E=0.4378, A=0.02 * 1e5**0.3, alpha=0.3, x_s=2.2e6),
 }
 
 
@@ -25,7 +27,9 @@ def law_values(truth, x=X):
 def plain_fit(name, x, y, w):
   """Weighted least squares by lstsq, an exponent and a beginning of the plateau at a time."""
   best = (np.inf, None)
-  knots = np.geomspace(np.unique(x)[2], np.unique(x)[-2], 60) if name == 'hinge plateau' else [np.inf]
+  knots = (
+    np.geomspace(np.unique(x)[2], np.unique(x)[-2], 60) if name == 'hinge plateau' else [np.inf]
+  )
   for alpha, x_s in itertools.product(np.geomspace(1e-2, 3, 250), knots):
     f = (np.minimum(x, x_s) / x[0]) ** -alpha
     design = f[:, None] if name == 'power' else np.stack([np.ones_like(f), f], 1)
@@ -66,7 +70,9 @@ def test_recovers_the_law_with_noise():
 @pytest.mark.parametrize('name', fit.LAWS)
 def test_aicc_chooses_the_true_law(name):
   rng = np.random.default_rng(1)
-  points = fit.gather_points(X, list(law_values(TRUTHS[name])[:, None] + 1e-4 * rng.normal(size=(9, 5))))
+  points = fit.gather_points(
+    X, list(law_values(TRUTHS[name])[:, None] + 1e-4 * rng.normal(size=(9, 5)))
+  )
   assert fit.choose_law(fit.fit_laws(points), points).name == name
 
 
@@ -102,7 +108,9 @@ def test_batch_of_fits_is_each_fit(name):
 def test_rungs_carry_what_seed_level_points_do():
   rng = np.random.default_rng(4)
   counts = [3, 2, 4, 3, 3, 1, 5, 3, 3]
-  seeds = [y + 1e-3 * rng.normal(size=n) for y, n in zip(law_values(TRUTHS['power + constant']), counts)]
+  seeds = [
+    y + 1e-3 * rng.normal(size=n) for y, n in zip(law_values(TRUTHS['power + constant']), counts)
+  ]
   points = fit.gather_points(X, seeds)
   law = fit.fit_law('power + constant', points.x_R, points.y_R, points.weight_R)
   weights = points.weight_R / [len(y) for y in seeds]
@@ -116,7 +124,9 @@ def test_rungs_carry_what_seed_level_points_do():
 def test_scaling_x_changes_the_coefficient_alone(scale, name, seed):
   y = law_values(TRUTHS['hinge plateau']) + 3e-4 * np.random.default_rng(seed).normal(size=9)
   law, scaled = fit.fit_law(name, X, y, ONES), fit.fit_law(name, X * scale, y, ONES)
-  np.testing.assert_allclose([scaled.E, scaled.alpha, scaled.sse], [law.E, law.alpha, law.sse], rtol=1e-3, atol=1e-9)
+  np.testing.assert_allclose(
+    [scaled.E, scaled.alpha, scaled.sse], [law.E, law.alpha, law.sse], rtol=1e-3, atol=1e-9
+  )
   np.testing.assert_allclose(scaled.A, law.A * scale**law.alpha, rtol=3e-3)
   np.testing.assert_allclose(scaled.x_s, law.x_s * scale, rtol=1e-3)
 
@@ -135,13 +145,18 @@ def test_shifting_y_changes_the_constant_alone(shift, name, seed):
 @given(st.lists(st.floats(0.01, 2), min_size=5, max_size=9))
 def test_any_losses_give_an_admissible_law(losses):
   y = np.array(losses)
-  points = fit.gather_points(X[:len(y)], [np.array([v]) for v in y])
+  points = fit.gather_points(X[: len(y)], [np.array([v]) for v in y])
   for law in fit.fit_laws(points).values():
     assert law.E >= 0 and law.A >= 0 and np.isfinite(law.sse)
-    assert law.sse <= (points.weight_R * (y - y.mean()) ** 2).sum() * (1 + 1e-6) + 1e-12 or law.name == 'power'
+    assert (
+      law.sse <= (points.weight_R * (y - y.mean()) ** 2).sum() * (1 + 1e-6) + 1e-12
+      or law.name == 'power'
+    )
 
 
-@pytest.mark.parametrize('y', [np.full(9, 0.45), np.linspace(0.44, 0.46, 9)], ids=['flat', 'rising'])
+@pytest.mark.parametrize(
+  'y', [np.full(9, 0.45), np.linspace(0.44, 0.46, 9)], ids=['flat', 'rising']
+)
 def test_what_does_not_fall_has_no_exponent(y):
   assert not fit.fit_law('power + constant', X, y, ONES).identified
   assert not fit.fit_law('power', X, y, ONES).identified
@@ -155,7 +170,10 @@ def test_a_step_is_at_the_end_of_the_grid_and_not_identified():
 def test_too_few_sizes_is_said():
   with pytest.raises(ValueError, match="law 'hinge plateau' needs 5 distinct sizes, not 3"):
     fit.fit_law('hinge plateau', X[:3], ONES[:3], ONES[:3])
-  assert list(fit.fit_laws(fit.gather_points(X[:4], [np.ones(2)] * 4))) == ['power', 'power + constant']
+  assert list(fit.fit_laws(fit.gather_points(X[:4], [np.ones(2)] * 4))) == [
+    'power',
+    'power + constant',
+  ]
   with pytest.raises(ValueError, match='2 rungs and 2 seeds, not 9 and 1'):
     fit.resample_means(np.random.default_rng(0), np.ones((9, 1)), 10)
 

@@ -24,18 +24,23 @@ def test_a_group_is_one_shape():
 
 
 def test_a_setting_goes_to_the_arms_that_have_it():
-  grid = grid_lib.Grid(('ssr_s', 'ssr_d'), {'ssr_s': (8,), 'ssr_d': (8,)}, (1,), (2,), (1e-3,), (0,))
+  grid = grid_lib.Grid(
+    ('ssr_s', 'ssr_d'), {'ssr_s': (8,), 'ssr_d': (8,)}, (1,), (2,), (1e-3,), (0,)
+  )
   configs = grid_lib.trials(grid, {}, ['iterations=3', 'dropout=0.1'])
   assert [c.dropout for c in configs] == [0.1, 0.1]
   assert configs[1].options.iterations == 3
 
 
-@pytest.mark.parametrize('change, settings, message', [
+@pytest.mark.parametrize(
+  'change, settings, message',
+  [
     ({}, ['iteration=3'], 'iteration: dense_mlp has no such field'),
     ({'seeds': ()}, [], '--seeds: expected at least one value'),
     ({'arms': ('mlp',), 'widths': {'mlp': (8,)}}, [], "model 'mlp' is unknown"),
     ({'widths': {'dense_mlp': (0,), 'ssr_s': (8,)}}, [], 'width=0'),
-])
+  ],
+)
 def test_wrong_axes_are_named(change, settings, message):
   with pytest.raises(ValueError, match=message):
     grid_lib.trials(GRID.__class__(**(GRID.__dict__ | change)), {}, settings)
@@ -47,9 +52,14 @@ def test_widths_for_all_arms_or_arm_by_arm():
   assert own == {'dense_mlp': (64, 128), 'ssr_s': (8,)}
 
 
-@pytest.mark.parametrize('items, message', [
-    (['8', 'x'], 'expected numbers'), (['ssr_d:8'], "'ssr_d' is none of the arms"),
-    (['ssr_s:8'], 'dense_mlp has none')])
+@pytest.mark.parametrize(
+  'items, message',
+  [
+    (['8', 'x'], 'expected numbers'),
+    (['ssr_d:8'], "'ssr_d' is none of the arms"),
+    (['ssr_s:8'], 'dense_mlp has none'),
+  ],
+)
 def test_wrong_widths_are_named(items, message):
   with pytest.raises(ValueError, match=message):
     grid_lib.parse_widths(ARMS, items)

@@ -1,4 +1,6 @@
-"""Paired differences on the same rows: DeLong by brute force, coverage over rows and seeds, edge cases."""
+"""Paired differences on the same rows: DeLong by brute force, coverage over rows and seeds, edge
+cases.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,11 @@ def test_placements_are_counts_of_outranked_pairs(seed, rows, levels):
   found_N = paired_rows.placements(logit_N, label_N)
   np.testing.assert_allclose(found_N, brute_placements(logit_N, label_N), atol=1e-12)
   auc = metrics.exact_auc(logit_N, label_N)
-  assert found_N[label_N > 0.5].mean() == pytest.approx(auc) == pytest.approx(found_N[label_N < 0.5].mean())
+  assert (
+    found_N[label_N > 0.5].mean()
+    == pytest.approx(auc)
+    == pytest.approx(found_N[label_N < 0.5].mean())
+  )
 
 
 def test_the_error_over_rows_is_delongs():
@@ -36,7 +42,10 @@ def test_the_error_over_rows_is_delongs():
   found = paired_rows.auc_difference(logits_2xN[:1], logits_2xN[1:], label_N)
   contrast = np.array([-1.0, 1.0])
   components_2xN = np.stack([brute_placements(logit_N, label_N) for logit_N in logits_2xN])
-  variance = sum(contrast @ np.cov(components_2xN[:, own]) @ contrast / own.sum() for own in (label_N > 0, label_N < 1))
+  variance = sum(
+    contrast @ np.cov(components_2xN[:, own]) @ contrast / own.sum()
+    for own in (label_N > 0, label_N < 1)
+  )
   assert found.rows_error == pytest.approx(np.sqrt(variance))
   assert found.interval is None and found.seeds_error is None and found.seeds == 1
 
@@ -54,13 +63,17 @@ def test_the_error_over_rows_agrees_with_a_bootstrap_of_the_rows():
 
 @pytest.mark.parametrize('measure', [paired_rows.auc_difference, paired_rows.logloss_difference])
 def test_intervals_cover_the_true_difference(measure):
-  """No true difference; new rows and new seeds in each of 400 repetitions; models of one seed share their noise."""
+  """No true difference; new rows and new seeds in each of 400 repetitions; models of one seed share
+  their noise.
+  """
   rng, covered = np.random.default_rng(2), 0
   for _ in range(400):
     label_N = (rng.random(400) < 0.5).astype(np.float32)
     row_N, row_of_arm_2xN = rng.normal(size=400) + label_N, 0.3 * rng.normal(size=(2, 400))
     strength_2xSx1 = 1.0 + 0.1 * rng.normal(size=(2, 5, 1))  # what a seed does to an arm
-    first_SxN, second_SxN = strength_2xSx1 * (row_N + row_of_arm_2xN[:, None]) + 0.2 * rng.normal(size=(2, 5, 400))
+    first_SxN, second_SxN = strength_2xSx1 * (row_N + row_of_arm_2xN[:, None]) + 0.2 * rng.normal(
+      size=(2, 5, 400)
+    )
     low, high = measure(first_SxN, second_SxN, label_N).interval
     covered += low <= 0.0 <= high
   assert 0.94 <= covered / 400 <= 0.999

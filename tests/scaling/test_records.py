@@ -2,10 +2,10 @@
 
 import json
 
+import fake_study
 import numpy as np
 import pytest
 
-import fake_study
 from rec_sparse.scaling import records
 
 
@@ -31,12 +31,16 @@ def test_rungs_are_ascending_and_judged_at_the_best_validation_rate(study):
   for own in rungs.values():
     assert [r.name for r in own] == ['w16 d2', 'w32 d2', 'w64 d2']
     assert [r.flops for r in own] == sorted(r.flops for r in own)
-    assert all(r.learning_rate == 0.003 and r.edge == '' and r.full_grid and r.seeds == (0, 1, 2) for r in own)
+    assert all(
+      r.learning_rate == 0.003 and r.edge == '' and r.full_grid and r.seeds == (0, 1, 2)
+      for r in own
+    )
 
 
 def test_the_test_split_does_not_choose(study):
   def flatter(record):
     return record | {'test_logloss': 0.1} if record['learning_rate'] == 0.001 else record
+
   fake_study.edit_trials(study, flatter)
   assert all(r.learning_rate == 0.003 for own in rungs_of(study).values() for r in own)
 
@@ -45,6 +49,7 @@ def test_a_rate_that_lost_a_seed_does_not_compete(study):
   def lose_one(record):
     lost = record['learning_rate'] == 0.003 and record['seed'] == 1 and record['width'] == 64
     return fake_study.fail(record, 'diverged') if lost else record
+
   fake_study.edit_trials(study, lose_one)
   rung = rungs_of(study)['ssr_s'][-1]
   assert rung.learning_rate in (0.001, 0.01) and rung.seeds == (0, 1, 2)
@@ -52,17 +57,23 @@ def test_a_rate_that_lost_a_seed_does_not_compete(study):
 
 @pytest.mark.parametrize('status, edge', [('diverged', ''), ('failed', 'highest')])
 def test_divergence_brackets_a_rate_and_failure_does_not(study, status, edge):
-  fake_study.edit_trials(study, lambda r: fake_study.fail(r, status) if r['learning_rate'] == 0.01 else r)
+  fake_study.edit_trials(
+    study, lambda r: fake_study.fail(r, status) if r['learning_rate'] == 0.01 else r
+  )
   assert {r.edge for own in rungs_of(study).values() for r in own} == {edge}
 
 
 def test_a_best_rate_at_an_end_is_flagged(study):
-  fake_study.edit_trials(study, lambda r: r | {'valid_logloss': 0.2} if r['learning_rate'] == 0.001 else r)
+  fake_study.edit_trials(
+    study, lambda r: r | {'valid_logloss': 0.2} if r['learning_rate'] == 0.001 else r
+  )
   assert {r.edge for own in rungs_of(study).values() for r in own} == {'lowest'}
 
 
 def test_one_rate_is_no_grid(tmp_path):
-  directory = fake_study.write_study(tmp_path / 's', {'a': fake_study.power_law()}, learning_rates=(0.003,))
+  directory = fake_study.write_study(
+    tmp_path / 's', {'a': fake_study.power_law()}, learning_rates=(0.003,)
+  )
   assert {r.edge for r in rungs_of(directory)['a']} == {'only'}
 
 
@@ -90,13 +101,18 @@ def test_trials_of_several_recipes_are_no_curve(study):
   def other(record):
     config = record['config'] | ({'batch_size': 7} if record['seed'] == 2 else {})
     return record | {'config': config}
+
   fake_study.edit_trials(study, other)
-  with pytest.raises(ValueError, match='trials of dense_mlp differ in batch_size, so they are no rungs of one curve'):
+  with pytest.raises(
+    ValueError, match='trials of dense_mlp differ in batch_size, so they are no rungs of one curve'
+  ):
     rungs_of(study)
 
 
 def test_paired_takes_common_seeds_in_order(study):
-  fake_study.edit_trials(study, lambda r: fake_study.fail(r) if r['width'] == 32 and r['seed'] == 1 else r)
+  fake_study.edit_trials(
+    study, lambda r: fake_study.fail(r) if r['width'] == 32 and r['seed'] == 1 else r
+  )
   own = rungs_of(study)['ssr_s']
   seeds, y_RxS = records.paired(own, 'test_logloss')
   assert seeds == (0, 2) and y_RxS.shape == (3, 2)
@@ -109,11 +125,14 @@ def test_missing_study_is_one_sentence(tmp_path):
     records.read_study(tmp_path)
 
 
-@pytest.mark.parametrize('text, message', [
+@pytest.mark.parametrize(
+  'text, message',
+  [
     ('{"format_version": 1', 'study.json: line 1: not JSON'),
     ('[]', 'study.json: not a JSON object'),
     ('{"format_version": 1}', "study.json: not a study that launch.sweep wrote .no 'data'"),
-])
+  ],
+)
 def test_damaged_study_is_named(study, text, message):
   (study / 'study.json').write_text(text)
   with pytest.raises(ValueError, match=message):
@@ -122,9 +141,13 @@ def test_damaged_study_is_named(study, text, message):
 
 def test_another_version_and_a_wrong_type_are_named(study):
   raw = json.loads((study / 'study.json').read_text())
-  for change, message in (({'format_version': 2}, 'format_version is 2'), ({'seeds': None}, 'not a study .*seeds is None'),
-                          ({'commands': 3}, 'commands is 3'), ({'trials': [[]]}, 'trials is ....'),
-                          ({'recipes': {'ssr_s': 3}}, 'recipes is')):
+  for change, message in (
+    ({'format_version': 2}, 'format_version is 2'),
+    ({'seeds': None}, 'not a study .*seeds is None'),
+    ({'commands': 3}, 'commands is 3'),
+    ({'trials': [[]]}, 'trials is ....'),
+    ({'recipes': {'ssr_s': 3}}, 'recipes is'),
+  ):
     (study / 'study.json').write_text(json.dumps(raw | change))
     with pytest.raises(ValueError, match=message):
       records.read_study(study)
@@ -134,7 +157,9 @@ def damage(change):
   return lambda raw: json.dumps({k: v for k, v in (raw | change).items() if v is not ...})
 
 
-@pytest.mark.parametrize('damaged, message', [
+@pytest.mark.parametrize(
+  'damaged, message',
+  [
     (lambda raw: json.dumps(raw)[:50], 'not JSON'),
     (lambda raw: '', 'not JSON'),
     (lambda raw: '3', 'not a JSON object'),
@@ -147,7 +172,8 @@ def damage(change):
     (damage({'flops_per_example': 0}), 'flops_per_example is 0'),
     (damage({'seed': 'first'}), 'invalid literal'),
     (damage({'config': {'options': 3}}), 'config.options is no object'),
-])
+  ],
+)
 def test_damaged_trial_names_the_file(study, damaged, message):
   path = sorted((study / 'trials').iterdir())[3]
   path.write_text(damaged(json.loads(path.read_text())))

@@ -1,11 +1,11 @@
 """The error over test rows: against planted losses, and from the files of a study."""
 
-
+import fake_study
 import numpy as np
 import pytest
 
-import fake_study
-from rec_sparse.scaling import records, row_error
+from rec_sparse.scaling import records
+from rec_sparse.scaling import row_error
 from rec_sparse.scaling.student import slope_weights
 
 ROWS = 4000
@@ -13,14 +13,31 @@ ROWS = 4000
 
 def make_rungs(losses, seeds):
   """Rungs whose metrics are the means of loss_SxN."""
-  return [records.Rung('a', k, 1, 1, np.exp(k), 1, 1, 1, 0.1, '', True, own, tuple(map(str, own)),
-                       dict.fromkeys(records.METRICS, loss_SxN.mean(1)))
-          for k, (loss_SxN, own) in enumerate(zip(losses, seeds))]
+  return [
+    records.Rung(
+      'a',
+      k,
+      1,
+      1,
+      np.exp(k),
+      1,
+      1,
+      1,
+      0.1,
+      '',
+      True,
+      own,
+      tuple(map(str, own)),
+      dict.fromkeys(records.METRICS, loss_SxN.mean(1)),
+    )
+    for k, (loss_SxN, own) in enumerate(zip(losses, seeds))
+  ]
 
 
 def measure(losses, seeds):
   return row_error.measure(
-      make_rungs(losses, seeds), ROWS, lambda start, stop: [x[:, start:stop] for x in losses])
+    make_rungs(losses, seeds), ROWS, lambda start, stop: [x[:, start:stop] for x in losses]
+  )
 
 
 def test_without_seeds_effects_it_is_the_covariance_of_the_mean(monkeypatch):
@@ -43,15 +60,18 @@ def test_what_row_and_seed_do_together_is_left_to_the_seeds(seeds):
   rng = np.random.default_rng(1)
   rows_N = rng.normal(size=ROWS)
   together = {seed: rng.normal(size=ROWS) for seed in range(6)}  # the same at both rungs
-  losses = [np.array([size * 0.1 * rows_N + together[seed] for seed in own])
-            for size, own in zip((1, 2), seeds)]
+  losses = [
+    np.array([size * 0.1 * rows_N + together[seed] for seed in own])
+    for size, own in zip((1, 2), seeds)
+  ]
   found = measure(losses, seeds).covariance_KxK * ROWS
   np.testing.assert_allclose(found, [[0.01, 0.02], [0.02, 0.04]], atol=0.03)
 
 
 def test_read_from_a_study(tmp_path):
   directory = fake_study.write_study(
-      tmp_path / 's', {'a': fake_study.power_law()}, widths=(16, 32), seeds=2)
+    tmp_path / 's', {'a': fake_study.power_law()}, widths=(16, 32), seeds=2
+  )
   study = records.read_study(directory)
   rungs = records.rungs_by_arm(study)['a']
   assert row_error.read_row_error(study, rungs) is None
@@ -67,8 +87,10 @@ def test_read_from_a_study(tmp_path):
       np.save(directory / 'logits' / f'{run_id}.npy', logits[run_id][:, None])
   found = row_error.read_row_error(study, rungs)
   assert found.rows == 500 and found.place == {('a', rung.name): k for k, rung in enumerate(rungs)}
-  by_hand = [[np.logaddexp(0, np.where(label_N, -logits[i], logits[i])) for i in rung.run_ids]
-             for rung in rungs]
+  by_hand = [
+    [np.logaddexp(0, np.where(label_N, -logits[i], logits[i])) for i in rung.run_ids]
+    for rung in rungs
+  ]
   mean_KxN = np.mean(by_hand, 1)
   together = [np.var(loss, axis=0, ddof=1).mean() / 2 for loss in by_hand]
   expected = (mean_KxN.var(1, ddof=1) - together) / 500

@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import fake_study
 import numpy as np
 import pytest
 
-import fake_study
-from rec_sparse.scaling import ladder, planted, records, verdict
+from rec_sparse.scaling import ladder
+from rec_sparse.scaling import planted
+from rec_sparse.scaling import records
+from rec_sparse.scaling import verdict
 from rec_sparse.scaling.row_error import RowError
 from rec_sparse.scaling.student import Spread
 
@@ -21,8 +24,22 @@ def judge(tmp_path, truth, name='study', **study):
 def make_rung(flops, losses, width=1, seeds=None):
   metrics = dict.fromkeys(records.METRICS, np.asarray(losses, float))
   seeds = tuple(range(len(losses))) if seeds is None else seeds
-  return records.Rung('a', width, 1, 1, flops, flops / 2, flops / 2, 10.0, 0.1, '', True, seeds,
-                      tuple(map(str, seeds)), metrics)
+  return records.Rung(
+    'a',
+    width,
+    1,
+    1,
+    flops,
+    flops / 2,
+    flops / 2,
+    10.0,
+    0.1,
+    '',
+    True,
+    seeds,
+    tuple(map(str, seeds)),
+    metrics,
+  )
 
 
 def test_a_power_law_scales(tmp_path):
@@ -53,10 +70,16 @@ def test_two_noisy_seeds_are_undetermined(tmp_path):
   assert v.call == 'undetermined' and v.seeds_needed > 2
 
 
-@pytest.mark.parametrize('truth, deviation, seeds, right, least', [
-    (planted.plateau, 1e-4, 5, 'saturated', 95), (planted.power_law, 1e-4, 5, 'scaling', 95),
-    (planted.plateau, 2e-4, 5, 'saturated', 75), (planted.plateau, 2e-2, 2, 'undetermined', 95),
-    (planted.power_law, 2e-2, 2, 'undetermined', 95)])
+@pytest.mark.parametrize(
+  'truth, deviation, seeds, right, least',
+  [
+    (planted.plateau, 1e-4, 5, 'saturated', 95),
+    (planted.power_law, 1e-4, 5, 'scaling', 95),
+    (planted.plateau, 2e-4, 5, 'saturated', 75),
+    (planted.plateau, 2e-2, 2, 'undetermined', 95),
+    (planted.power_law, 2e-2, 2, 'undetermined', 95),
+  ],
+)
 def test_planted_studies_get_the_right_verdict(truth, deviation, seeds, right, least):
   counts, _ = planted.verdicts(truth, deviation, seeds, 0.1 * verdict.DELTA, 100)
   assert counts[right] >= least
@@ -70,8 +93,9 @@ def test_rows_that_cannot_tell_leave_a_plateau_open_and_say_how_many_would():
 
 
 @pytest.mark.parametrize('noise', planted.NOISES)
-@pytest.mark.parametrize('truth, wrong', [
-    (planted.plateau, 'scaling'), (planted.line(-1.5e-4), 'saturated')])
+@pytest.mark.parametrize(
+  'truth, wrong', [(planted.plateau, 'scaling'), (planted.line(-1.5e-4), 'saturated')]
+)
 def test_a_wrong_verdict_is_rare(truth, wrong, noise):
   counts, _ = planted.verdicts(truth, 2e-4, 3, 0.8 * verdict.DELTA, 200, planted.NOISES[noise])
   assert counts[wrong] <= 0.03 * 200
@@ -81,18 +105,25 @@ def test_a_wrong_verdict_is_rare(truth, wrong, noise):
 @pytest.mark.parametrize('seeds, rows_error', [(2, 0.0), (5, 0.1), (30, 0.8)])
 def test_slope_intervals_cover(noise, seeds, rows_error):
   covered = planted.coverage(
-      planted.plateau, planted.NOISES[noise], 2e-4, seeds, rows_error * verdict.DELTA, 300)
+    planted.plateau, planted.NOISES[noise], 2e-4, seeds, rows_error * verdict.DELTA, 300
+  )
   assert covered >= 0.91
 
 
-@pytest.mark.parametrize('losses, reason', [
+@pytest.mark.parametrize(
+  'losses, reason',
+  [
     ([0.46, 0.45, 0.44, 0.44], 'last segment gains less'),
     ([0.46, 0.45, 0.44, 0.4405], 'last segment gains less'),
-    ([0.45, 0.45, 0.45, 0.44], '')])
+    ([0.45, 0.45, 0.45, 0.44], ''),
+  ],
+)
 def test_a_line_whose_last_segment_is_flat_is_not_called_scaling(losses, reason):
   rng = np.random.default_rng(0)
-  rungs = [make_rung(float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i)
-           for i, y in enumerate(losses)]
+  rungs = [
+    make_rung(float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i)
+    for i, y in enumerate(losses)
+  ]
   v = verdict.judge(rungs)
   assert v.call == ('undetermined' if reason else 'scaling') and reason in v.reason
 
@@ -107,18 +138,21 @@ def test_a_last_segment_too_noisy_to_show_a_gain_leaves_it_open():
 def test_the_window_grows_along_a_line_and_stops_at_a_bend():
   rng = np.random.default_rng(0)
   bent = [0.49, 0.48, 0.47, 0.44, 0.44, 0.44, 0.44]
-  rungs = [make_rung(float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i)
-           for i, y in enumerate(bent)]
+  rungs = [
+    make_rung(float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i) for i, y in enumerate(bent)
+  ]
   assert [r.width for r in verdict.judged_window(rungs)] == [3, 4, 5, 6]
-  straight = [make_rung(float(np.exp(i)), 0.5 - 0.01 * i + 1e-5 * rng.normal(size=5), width=i)
-              for i in range(7)]
+  straight = [
+    make_rung(float(np.exp(i)), 0.5 - 0.01 * i + 1e-5 * rng.normal(size=5), width=i)
+    for i in range(7)
+  ]
   assert len(verdict.judged_window(straight)) == 7
 
 
 def test_rows_widen_the_interval():
   rungs = [make_rung(float(np.exp(i)), 0.44 + 1e-6 * np.arange(3), width=i) for i in range(4)]
   place = {(r.arm, r.name): k for k, r in enumerate(rungs)}
-  rows = RowError(1000, place, (1e-4 * np.eye(4))**2)
+  rows = RowError(1000, place, (1e-4 * np.eye(4)) ** 2)
   wide = verdict.judge(rungs, rows=rows)
   half = (wide.slope.interval[1] - wide.slope.interval[0]) / 2
   assert half == pytest.approx(1.96 * 1e-4 / np.sqrt(5), rel=1e-3)  # sum of squared places is 5
@@ -126,21 +160,37 @@ def test_rows_widen_the_interval():
   assert wide.rows_needed == 1000 and wide.call == 'saturated'
 
 
-@pytest.mark.parametrize('missing, edge, words', [
-    (0, '', ()), (3, '', ('3 trials',)), (0, 'only', ('not bracketed',)),
-    (2, 'highest', ('2 trials', 'not bracketed'))])
+@pytest.mark.parametrize(
+  'missing, edge, words',
+  [
+    (0, '', ()),
+    (3, '', ('3 trials',)),
+    (0, 'only', ('not bracketed',)),
+    (2, 'highest', ('2 trials', 'not bracketed')),
+  ],
+)
 def test_a_verdict_is_provisional_while_something_is_missing(missing, edge, words):
-  rungs = [dataclasses.replace(make_rung(float(np.exp(i)), [0.44, 0.44], width=i), edge=edge)
-           for i in range(3)]
+  rungs = [
+    dataclasses.replace(make_rung(float(np.exp(i)), [0.44, 0.44], width=i), edge=edge)
+    for i in range(3)
+  ]
   found = verdict.judge(rungs, missing=missing).provisional
   assert len(found) == len(words) and all(word in text for word, text in zip(words, found))
 
 
 def test_several_depths_follow_their_frontier():
-  shapes = [(1, 1.0, 0.46), (2, 1.2, 0.47), (1, 4.0, 0.45), (2, 5.0, 0.448),
-            (1, 16.0, 0.449), (2, 20.0, 0.44)]
-  rungs = [dataclasses.replace(make_rung(flops, [y, y], width=i), depth=depth)
-           for i, (depth, flops, y) in enumerate(shapes)]
+  shapes = [
+    (1, 1.0, 0.46),
+    (2, 1.2, 0.47),
+    (1, 4.0, 0.45),
+    (2, 5.0, 0.448),
+    (1, 16.0, 0.449),
+    (2, 20.0, 0.44),
+  ]
+  rungs = [
+    dataclasses.replace(make_rung(flops, [y, y], width=i), depth=depth)
+    for i, (depth, flops, y) in enumerate(shapes)
+  ]
   assert [(r.depth, r.flops) for r in ladder.frontier(rungs)] == [(1, 1.0), (2, 5.0), (2, 20.0)]
   assert ladder.frontier(rungs[::2]) == tuple(rungs[::2])
   assert verdict.judge(rungs).ladder == ('w0 d1', 'w3 d2', 'w5 d2')
@@ -148,24 +198,38 @@ def test_several_depths_follow_their_frontier():
 
 def test_shapes_that_lie_between_each_other_do_not_zigzag():
   flops = np.geomspace(1, 128, 8)  # depths 1 and 2 in turn, and depth 2 is worse everywhere
-  rungs = [dataclasses.replace(
-               make_rung(f, [0.45 - 0.01 * i + 0.02 * (i % 2)] * 2, width=i), depth=1 + i % 2)
-           for i, f in enumerate(flops)]
+  rungs = [
+    dataclasses.replace(
+      make_rung(f, [0.45 - 0.01 * i + 0.02 * (i % 2)] * 2, width=i), depth=1 + i % 2
+    )
+    for i, f in enumerate(flops)
+  ]
   assert [r.depth for r in ladder.frontier(rungs)] == [1, 1, 1, 1]
 
 
 def test_a_ladder_of_depths_at_one_width_is_kept_whole():
-  rungs = [dataclasses.replace(make_rung(2.0**depth, [0.4, 0.4], width=8), depth=depth)
-           for depth in range(1, 5)]
+  rungs = [
+    dataclasses.replace(make_rung(2.0**depth, [0.4, 0.4], width=8), depth=depth)
+    for depth in range(1, 5)
+  ]
   assert ladder.frontier(rungs) == tuple(rungs)
 
 
-@pytest.mark.parametrize('interval, call', [
-    ((-3e-4, -2e-4), 'scaling'), ((-5e-5, 5e-5), 'saturated'), ((1e-5, 1e-3), 'saturated'), ((0.0, 0.0), 'saturated'),
-    ((-9e-5, -1e-5), 'saturated'), ((-2e-4, 1e-5), 'undetermined'),
+@pytest.mark.parametrize(
+  'interval, call',
+  [
+    ((-3e-4, -2e-4), 'scaling'),
+    ((-5e-5, 5e-5), 'saturated'),
+    ((1e-5, 1e-3), 'saturated'),
+    ((0.0, 0.0), 'saturated'),
+    ((-9e-5, -1e-5), 'saturated'),
+    ((-2e-4, 1e-5), 'undetermined'),
     ((-1.5e-4, -5e-5), 'undetermined'),
-    ((-1e-4, 0.0), 'undetermined'), ((-3e-4, -1e-4), 'undetermined'), (None, 'undetermined'),
-])
+    ((-1e-4, 0.0), 'undetermined'),
+    ((-3e-4, -1e-4), 'undetermined'),
+    (None, 'undetermined'),
+  ],
+)
 def test_classify(interval, call):
   assert verdict.classify(interval, 1e-4) == call
 
@@ -189,13 +253,20 @@ def test_seeds_needed_settle_it_about_as_often_as_promised():
   assert 0.7 <= settled / 300 <= 0.95
 
 
-@pytest.mark.parametrize('value, deviation, rows_error, seeds_help, rows_help', [
-    (-5e-5, 2e-4, None, True, False), (-1e-3, 1e-3, None, True, False),
+@pytest.mark.parametrize(
+  'value, deviation, rows_error, seeds_help, rows_help',
+  [
+    (-5e-5, 2e-4, None, True, False),
+    (-1e-3, 1e-3, None, True, False),
     (-1.001e-4, 1e-3, None, False, False),
-    (0.0, 1e-4, 2e-4, False, True), (0.0, 5e-4, 2e-5, True, False),
-    (-1e-4, 1e-4, 1e-4, False, False)])
+    (0.0, 1e-4, 2e-4, False, True),
+    (0.0, 5e-4, 2e-5, True, False),
+    (-1e-4, 1e-4, 1e-4, False, False),
+  ],
+)
 def test_what_would_settle_it_is_null_where_nothing_does(
-    value, deviation, rows_error, seeds_help, rows_help):
+  value, deviation, rows_error, seeds_help, rows_help
+):
   slope = slope_of(value, deviation, rows_error=rows_error)
   assert (verdict.seeds_needed(slope, slope, 1e-4) is not None) == seeds_help
   if rows_error is not None:
@@ -213,7 +284,13 @@ def test_one_seed_gives_a_slope_without_an_interval(tmp_path):
 @pytest.mark.parametrize('widths', [(), (16,), (16, 32)])
 def test_too_few_sizes_are_undetermined(tmp_path, widths):
   v = judge(tmp_path, fake_study.power_law(), widths=widths) if widths else verdict.judge(())
-  assert (v.call, v.slope.value, v.seeds_needed, v.law, v.holdout) == ('undetermined', None, None, None, None)
+  assert (v.call, v.slope.value, v.seeds_needed, v.law, v.holdout) == (
+    'undetermined',
+    None,
+    None,
+    None,
+    None,
+  )
   assert 'fewer than 3 sizes' in v.reason
 
 
@@ -240,18 +317,28 @@ def test_top_of_a_ladder_takes_three_sizes_and_an_e_fold():
 
 def test_a_rung_that_got_worse_is_not_hidden():
   """A lower envelope over shapes would call this arm flat; it is worse with size."""
-  rungs = [make_rung(f, [y, y + 1e-6, y - 1e-6], width=f)
-           for f, y in ((1, 0.44), (4, 0.43), (16, 0.431), (64, 0.434))]
+  rungs = [
+    make_rung(f, [y, y + 1e-6, y - 1e-6], width=f)
+    for f, y in ((1, 0.44), (4, 0.43), (16, 0.431), (64, 0.434))
+  ]
   v = verdict.judge(rungs)
   assert v.call == 'saturated' and v.slope.value > 0
 
 
 def test_call_that_hangs_on_one_rung_says_so():
-  v = verdict.judge([make_rung(float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
-                     for i, y in enumerate([0.46, 0.45, 0.44, 0.43])])
+  v = verdict.judge(
+    [
+      make_rung(float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
+      for i, y in enumerate([0.46, 0.45, 0.44, 0.43])
+    ]
+  )
   assert v.call == 'scaling' and set(v.without_rung) == {'w1 d1', 'w2 d1', 'w3 d1'}
-  v = verdict.judge([make_rung(float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
-                     for i, y in enumerate([0.44, 0.44, 0.44, 0.43])])
+  v = verdict.judge(
+    [
+      make_rung(float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
+      for i, y in enumerate([0.44, 0.44, 0.44, 0.43])
+    ]
+  )
   assert v.call == 'scaling' and v.without_rung['w3 d1'] == 'saturated'
 
 
@@ -262,7 +349,9 @@ def test_judge_is_deterministic(tmp_path):
 
 def test_smaller_delta_can_change_the_call(tmp_path):
   rng = np.random.default_rng(0)
-  rungs = [make_rung(float(np.exp(i)), 0.44 - 3e-4 * i + 1e-5 * rng.normal(size=3), width=i)
-           for i in range(5)]
+  rungs = [
+    make_rung(float(np.exp(i)), 0.44 - 3e-4 * i + 1e-5 * rng.normal(size=3), width=i)
+    for i in range(5)
+  ]
   calls = [verdict.judge(rungs, delta).call for delta in (1e-4, 3e-4, 1e-3)]
   assert calls == ['scaling', 'undetermined', 'saturated']

@@ -1,23 +1,27 @@
-"""ICS in closed form against the iteration of the paper, its derivative against autodiff and finite differences."""
+"""ICS in closed form against the iteration of the paper, its derivative against autodiff and finite
+differences.
+"""
 
 import functools
 
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+
 from rec_sparse.sparsity import ics as lib
 
 SHAPES = {  # name: (z, alpha without T, gamma, axis)
-    'rows': ((8, 12), (), (12,), -1),
-    'batch_major': ((4, 3, 12), (3,), (3, 12), -1),
-    'feature_major': ((3, 12, 5), (3,), (3, 12), -2),
-    'feature_major_shared': ((3, 12, 5), (), (12,), 1),
-    'per_dimension': ((3, 12, 5), (3, 12), (3, 12), -2),
-    'per_dimension_rows': ((8, 12), (12,), (12,), -1),
+  'rows': ((8, 12), (), (12,), -1),
+  'batch_major': ((4, 3, 12), (3,), (3, 12), -1),
+  'feature_major': ((3, 12, 5), (3,), (3, 12), -2),
+  'feature_major_shared': ((3, 12, 5), (), (12,), 1),
+  'per_dimension': ((3, 12, 5), (3, 12), (3, 12), -2),
+  'per_dimension_rows': ((8, 12), (12,), (12,), -1),
 }
 
 
@@ -30,10 +34,10 @@ def example(name, iterations, seed=0, scale=1.0, dtype=jnp.float32):
   z, alpha, gamma, axis = SHAPES[name]
   key_z, key_alpha, key_gamma = jax.random.split(jax.random.key(seed), 3)
   return (
-      scale * jax.random.normal(key_z, z, dtype),
-      jax.random.uniform(key_alpha, (*alpha, iterations), maxval=1.5),
-      jax.random.normal(key_gamma, gamma),
-      axis,
+    scale * jax.random.normal(key_z, z, dtype),
+    jax.random.uniform(key_alpha, (*alpha, iterations), maxval=1.5),
+    jax.random.normal(key_gamma, gamma),
+    axis,
   )
 
 
@@ -44,16 +48,25 @@ def scaled_error(a, b):
 
 
 @settings(deadline=None, max_examples=30)
-@given(name=st.sampled_from(sorted(SHAPES)), iterations=st.sampled_from([1, 5]), seed=st.integers(0, 2**31 - 1),
-       scale=st.sampled_from([1e-3, 1.0, 50.0]))
+@given(
+  name=st.sampled_from(sorted(SHAPES)),
+  iterations=st.sampled_from([1, 5]),
+  seed=st.integers(0, 2**31 - 1),
+  scale=st.sampled_from([1e-3, 1.0, 50.0]),
+)
 def test_closed_form_equals_the_iteration(name, iterations, seed, scale):
   x = example(name, iterations, seed, scale)
   assert scaled_error(closed(*x), iterated(*x)) < 1e-6
 
 
 @settings(deadline=None, max_examples=40)
-@given(k=st.sampled_from([1, 2, 37, 300]), iterations=st.sampled_from([1, 8]), seed=st.integers(0, 2**31 - 1),
-       shift=st.floats(-3, 3), top=st.floats(0, 4))
+@given(
+  k=st.sampled_from([1, 2, 37, 300]),
+  iterations=st.sampled_from([1, 8]),
+  seed=st.integers(0, 2**31 - 1),
+  shift=st.floats(-3, 3),
+  top=st.floats(0, 4),
+)
 def test_closed_form_equals_the_iteration_for_any_dimension(k, iterations, seed, shift, top):
   rng = np.random.default_rng(seed)
   z_BxK = jnp.asarray(rng.normal(shift, 1, (4, k)), jnp.float32)
@@ -65,7 +78,9 @@ def test_closed_form_equals_the_iteration_for_any_dimension(k, iterations, seed,
 
 def gradients(f, z, alpha, gamma, axis):
   """Derivatives of a smooth function of the output by z, alpha and gamma."""
-  return jax.jit(jax.grad(lambda *x: jnp.sum(jnp.sin(2 * f(*x, axis))), argnums=(0, 1, 2)))(z, alpha, gamma)
+  return jax.jit(jax.grad(lambda *x: jnp.sum(jnp.sin(2 * f(*x, axis))), argnums=(0, 1, 2)))(
+    z, alpha, gamma
+  )
 
 
 @pytest.mark.parametrize('name', SHAPES)
@@ -88,7 +103,9 @@ def test_negative_alpha_is_where_the_forms_part():
   assert bool(jnp.all(lib.ics_iterated(z, -alpha, gamma, axis) != 0))
   assert bool(jnp.any(lib.ics(z, -alpha, gamma, axis) == 0))
   ours = jax.grad(lambda a: jnp.sum(lib.ics(z, a, gamma, axis)))(-alpha)
-  theirs = jax.grad(lambda a: jnp.sum(gamma[None, :] * jax.nn.relu(z - lib.thresholds(z, a, gamma, axis)[-1])))(-alpha)
+  theirs = jax.grad(
+    lambda a: jnp.sum(gamma[None, :] * jax.nn.relu(z - lib.thresholds(z, a, gamma, axis)[-1]))
+  )(-alpha)
   assert scaled_error(ours, theirs) < 1e-5
 
 
@@ -96,12 +113,25 @@ def test_negative_alpha_is_where_the_forms_part():
 @given(c=st.floats(1e-3, 1e3), seed=st.integers(0, 2**31 - 1))
 def test_positive_homogeneity(c, seed):
   z, *rest = example('feature_major', 5, seed)
-  assert scaled_error(closed(jnp.float32(c) * z, *rest), c * np.asarray(closed(z, *rest), np.float64)) < 2e-6
+  assert (
+    scaled_error(closed(jnp.float32(c) * z, *rest), c * np.asarray(closed(z, *rest), np.float64))
+    < 2e-6
+  )
 
 
-@pytest.mark.parametrize('iterations, alpha, zeros', [
-    (1, 0.1, 0.52), (2, 0.1, 0.53), (5, 0.1, 0.57), (5, 0.3, 0.68), (5, 0.5, 0.75), (1, 1.0, 0.65), (5, 1.0, 0.84),
-    (8, 1.0, 0.89)])
+@pytest.mark.parametrize(
+  'iterations, alpha, zeros',
+  [
+    (1, 0.1, 0.52),
+    (2, 0.1, 0.53),
+    (5, 0.1, 0.57),
+    (5, 0.3, 0.68),
+    (5, 0.5, 0.75),
+    (1, 1.0, 0.65),
+    (5, 1.0, 0.84),
+    (8, 1.0, 0.89),
+  ],
+)
 def test_shares_of_exact_zeros_for_gaussian_input(iterations, alpha, zeros):
   z_BxK = jax.random.normal(jax.random.key(0), (4096, 128))
   y_BxK = lib.ics(z_BxK, jnp.full(iterations, alpha), jnp.ones(128))
@@ -143,7 +173,9 @@ def test_bfloat16_keeps_its_type_and_float32_thresholds():
 
 
 def memory(f, iterations):
-  """Bytes kept between forward and backward, and temporaries of the two compiled as one; z is 2 MiB of float32."""
+  """Bytes kept between forward and backward, and temporaries of the two compiled as one; z is 2 MiB
+  of float32.
+  """
   shape = lambda *s: jax.ShapeDtypeStruct(s, jnp.float32)
   x = shape(8, 128, 512), shape(8, iterations), shape(8, 128)
   f = functools.partial(f, axis=-2)
@@ -164,7 +196,9 @@ def test_positive_reparametrisation():
   np.testing.assert_allclose(lib.positive(lib.positive_inverse(alpha_T)), alpha_T, rtol=1e-5)
 
 
-@pytest.mark.parametrize('alpha, gamma', [((2,), (7,)), ((0,), (8,)), ((2, 2), (8,)), ((3, 4, 2), (3, 4, 8))])
+@pytest.mark.parametrize(
+  'alpha, gamma', [((2,), (7,)), ((0,), (8,)), ((2, 2), (8,)), ((3, 4, 2), (3, 4, 8))]
+)
 def test_shapes_that_do_not_fit_are_named(alpha, gamma):
   with pytest.raises(ValueError, match='ICS over axis -1'):
     lib.ics(jnp.zeros((4, 8)), jnp.zeros(alpha), jnp.zeros(gamma))

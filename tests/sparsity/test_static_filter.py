@@ -21,11 +21,15 @@ def test_equals_the_masked_dense_twin_forward_and_backward(inputs, views, seed, 
   mask_VxNxK = np.asarray(static_filter.mask(filter_), np.float32)
   out, pull = jax.vjp(lambda x: static_filter.keep(filter_, x), x_NxB)
   np.testing.assert_allclose(out, np.einsum('nb,vnk->vkb', x_NxB, mask_VxNxK), atol=1e-6)
-  np.testing.assert_allclose(pull(bar_VxKxB)[0], np.einsum('vkb,vnk->nb', bar_VxKxB, mask_VxNxK), atol=1e-5)
+  np.testing.assert_allclose(
+    pull(bar_VxKxB)[0], np.einsum('vkb,vnk->nb', bar_VxKxB, mask_VxNxK), atol=1e-5
+  )
 
 
 def test_drawn_without_replacement_and_reproducibly():
-  draw = lambda seed, layer: static_filter.draw(seed, layer, inputs=50, views=8, kept=30).indices_VxK
+  draw = lambda seed, layer: (
+    static_filter.draw(seed, layer, inputs=50, views=8, kept=30).indices_VxK
+  )
   assert all(len(set(view)) == 30 for view in draw(0, 0))
   np.testing.assert_array_equal(draw(0, 0), draw(0, 0))
   for other in (draw(1, 0), draw(0, 1)):
@@ -33,10 +37,16 @@ def test_drawn_without_replacement_and_reproducibly():
 
 
 def test_views_and_layers_are_independent_and_uniform():
-  """Two independent subsets of 32 out of 64 share 16 on average, and every dimension is kept equally often."""
-  views = np.concatenate([
-      static_filter.draw(seed, layer, inputs=64, views=16, kept=32).indices_VxK for seed in range(10)
-      for layer in range(2)])
+  """Two independent subsets of 32 out of 64 share 16 on average, and every dimension is kept
+  equally often.
+  """
+  views = np.concatenate(
+    [
+      static_filter.draw(seed, layer, inputs=64, views=16, kept=32).indices_VxK
+      for seed in range(10)
+      for layer in range(2)
+    ]
+  )
   member = np.zeros((len(views), 64))
   np.put_along_axis(member, views, 1, 1)
   shared = member @ member.T
@@ -73,7 +83,9 @@ def test_more_than_the_input_has_names_the_width():
 def test_the_derivative_in_bfloat16_is_rounded_once():
   filter_ = jax.tree.map(jnp.asarray, static_filter.draw(0, 0, inputs=8, views=40, kept=6))
   bar_VxKxB = jax.random.normal(jax.random.key(0), (40, 6, 16)).astype(jnp.bfloat16)
-  back = lambda dtype: jax.vjp(lambda x: static_filter.keep(filter_, x), jnp.zeros((8, 16), dtype))[1]
-  exact, = back(jnp.float32)(bar_VxKxB.astype(jnp.float32))
-  found, = back(jnp.bfloat16)(bar_VxKxB)
+  back = lambda dtype: jax.vjp(lambda x: static_filter.keep(filter_, x), jnp.zeros((8, 16), dtype))[
+    1
+  ]
+  (exact,) = back(jnp.float32)(bar_VxKxB.astype(jnp.float32))
+  (found,) = back(jnp.bfloat16)(bar_VxKxB)
   np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
