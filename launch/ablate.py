@@ -35,10 +35,9 @@ def main() -> int:
   """Writes <study>.json, <study>.md and <study>.png for each study and prints the tables;
   75 when a signal came.
   """
-  from launch import (
-    ablation as ablation_lib,  # here, so that --help and wrong flags answer before jax is loaded
-  )
+  # Here, so that --help and wrong flags answer before jax is loaded.
   from rec_sparse import schema as schema_lib
+  from rec_sparse.runs import ablation as ablation_lib
   from rec_sparse.scaling import ablation
 
   if not STUDY.value:

@@ -29,10 +29,12 @@ OUT = _string(
 
 def main() -> int:
   """Writes the files of each analysis and prints their names."""
-  from launch import analysis  # here, so that --help and wrong flags answer before jax is loaded
-  from launch import restored
   from rec_sparse import config as config_lib
   from rec_sparse import record
+
+  # Here, so that --help and wrong flags answer before jax is loaded.
+  from rec_sparse.runs import analysis
+  from rec_sparse.runs import restored
 
   directory = pathlib.Path(RUN.value)
   out = pathlib.Path(OUT.value) if OUT.value else directory / 'analysis'

@@ -11,8 +11,8 @@ import pathlib
 from absl import flags
 
 from launch import main as main_lib
-from launch import run_directory
 from rec_sparse import schema as schema_lib
+from rec_sparse.runs import run_directory
 
 FLAGS = flags.FlagValues()
 _string, _enum = (
@@ -27,8 +27,10 @@ CHECKPOINT = _string('checkpoint', 'best', 'best, last, or a step.')
 
 def main() -> int:
   """Writes eval-<split>.json and prints it."""
-  from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
   from rec_sparse import record
+
+  # Here, so that --help and wrong flags answer before jax is loaded.
+  from rec_sparse.runs import evaluation
 
   directory = pathlib.Path(RUN.value)
   config, own = run_directory.read(directory)

@@ -9,7 +9,7 @@ from absl import app
 from absl import flags
 from absl import logging
 
-from launch import memory
+from rec_sparse.runs import memory
 
 Main = Callable[[], int | None]  # -> exit status
 INTERRUPTED = 75  # exit status EX_TEMPFAIL: not done, and the same command goes on

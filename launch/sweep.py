@@ -76,9 +76,11 @@ def main() -> int:
 
   A trial that failed is a result as long as others did not.
   """
-  from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
-  from launch import study
   from rec_sparse import record
+
+  # Here, so that --help and wrong flags answer before jax is loaded.
+  from rec_sparse.runs import evaluation
+  from rec_sparse.runs import study
 
   arms = tuple(dict.fromkeys(ARMS.value))
   grid = grid_lib.Grid(

@@ -13,9 +13,9 @@ from typing import Any
 from absl import flags
 
 from launch import main as main_lib
-from launch import run_directory
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse.runs import run_directory
 
 FLAGS = flags.FlagValues()
 _string, _enum, _integer, _float, _list, _multi_string = (
@@ -125,9 +125,11 @@ def main() -> int:
   """Trains, and prints the trial record as the last line -> 0; 1 when it diverged;
   75 when a signal stopped it.
   """
-  from launch import evaluation  # here, so that --help and wrong flags answer before jax is loaded
-  from launch import loop
   from rec_sparse import train
+
+  # Here, so that --help and wrong flags answer before jax is loaded.
+  from rec_sparse.runs import evaluation
+  from rec_sparse.runs import loop
 
   join_processes()
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)

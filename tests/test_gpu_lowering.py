@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import feeds
-from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import models
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.embedding import duplicates
+from rec_sparse.runs import feeds
+from rec_sparse.runs import trials
 
 SCATTER = re.compile(r'"?stablehlo\.scatter"?\(.*?unique_indices = (true|false)', re.DOTALL)
 

@@ -24,13 +24,13 @@ import jax
 
 from data_pipelines import blocks
 from data_pipelines import order
-from launch import feeds
 from launch.benches import peer_rows
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import feeds
 
 HERE = pathlib.Path(__file__).parent
 REQUIREMENTS = HERE / 'peer_requirements.txt'

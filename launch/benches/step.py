@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from launch import feeds
-from launch import huge_pages
 from launch.benches import machine
 from launch.benches import rows
 from launch.benches import timing
@@ -19,6 +17,8 @@ from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse import config as config_lib
 from rec_sparse import train
+from rec_sparse.runs import feeds
+from rec_sparse.runs import huge_pages
 
 
 class Sizes(NamedTuple):

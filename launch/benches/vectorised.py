@@ -7,14 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from launch import feeds
-from launch import trials
 from launch.benches import rows
 from launch.benches import timing
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse import config as config_lib
 from rec_sparse import train
+from rec_sparse.runs import feeds
+from rec_sparse.runs import trials
 
 TRIALS = 8
 

@@ -9,9 +9,9 @@ import pytest
 
 from launch import ablate
 from launch import main as main_lib
-from launch import stopping
-from launch import trials
 from rec_sparse import metrics
+from rec_sparse.runs import stopping
+from rec_sparse.runs import trials
 from rec_sparse.scaling import paired_rows
 
 STUDY = """
@@ -109,8 +109,8 @@ def _check_against_the_trials(toy, out, reference, relu):
     logits[name] = np.stack([np.load(out / 'logits' / f'{t["run_id"]}.npy')[:, 0] for t in best])
     assert logits[name].shape == (2, 700)
   from data_pipelines import blocks
-  from launch import evaluation
   from rec_sparse import schema as schema_lib
+  from rec_sparse.runs import evaluation
 
   label_N = evaluation.labels(blocks.open_split(toy, schema_lib.load_schema(toy), 'test'))[0][:, 0]
   assert metrics.exact_auc(logits['relu'][0], label_N) > 0.5

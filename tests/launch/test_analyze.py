@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import analysis
 from launch import analyze
 from launch import main as main_lib
-from launch import restored
 from launch import train as launch_train
 from rec_sparse import config as config_lib
 from rec_sparse import train
 from rec_sparse.analysis import ics_dynamics
+from rec_sparse.runs import analysis
+from rec_sparse.runs import restored
 
 SMALL = ('--width=8', '--views=3', '--embedding_dim=4', '--batch_size=120')
 RUNS = {

@@ -17,6 +17,7 @@ import fake_study  # pylint: disable=g-import-not-at-top
 
 from launch import main as main_lib
 from launch import report
+from rec_sparse.report import files
 
 ARMS = {
   'dense_mlp': fake_study.plateau(),
@@ -199,7 +200,7 @@ def test_a_failed_write_keeps_the_last_report(tmp_path, monkeypatch):
 
   monkeypatch.setattr(os, 'replace', full)
   with pytest.raises(ValueError, match='the report cannot be written .No space left on device'):
-    report.replace_files(directory, {'report.html': b'new', 'curves.csv': b'new'})
+    files.replace_files(directory, {'report.html': b'new', 'curves.csv': b'new'})
   assert before == {p.name: p.stat().st_mtime_ns for p in directory.iterdir()}
 
 

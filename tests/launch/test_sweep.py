@@ -10,15 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from launch import feeds
 from launch import main as main_lib
 from launch import report
-from launch import stopping
 from launch import sweep
 from launch import train
-from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse.runs import feeds
+from rec_sparse.runs import stopping
+from rec_sparse.runs import trials
 
 SMALL = [
   '--widths=6',

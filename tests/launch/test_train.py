@@ -19,15 +19,15 @@ import pytest
 
 from data_pipelines import vocabulary
 from launch import evaluate
-from launch import evaluation
-from launch import feeds
-from launch import identity
 from launch import main as main_lib
 from launch import train
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train as train_lib
+from rec_sparse.runs import evaluation
+from rec_sparse.runs import feeds
+from rec_sparse.runs import identity
 
 SMALL = [
   '--width=8',

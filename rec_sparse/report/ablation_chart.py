@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rec_sparse.scaling.chart import COLOURS
-from rec_sparse.scaling.chart import FAINT
-from rec_sparse.scaling.chart import STYLE
+from rec_sparse.report.chart import COLOURS
+from rec_sparse.report.chart import FAINT
+from rec_sparse.report.chart import STYLE
 from rec_sparse.scaling.outcome import Outcome
 from rec_sparse.scaling.paired_rows import Difference
 

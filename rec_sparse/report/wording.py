@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 import math
 
+from rec_sparse.report.reproduce import KNOBS
 from rec_sparse.scaling.compare import Comparison
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.records import Study
-from rec_sparse.scaling.reproduce import KNOBS
 from rec_sparse.scaling.verdict import DELTA
 from rec_sparse.scaling.verdict import Interval
 from rec_sparse.scaling.verdict import Verdict

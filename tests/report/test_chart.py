@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import fake_study
 import pytest
 
-from rec_sparse.scaling import chart
-from rec_sparse.scaling import forest
+from rec_sparse.report import chart
+from rec_sparse.report import forest
 from rec_sparse.scaling import records
 from rec_sparse.scaling import verdict
 

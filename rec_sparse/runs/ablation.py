@@ -7,15 +7,15 @@ import pathlib
 import numpy as np
 
 from data_pipelines import blocks
-from launch import evaluation
-from launch import report
-from launch import study as study_lib
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
+from rec_sparse.report import ablation_chart
+from rec_sparse.report import chart
+from rec_sparse.report import files
+from rec_sparse.runs import evaluation
+from rec_sparse.runs import study as study_lib
 from rec_sparse.scaling import ablation
-from rec_sparse.scaling import ablation_chart
-from rec_sparse.scaling import chart
 from rec_sparse.scaling import outcome
 from rec_sparse.scaling import records
 
@@ -61,7 +61,7 @@ def run_ablation(
   table = outcome.to_markdown(found)
   picture = chart.figure_png(ablation_chart.draw_ablation(study.title, found))
   record.write_json(out / f'{study.name}.json', outcome.to_json(study, found) | about)
-  report.replace_files(out, {f'{study.name}.md': table.encode(), f'{study.name}.png': picture})
+  files.replace_files(out, {f'{study.name}.md': table.encode(), f'{study.name}.png': picture})
   print(table)
   evaluation.say_undefined(schema, 'valid', 'test')
   return [out / f'{study.name}.{kind}' for kind in ('json', 'md', 'png')]

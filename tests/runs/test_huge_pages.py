@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import huge_pages
+from rec_sparse.runs import huge_pages
 
 huge = pytest.mark.skipif(
   not pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled').exists(),

@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from data_pipelines import blocks
-from launch import identity
-from launch import restored
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
@@ -25,6 +23,8 @@ from rec_sparse.analysis import view_diversity
 from rec_sparse.embedding import storage
 from rec_sparse.models import ssr_d
 from rec_sparse.models import ssr_s
+from rec_sparse.runs import identity
+from rec_sparse.runs import restored
 
 EXAMPLES = 2048  # first examples of the validation split that the competition is watched on
 

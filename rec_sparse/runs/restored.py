@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
-from launch import run_directory
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import run_directory
 
 
 class Unavailable(ValueError):
@@ -28,7 +28,7 @@ class Restored(NamedTuple):
   config: config_lib.Config
   step: int  # the chosen checkpoint
   steps: tuple[int, ...]  # all that are kept, rising
-  metadata: dict[str, Any]  # of that checkpoint, as launch/loop.py writes it
+  metadata: dict[str, Any]  # of that checkpoint, as rec_sparse/runs/loop.py writes it
   data: (
     pathlib.Path
   )  # the data set that it was trained on, or what was named instead; may be elsewhere

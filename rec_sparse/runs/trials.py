@@ -16,12 +16,12 @@ import numpy as np
 from data_pipelines import blocks
 from data_pipelines import order
 from data_pipelines import resident
-from launch import evaluation
-from launch import feeds
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import evaluation
+from rec_sparse.runs import feeds
 
 AXIS = 'trial'  # of the mesh
 

@@ -10,15 +10,15 @@ import numpy as np
 import tqdm
 
 from data_pipelines import order
-from launch import evaluation
-from launch import memory
-from launch import partial
-from launch import stopping
-from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import evaluation
+from rec_sparse.runs import memory
+from rec_sparse.runs import partial
+from rec_sparse.runs import stopping
+from rec_sparse.runs import trials
 from rec_sparse.scaling import grid as grid_lib
 from rec_sparse.scaling import records
 

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from rec_sparse.report import wording
 from rec_sparse.scaling.records import METRICS
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.records import Study
@@ -109,3 +110,17 @@ def _row(rung: Rung) -> dict[str, object]:
 
 def _plain(count: float) -> float | int:
   return int(count) if count == int(count) else count
+
+
+def verdict_table(verdicts: Mapping[str, Verdict]) -> str:
+  """One line per arm for the terminal."""
+  rows = [('arm', 'verdict', 'slope (nats per e-fold)', '95 % interval', 'to settle it')]
+  for arm, v in verdicts.items():
+    slope = '-' if v.slope.value is None else f'{v.slope.value:+.5f}'
+    interval = '-' if v.slope.interval is None else '[{:+.5f}, {:+.5f}]'.format(*v.slope.interval)
+    call = f'{v.call}, provisional' if v.provisional else v.call
+    rows.append((arm, call, slope, interval, wording.needed_text(v) or '-'))
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  return '\n'.join(
+    '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+  )

@@ -5,10 +5,10 @@ import dataclasses
 import fake_study
 import pytest
 
+from rec_sparse.report import wording
 from rec_sparse.scaling import compare
 from rec_sparse.scaling import records
 from rec_sparse.scaling import verdict
-from rec_sparse.scaling import wording
 from rec_sparse.scaling.student import Spread
 from rec_sparse.scaling.verdict import Slope
 

@@ -14,11 +14,11 @@ import zlib
 import jax
 import numpy as np
 
-from launch import trials
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import trials
 
 
 def save(out: pathlib.Path, group: Sequence[config_lib.Config], begun: trials.Begun) -> None:

@@ -9,18 +9,18 @@ import re
 
 import numpy as np
 
-from rec_sparse.scaling import wording
-from rec_sparse.scaling.chart import COLOURS
-from rec_sparse.scaling.chart import INK
-from rec_sparse.scaling.chart import PAPER
+from rec_sparse.report import wording
+from rec_sparse.report.chart import COLOURS
+from rec_sparse.report.chart import INK
+from rec_sparse.report.chart import PAPER
+from rec_sparse.report.forest import draw_forest
+from rec_sparse.report.reproduce import commands
+from rec_sparse.report.reproduce import shared_config
+from rec_sparse.report.tables import CURVE_COLUMNS
 from rec_sparse.scaling.compare import Comparison
 from rec_sparse.scaling.compare import Gap
-from rec_sparse.scaling.forest import draw_forest
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.records import Study
-from rec_sparse.scaling.reproduce import commands
-from rec_sparse.scaling.reproduce import shared_config
-from rec_sparse.scaling.tables import CURVE_COLUMNS
 from rec_sparse.scaling.verdict import Interval
 from rec_sparse.scaling.verdict import Verdict
 

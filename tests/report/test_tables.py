@@ -8,8 +8,8 @@ import fake_study
 import numpy as np
 import pytest
 
+from rec_sparse.report import tables
 from rec_sparse.scaling import records
-from rec_sparse.scaling import tables
 from rec_sparse.scaling import verdict
 
 KEYS = [

@@ -12,15 +12,15 @@ import numpy as np
 
 from data_pipelines import blocks
 from data_pipelines import stream
-from launch import feeds
-from launch import identity
-from launch import run_directory
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import metrics
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import feeds
+from rec_sparse.runs import identity
+from rec_sparse.runs import run_directory
 
 
 def evaluator(

@@ -18,17 +18,17 @@ import tqdm
 
 from data_pipelines import blocks
 from data_pipelines import order
-from launch import evaluation
-from launch import feeds
-from launch import huge_pages
-from launch import identity
-from launch import metrics_log
-from launch import stopping
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import evaluation
+from rec_sparse.runs import feeds
+from rec_sparse.runs import huge_pages
+from rec_sparse.runs import identity
+from rec_sparse.runs import metrics_log
+from rec_sparse.runs import stopping
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 import html
 
-from rec_sparse.scaling.chart import COLOURS
+from rec_sparse.report.chart import COLOURS
 from rec_sparse.scaling.verdict import Verdict
 
 WIDTH, LEFT, RIGHT, TOP, STEP = 860, 150, 30, 34, 34  # pixels

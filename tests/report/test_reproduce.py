@@ -2,8 +2,8 @@
 
 import fake_study
 
+from rec_sparse.report import reproduce
 from rec_sparse.scaling import records
-from rec_sparse.scaling import reproduce
 
 
 def read(tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import evaluation
+from rec_sparse.runs import evaluation
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
