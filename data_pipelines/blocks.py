@@ -12,9 +12,8 @@ from rec_sparse import schema as schema_lib
 
 BLOCK_ROWS = 1 << 20  # rows of every block but the last
 
-Batch = dict[
-  str, np.ndarray
-]  # ids_BxF int32, label_BxT; if the data set has them value_BxN float32, group_B int32
+# ids_BxF int32, label_BxT; if the data set has them value_BxN float32, group_B int32
+Batch = dict[str, np.ndarray]
 
 
 def record_dtype(fields: int, tasks: int, numeric: int, grouped: bool) -> np.dtype:
@@ -152,16 +151,14 @@ def _gather(split: OpenSplit, rows_B: np.ndarray) -> np.ndarray:
   if len(split.blocks) == 1:
     return np.take(split.blocks[0], rows_B, axis=0)
   block_B = rows_B // split.block_rows
-  by_block_B = np.argsort(
-    block_B.astype(np.min_scalar_type(len(split.blocks))), kind='stable'
-  )  # few bits: radix
+  # few bits: radix
+  by_block_B = np.argsort(block_B.astype(np.min_scalar_type(len(split.blocks))), kind='stable')
   row_B = (rows_B - block_B * split.block_rows)[by_block_B]
   ends = np.cumsum(np.bincount(block_B, minlength=len(split.blocks))).tolist()
   sorted_B = np.empty(len(rows_B), split.blocks[0].dtype)
   for records, start, end in zip(split.blocks, [0, *ends[:-1]], ends, strict=True):
-    if (
-      start < end
-    ):  # mode='clip' lets numpy write to `out` directly; rows are in range by construction
+    # mode='clip' lets numpy write to `out` directly; rows are in range by construction
+    if start < end:
       np.take(records, row_B[start:end], axis=0, out=sorted_B[start:end], mode='clip')
   place_B = np.empty_like(by_block_B)
   place_B[by_block_B] = np.arange(len(rows_B))

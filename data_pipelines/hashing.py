@@ -23,9 +23,8 @@ def hash_words(*words: Any, xp: Any = np) -> Any:
 def _uint32(word: Any, xp: Any) -> Any:
   if isinstance(word, int):
     word = np.uint32(word & 0xFFFFFFFF)
-  return xp.atleast_1d(
-    xp.asarray(word).astype(xp.uint32)
-  )  # numpy scalars would warn when they wrap around
+  # numpy scalars would warn when they wrap around
+  return xp.atleast_1d(xp.asarray(word).astype(xp.uint32))
 
 
 def _finalize(h: Any, xp: Any) -> Any:

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from data_pipelines import blocks
 from data_pipelines import order
 
-Data = dict[
-  str, jax.Array
-]  # ids_BxF int32, label_BxT uint8, value_BxN float32, group_B int32: B is the whole split
+# ids_BxF int32, label_BxT uint8, value_BxN float32, group_B int32: B is the whole split
+Data = dict[str, jax.Array]
 
 
 def to_device(split: blocks.OpenSplit, sharding: Any = None) -> Data:

@@ -24,9 +24,8 @@ def split_of_rows(first: int, count: int, missing: int, seed: int) -> np.ndarray
   taken_BxM = np.empty((count, 0), np.int64)
   for split in range(1, missing + 1):
     chosen_B = hashing.hash_words(seed, run_B, split).astype(np.int64) % (length - split + 1)
-    for other_B in np.sort(
-      taken_BxM, axis=1
-    ).T:  # the chosen_B-th of the places that are still free
+    # the chosen_B-th of the places that are still free
+    for other_B in np.sort(taken_BxM, axis=1).T:
       chosen_B += chosen_B >= other_B
     taken_BxM = np.column_stack([taken_BxM, chosen_B])
     split_B[place_B == chosen_B] = split

@@ -107,9 +107,8 @@ def _write(
   dtype = blocks.record_dtype(fields, 1, 0, False)
   writers = {name: blocks.BlockWriter(directory, name, dtype) for name in names}
   loss, counts_FxV, first = dict.fromkeys(names, 0.0), np.zeros((fields, vocab), np.int64), 0
-  offset_F = (np.arange(fields) * (vocab + 1) + 1).astype(
-    np.int32
-  )  # row 0 of a field is out of vocabulary
+  # row 0 of a field is out of vocabulary
+  offset_F = (np.arange(fields) * (vocab + 1) + 1).astype(np.int32)
   with tqdm.tqdm(desc='generating rows', total=job.rows, unit=' rows', unit_scale=True) as progress:
     for ids_BxF, label_B, p_B in chunks(job, teacher):
       split_B = split_lib.split_of_rows(first, len(label_B), len(names) - 1, job.split_seed)

@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+# s of P(rank r) ~ 1 / r^s; long: the longest tail
 SKEWS = {
   'uniform': 0.0,
   'long': 0.9,
   'medium': 1.1,
   'short': 1.3,
-}  # s of P(rank r) ~ 1 / r^s; long: the longest tail
+}
 _SAMPLE = 1 << 18  # rows that calibrate scale and intercept
 _CHUNK = 1 << 16  # rows at a time
 EXPECTED_ERROR = 8e-5  # nats: standard error of irreducible log loss, below any gain that matters
@@ -187,14 +188,12 @@ def _inputs(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
   weights_HxFxD = np.zeros((recipe.hidden, recipe.fields, recipe.dims), np.float32)
   read_F = np.zeros(recipe.fields, int)
   for unit_FxD in weights_HxFxD:
-    fields = np.lexsort((rng.random(recipe.fields), read_F))[
-      :count
-    ]  # the least read ones, ties at random
+    # the least read ones, ties at random
+    fields = np.lexsort((rng.random(recipe.fields), read_F))[:count]
     read_F[fields] += 1
     order_CxD = np.argsort(rng.random((count, recipe.dims)), axis=1)
-    for k in range(
-      recipe.inputs
-    ):  # one dimension of each field, then a second one of each, and so on
+    # one dimension of each field, then a second one of each, and so on
+    for k in range(recipe.inputs):
       unit_FxD[fields[k % count], order_CxD[k % count, k // count]] = rng.choice(
         [-1, 1]
       ) * rng.uniform(0.5, 1.5)

@@ -1,7 +1,7 @@
 """Makes a dataset directory from raw logs or from the synthetic teacher.
 
-python -m launch.prepare --source=libfm --train=train.libfm.gz --valid=valid.libfm.gz
---out=data/frappe python -m launch.prepare --source=synthetic --rows=1000000 --out=data/teacher_1m
+python -m launch.prepare --source=libfm --train=train.libfm.gz --out=data/frappe
+python -m launch.prepare --source=synthetic --rows=1000000 --out=data/teacher_1m
 python -m launch.prepare --source=csv --test=monday.csv --vocab_from=data/clicks --out=data/monday
 """
 

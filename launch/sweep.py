@@ -1,7 +1,6 @@
 """Trains a grid of trials, one JSON per finished trial; running it again does only what is missing.
 
-python -m launch.sweep --data=data/teacher --out=studies/teacher --arms=dense_mlp,ssr_s,ssr_d
---widths=16,32,64
+python -m launch.sweep --data=data/teacher --out=studies/teacher --arms=dense_mlp,ssr_s --widths=16,32
 """
 
 import functools

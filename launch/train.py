@@ -1,8 +1,7 @@
 """Trains one model on a prepared data set; on a run directory that holds a checkpoint, goes on from
 it.
 
-python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400 --set
-dropout=0.2
+python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400
 """
 
 import functools

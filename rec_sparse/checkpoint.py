@@ -47,13 +47,14 @@ def manager(
       *([ocm.EveryNSteps(keep_every)] if keep_every else []),
     ]
   )
+  # without best_fn no value is written
   options = (
     ocp.CheckpointManagerOptions(read_only=True)
     if read_only
     else ocp.CheckpointManagerOptions(
       best_fn=value, preservation_policy=keep, cleanup_tmp_directories=True
     )
-  )  # without best_fn no value is written
+  )
   with ocp.CheckpointManager(directory, options=options) as found:
     yield found
 

@@ -252,9 +252,8 @@ def from_raw(raw: Any) -> Config:
     raise ValueError('not a config: expected an object with model and options')
   given = flat(raw)
   model = given.pop('model')
-  missing = (
-    set(settable(model)) - set(given) if model in MODEL_OPTIONS else ()
-  )  # `make` names an unknown model
+  # `make` names an unknown model
+  missing = set(settable(model)) - set(given) if model in MODEL_OPTIONS else ()
   if missing:
     raise ValueError(f'config lacks {", ".join(sorted(missing))}')
   return make(model, {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})

@@ -14,9 +14,8 @@ from typing import Any
 import jax
 from jax import P
 
-MIN_SPLIT = (
-  2**14
-)  # numbers of a kernel without views; a smaller one saves less than the exchange of activations costs
+# numbers of a kernel without views; a smaller one saves less than the exchange of activations costs
+MIN_SPLIT = 2**14
 
 
 def shardings(tree: Any, mesh: jax.sharding.Mesh) -> Any:

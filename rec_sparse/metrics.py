@@ -183,9 +183,8 @@ def _pairs_by_group(
   group_N, logit_N = group_N[order_N], logit_N[order_N]
   positive_N = (label_N[order_N] > 0.5).astype(np.int64)
   new_group_N = np.concatenate([[True], group_N[1:] != group_N[:-1]])
-  new_block_N = new_group_N | np.concatenate(
-    [[True], logit_N[1:] != logit_N[:-1]]
-  )  # a block: tied in one group
+  # a block: tied in one group
+  new_block_N = new_group_N | np.concatenate([[True], logit_N[1:] != logit_N[:-1]])
   (block_start,) = np.nonzero(new_block_N)
   positive_M = np.add.reduceat(positive_N, block_start)
   negative_M = np.add.reduceat(1 - positive_N, block_start)
@@ -194,9 +193,8 @@ def _pairs_by_group(
   negative_G = np.add.reduceat(negative_M, group_start)
   before_G = np.cumsum(negative_G) - negative_G
   blocks_G = np.diff(group_start, append=len(block_start))
-  below_M = (
-    np.cumsum(negative_M) - negative_M - np.repeat(before_G, blocks_G)
-  )  # lower negatives of the same group
+  # lower negatives of the same group
+  below_M = np.cumsum(negative_M) - negative_M - np.repeat(before_G, blocks_G)
   return (
     np.add.reduceat(positive_M * (2 * below_M + negative_M), group_start),
     positive_G,

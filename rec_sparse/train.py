@@ -58,9 +58,8 @@ class Program(NamedTuple):
   dense_optimizer: optax.GradientTransformation
   table_optimizer: optimizers.TableOptimizer
   numeric: int  # N: the last N fields are multiplied by value_BxN
-  mesh: (
-    jax.sharding.Mesh
-  )  # table rows over all its devices, batches over `data`, dense parameters over `model`
+  # table rows over all its devices, batches over `data`, dense parameters over `model`
+  mesh: jax.sharding.Mesh
   lookup: sharded.Exchange  # how rows travel between devices
   tiny: tiny_fields.Fields | None  # fields whose rows need not travel; None on one device
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
@@ -214,9 +213,8 @@ def _init_one(
     mutable=['params', 'batch_stats'],
   )
   params = made['params']
-  slots = run.table_optimizer.init(table_RxD)._replace(
-    seed=seed.astype(jnp.uint32)
-  )  # of the stochastic rounding
+  # of the stochastic rounding
+  slots = run.table_optimizer.init(table_RxD)._replace(seed=seed.astype(jnp.uint32))
   return TrainState(
     jnp.int32(0),
     seed,

@@ -18,12 +18,13 @@ from rec_sparse import train
 from rec_sparse.embedding import placement
 
 BATCH, STEPS = 32, 4
+# rows of the categorical fields, two of them tiny; a numeric one follows, tiny too
 SIZES = (
   3000,
   7,
   600,
   20,
-)  # rows of the categorical fields, two of them tiny; a numeric one follows, tiny too
+)
 MODELS = ('dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d')
 SPLIT = {  # kernels that the rule must split -> axis of the split
   'dense_mlp': {'layer_1': 1},

@@ -35,9 +35,8 @@ class Sizes(NamedTuple):
   rounds: int
   copy_bytes: int
   side: int  # of the matrix product
-  cases: tuple[
-    tuple[str, rows.Draw], ...
-  ]  # (table optimizer, draw of ids); the first has no suffix
+  # (table optimizer, draw of ids); the first has no suffix
+  cases: tuple[tuple[str, rows.Draw], ...]
 
 
 FULL = Sizes(

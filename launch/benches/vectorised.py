@@ -55,9 +55,8 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   mapped = jax.jit(
     lambda states, data, steps: jax.vmap(lambda s: one(s, data, steps))(states), donate_argnums=0
   )
-  placed = jax.NamedSharding(
-    run.mesh, jax.P()
-  )  # where steps leave a state: else the second call compiles again
+  # where steps leave a state: else the second call compiles again
+  placed = jax.NamedSharding(run.mesh, jax.P())
   fresh = lambda: train.init_trials(run, schema, seeds, rates, placed)
   each = [
     timing.advancing(lambda s: single(s, data, steps)[0], train.unstack(fresh(), i))

@@ -45,9 +45,8 @@ def layer(
   return {
     'zeros': rounded(np.mean(x_VxKxB == 0, axis=(1, 2))),
     'zeros_of_relu': rounded(np.mean(np.asarray(z) <= 0, axis=(1, 2))),
-    'dead_dimensions': rounded(
-      np.mean(np.all(x_VxKxB == 0, axis=2), axis=1)
-    ),  # zero for every example of the batch
+    # zero for every example of the batch
+    'dead_dimensions': rounded(np.mean(np.all(x_VxKxB == 0, axis=2), axis=1)),
     'mean_output': rounded(np.mean(np.abs(x_VxKxB), axis=(1, 2))),
     'thresholds': None if tau_VxT is None else rounded(tau_VxT),
     'threshold_over_std': None if tau_VxT is None else rounded(tau_VxT[:, -1] / std_V),

@@ -62,9 +62,8 @@ def expected_jaccard(inputs: int, kept: int) -> float:
   """
   sets = math.comb(inputs, kept)
   shared = range(max(2 * kept - inputs, 0), kept + 1)
-  ways = (
-    math.comb(kept, i) * math.comb(inputs - kept, kept - i) for i in shared
-  )  # exact: too large for floats
+  # exact: too large for floats
+  ways = (math.comb(kept, i) * math.comb(inputs - kept, kept - i) for i in shared)
   return sum(count / sets * i / (2 * kept - i) for i, count in zip(shared, ways, strict=True))
 
 

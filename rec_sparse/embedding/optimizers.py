@@ -27,9 +27,8 @@ from rec_sparse.embedding.rounding import stochastic_round
 class Slots(NamedTuple):
   """What an optimizer keeps beside a table of R rows."""
 
-  moments: tuple[
-    jax.Array, ...
-  ]  # float32, leading axis R: stored, sharded and saved as the table is
+  # float32, leading axis R: stored, sharded and saved as the table is
+  moments: tuple[jax.Array, ...]
   count: jax.Array  # int32 scalar: updates so far, over all rows
   seed: jax.Array  # uint32 scalar: of the stochastic rounding
   scratch_R: jax.Array  # int32 working space; its content means nothing and need not be saved

@@ -19,9 +19,8 @@ def stochastic_round(
   row is stored. NaN and infinities stay what they are.
   """
   bits_NxD = lax.bitcast_convert_type(x_NxD, jnp.uint32)
-  up_NxD = bits_NxD + (
-    noise(x_NxD.shape[1], rows_N, count, seed) >> 16
-  )  # carries into the 16 bits that stay
+  # carries into the 16 bits that stay
+  up_NxD = bits_NxD + (noise(x_NxD.shape[1], rows_N, count, seed) >> 16)
   return jnp.where(
     jnp.isfinite(x_NxD), (up_NxD >> 16).astype(jnp.uint16), storage.encode(x_NxD, 'bfloat16')
   )

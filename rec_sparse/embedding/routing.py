@@ -21,9 +21,8 @@ class Route(NamedTuple):
   """Over the Q ids of one device, sorted by (shard, local row)."""
 
   order_Q: jax.Array  # position of each sorted id in the given ids
-  slot_Q: (
-    jax.Array
-  )  # shard * capacity + place in its bucket; shards * capacity where dropped or padding
+  # shard * capacity + place in its bucket; shards * capacity where dropped or padding
+  slot_Q: jax.Array
   first_Q: jax.Array  # bool: the first of a run of equal ids
   last_Q: jax.Array  # bool: the last of a run
   local_rows_Q: jax.Array  # row on its shard

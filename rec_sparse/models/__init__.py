@@ -21,9 +21,8 @@ class Architecture(NamedTuple):
   # (config, tasks) -> rows_BxFxD, weight_B -> logits_BxT
   module: Callable[[config_lib.Config, int], nn.Module]
   cost: Callable[[config_lib.Config, int, int], flops.Cost]  # (config, inputs F * D, tasks)
-  filters: Callable[
-    [config_lib.Config, int, int], dict[str, Any]
-  ]  # (config, inputs, seed) -> constants
+  # (config, inputs, seed) -> constants
+  filters: Callable[[config_lib.Config, int, int], dict[str, Any]]
 
 
 MODELS = {

@@ -42,9 +42,8 @@ class Compete(nn.Module):
     )
     key = self.make_rng('dropout') if train else None
     z_VxKxB, gate_params = project('kernel'), gates.Params(self._alpha(), gamma_VxK)
-    self.sow(
-      'intermediates', 'competition', (z_VxKxB, *gate_params)
-    )  # for launch.analyze; nothing unless collected
+    # for launch.analyze; nothing unless collected
+    self.sow('intermediates', 'competition', (z_VxKxB, *gate_params))
     told = gate_options(options, self.examples)
     h_VxKxB = gates.GATES[options.gate](z_VxKxB, gate_params, told, key)
     return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
@@ -91,9 +90,8 @@ class SSRD(nn.Module):
     for i, (projection, width) in enumerate(layer_widths(cfg)):
       compete = Compete(cfg.views, projection, cfg.options, cfg.batch_size, name=f'filter_{i}')
       h_VxKxB = compete(x_NxB, train=train)  # equations 3 and 5
-      z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(
-        h_VxKxB
-      )  # equation 6, and LN
+      # equation 6, and LN
+      z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)
       drop = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')
       z_VxHxB = drop(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7

@@ -89,9 +89,8 @@ class SSRS(nn.Module):
         z_VxHxB = fuse(x_NxB, filter_, train=train)
       else:
         h_VxKxB = static_filter.keep(filter_, x_NxB)  # equations 3 and 4
-        z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(
-          h_VxKxB
-        )  # equation 6, and LN
+        # equation 6, and LN
+        z_VxHxB = layers.Fuse(width, cfg.options.residual, name=f'layer_{i}')(h_VxKxB)
       drop = layers.Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')
       z_VxHxB = drop(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7

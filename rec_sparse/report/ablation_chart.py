@@ -15,11 +15,12 @@ from rec_sparse.report.chart import STYLE
 from rec_sparse.scaling.outcome import Outcome
 from rec_sparse.scaling.paired_rows import Difference
 
+# the whole interval is better, or worse; neither
 BETTER, WORSE, OPEN = (
   COLOURS[2],
   COLOURS[1],
   FAINT,
-)  # the whole interval is better, or worse; neither
+)
 
 
 def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:

@@ -20,11 +20,13 @@ from rec_sparse.scaling import fit
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.verdict import Verdict
 
+# report.html swaps the first two for its own colours
 INK, PAPER, FAINT = (
   '#1b1f24',
   '#ffffff',
   '#8c959f',
-)  # report.html swaps the first two for its own colours
+)
+# Okabe-Ito first
 COLOURS = (
   '#0072b2',
   '#d55e00',
@@ -34,7 +36,7 @@ COLOURS = (
   '#56b4e9',
   '#7a5195',
   '#8c6d31',
-)  # Okabe-Ito first
+)
 LEAST_SPAN = 5e-4  # nats or AUC that the y axis spans at least, so that noise is not blown up
 FAINT_SHAPE = 0.3  # opacity of a rung that is not in its arm's curve
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')

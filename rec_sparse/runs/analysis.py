@@ -75,9 +75,8 @@ def _kernels(params: dict[str, Any]) -> dict[str, np.ndarray]:
     *modules, last = (part.key for part in path)
     if last.endswith('kernel'):
       found['/'.join(modules if last == 'kernel' else (*modules, last))] = np.asarray(leaf)
-  number = lambda name: (
-    [int(digits) for digits in re.findall(r'_(\d+)', name)] or [len(found)]
-  )  # unnumbered: last
+  # unnumbered: last
+  number = lambda name: [int(digits) for digits in re.findall(r'_(\d+)', name)] or [len(found)]
   return dict(
     sorted(found.items(), key=lambda item: (item[0].startswith('head'), number(item[0]), item[0]))
   )

@@ -30,17 +30,15 @@ EVAL_BATCH = 4096  # examples of one evaluation step
 class TrainFeed(NamedTuple):
   """A feed joined with the training step."""
 
-  advance: Callable[
-    [train.TrainState, int], tuple[train.TrainState, train.StepSums]
-  ]  # (state, steps)
+  # (state, steps)
+  advance: Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]
   position: Callable[[], dict]  # the place in the data, JSON
   seek: Callable[[dict | None], None]  # goes to a saved position; None: stays
   close: Callable[[], None]
 
 
-Evaluate = Callable[
-  [train.TrainState], tuple[metrics.Sums, np.ndarray]
-]  # state -> (sums, logits_NxT in file order)
+# state -> (sums, logits_NxT in file order)
+Evaluate = Callable[[train.TrainState], tuple[metrics.Sums, np.ndarray]]
 
 
 def open_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:

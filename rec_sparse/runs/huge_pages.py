@@ -13,10 +13,11 @@ import jax
 
 PAGE = 2 << 20  # bytes
 SMALLEST = 32 * PAGE  # bytes: what is smaller has few pages anyway
+# linux/mman.h: from now on; what is there already (since Linux 6.1)
 MADV_HUGEPAGE, MADV_COLLAPSE = (
   14,
   25,
-)  # linux/mman.h: from now on; what is there already (since Linux 6.1)
+)
 Tree = TypeVar('Tree')
 
 
@@ -29,9 +30,8 @@ def advise(state: Tree) -> Tree:
   """
   if sys.platform != 'linux' or jax.default_backend() != 'cpu':
     return state
-  for leaf in jax.tree.leaves(
-    jax.block_until_ready(state)
-  ):  # pages can be collapsed once they are written
+  # pages can be collapsed once they are written
+  for leaf in jax.tree.leaves(jax.block_until_ready(state)):
     for shard in leaf.addressable_shards:
       if shard.data.nbytes >= SMALLEST:
         _advise(shard.data.unsafe_buffer_pointer(), shard.data.nbytes)

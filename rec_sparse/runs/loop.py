@@ -64,9 +64,8 @@ def run_training(
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
   save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
-  like = train.abstract_state(
-    run, schema
-  )  # shapes alone: on a resume the table must fit once, not twice
+  # shapes alone: on a resume the table must fit once, not twice
+  like = train.abstract_state(run, schema)
   if jax.process_index() == 0:
     _claim(config, data, out)  # after everything that wrong input can stop
   with contextlib.ExitStack() as stack:

@@ -29,9 +29,8 @@ class Restored(NamedTuple):
   step: int  # the chosen checkpoint
   steps: tuple[int, ...]  # all that are kept, rising
   metadata: dict[str, Any]  # of that checkpoint, as rec_sparse/runs/loop.py writes it
-  data: (
-    pathlib.Path
-  )  # the data set that it was trained on, or what was named instead; may be elsewhere
+  # the data set that it was trained on, or what was named instead; may be elsewhere
+  data: pathlib.Path
   own: pathlib.Path  # the data set that it was trained on
   manager: ocp.CheckpointManager
 

@@ -30,9 +30,8 @@ class Finished(NamedTuple):
   """A trial that has run to its end, well or not."""
 
   record: dict[str, Any]  # the trial record
-  test_logits_NxT: (
-    np.ndarray
-  )  # float32, in the order of the test split, of the state of the best validation
+  # float32, in the order of the test split, of the state of the best validation
+  test_logits_NxT: np.ndarray
 
 
 class Study(NamedTuple):
@@ -112,9 +111,8 @@ def run_group(
   """
   clock, config, wanted = time.perf_counter(), configs[0], len(configs)
   run, mesh = train.program(config, study.schema), _mesh(study.devices, wanted)
-  study = study._replace(
-    splits=jax.device_put(study.splits, jax.NamedSharding(mesh, jax.P()))
-  )  # copies nothing
+  # copies nothing
+  study = study._replace(splits=jax.device_put(study.splits, jax.NamedSharding(mesh, jax.P())))
   fillers = -wanted % mesh.size  # the last trial again where a device would have one less
   per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
@@ -239,9 +237,8 @@ def _diverge(now: Standing, lost: np.ndarray, why: str) -> None:
   now.running &= ~lost
 
 
-Advance = Callable[
-  [train.TrainState, int], tuple[train.TrainState, train.StepSums]
-]  # (states, steps)
+# (states, steps)
+Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]
 
 
 def _advance(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Advance:
@@ -251,9 +248,8 @@ def _advance(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Advan
   return lambda states, steps: mapped(states, study.splits['train'], np.int32(steps))
 
 
-Evaluate = Callable[
-  [train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]
-]  # metrics, logits_SxNxT
+# metrics, logits_SxNxT
+Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]
 
 
 def _evaluate(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Evaluate:

@@ -12,11 +12,13 @@ views = 4
 [arms.ssr_d]                         # the first arm is the reference
 model = 'ssr_d'
 
-[arms.one_view] model = 'ssr_d' views = 1                            # any config field equal =
-'dense_params_nonzero'       # optional: width is chosen so that this count is the reference's
-against = 'ssr_d'                    # optional: another reference than the first arm says = 'one
-view, as wide'           # optional: what differs, for tables and pictures published = -0.22
-# optional: the paper's difference in AUC, in points (1e-2)
+[arms.one_view]
+model = 'ssr_d'
+views = 1                            # any config field
+equal = 'dense_params_nonzero'       # optional: this count is to be the reference's
+against = 'ssr_d'                    # optional: another reference than the first arm
+says = 'one view, as wide'           # optional: what differs, for tables and pictures
+published = -0.22                    # optional: the paper's difference in AUC, in points (1e-2)
 """
 
 import dataclasses
@@ -31,12 +33,13 @@ from rec_sparse import train
 
 EQUAL = ('dense_params_nonzero', 'flops_per_example')
 LARGEST = 2**14  # no arm is made wider
+# config fields that the study sets itself
 GRID = (
   'seed',
   'learning_rate',
   'data_fingerprint',
   'feed',
-)  # config fields that the study sets itself
+)
 
 
 @dataclasses.dataclass(frozen=True)

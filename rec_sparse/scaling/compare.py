@@ -40,9 +40,8 @@ class Comparison:
   second: str  # other arm
   axis: Axis  # what is held equal
   seeds: int  # seeds that both arms finished on every rung
-  overall: (
-    Gap | None
-  )  # mean over the shared range of ln x; None if the ranges do not meet, or no seed is shared
+  # mean over the shared range of ln x; None if the ranges do not meet, or no seed is shared
+  overall: Gap | None
   points: tuple[Gap, ...]  # at every rung of either arm inside the shared range
 
 

@@ -48,9 +48,8 @@ class Law(NamedTuple):
   alpha: np.ndarray  # exponent
   x_s: np.ndarray  # size where the plateau begins; inf without one
   sse: np.ndarray  # weighted squares of the rung means about the law
-  identified: (
-    np.ndarray
-  )  # False where the search ended at an end of the grid, or no a gives A >= 0 and E >= 0
+  # False where the search ended at an end of the grid, or no a gives A >= 0 and E >= 0
+  identified: np.ndarray
 
   def __call__(self, x: np.ndarray) -> np.ndarray:
     """The law at sizes x (...), for a law of one fit."""
@@ -117,9 +116,8 @@ def fit_law(name: str, x_R: np.ndarray, y_R: np.ndarray, weight_R: np.ndarray) -
   none = ~np.isfinite(law.sse)  # no admissible a: the law degenerates to its constant
   mean = (y * w).sum(-1) / w.sum()
   flat = ((y - mean[..., None]) ** 2 * w).sum(-1)
-  moves = law.A * (z[0] ** -law.alpha - z[-1] ** -law.alpha) > 1e-9 * np.abs(
-    mean
-  )  # by more than rounding
+  # by more than rounding
+  moves = law.A * (z[0] ** -law.alpha - z[-1] ** -law.alpha) > 1e-9 * np.abs(mean)
   return law._replace(
     E=np.where(none, mean, law.E),
     A=np.where(none, 0.0, law.A * unit**law.alpha),
@@ -238,9 +236,8 @@ def _objectives(
   """Functions alpha (..., K) -> _Fit whose minima hold the optimum of the law; z ascending."""
   if name != 'hinge plateau':
     return [lambda alpha: _bent(alpha, z, y, w, np.inf, constant=name != 'power')]
-  knots = np.unique(z)[
-    2:-1
-  ]  # three sizes below identify E, A and a, two at or above show a plateau
+  # three sizes below identify E, A and a, two at or above show a plateau
+  knots = np.unique(z)[2:-1]
   at_knot = [lambda alpha, knot=knot: _bent(alpha, z, y, w, knot, constant=True) for knot in knots]
   between = [
     lambda alpha, low=low, high=high: _between(alpha, z, y, w, low, high)

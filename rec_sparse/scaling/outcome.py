@@ -24,9 +24,8 @@ class Outcome:
   edge: str  # where it lies in the grid, as in records.Rung
   lost: int  # trials of the whole grid that diverged or failed
   counts: Mapping[str, float]  # records.COUNTS; empty if no trial finished
-  metrics: Mapping[
-    str, Mapping[int, float]
-  ]  # records.METRICS -> seed -> value, at that learning rate
+  # records.METRICS -> seed -> value, at that learning rate
+  metrics: Mapping[str, Mapping[int, float]]
   auc: paired_rows.Difference | None  # test AUC minus reference's; None: self, unpaired, one class
   logloss: paired_rows.Difference | None  # test log loss minus the reference's, nats per example
 

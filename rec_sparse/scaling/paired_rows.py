@@ -38,12 +38,10 @@ def placements(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
   if not positives or not negatives:
     raise ValueError('the test labels are all of one class: AUC is undefined')
   outranked_N = _midranks(logit_N)
-  outranked_N[positive_N] -= _midranks(
-    logit_N[positive_N]
-  )  # leaves the negatives below each positive
-  outranked_N[~positive_N] -= _midranks(
-    logit_N[~positive_N]
-  )  # and the positives below each negative
+  # leaves the negatives below each positive
+  outranked_N[positive_N] -= _midranks(logit_N[positive_N])
+  # and the positives below each negative
+  outranked_N[~positive_N] -= _midranks(logit_N[~positive_N])
   return np.where(positive_N, outranked_N / negatives, 1.0 - outranked_N / positives)
 
 

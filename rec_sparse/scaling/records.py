@@ -31,6 +31,7 @@ STUDY_KEYS = (
   'trials',
   'commands',
 )
+# entries of STUDY_KEYS that are lists -> what of
 LISTS = {
   'arms': str,
   'trials': str,
@@ -40,7 +41,8 @@ LISTS = {
   'views': int,
   'seeds': int,
   'learning_rates': int | float,
-}  # entries of STUDY_KEYS that are lists -> what of
+}
+# config fields that a sweep may turn
 AXES = (
   'model',
   'width',
@@ -48,7 +50,7 @@ AXES = (
   'views',
   'seed',
   'learning_rate',
-)  # config fields that a sweep may turn
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +90,8 @@ class Study:
   test_base_rate: float | None  # share of positive labels in the test split
   expected: tuple[str, ...]  # run ids of the whole grid
   trials: tuple[Trial, ...]  # recorded trials of the grid, in its order
-  strangers: tuple[
-    str, ...
-  ]  # run ids recorded in the directory that are not of this grid: left out
+  # run ids recorded in the directory that are not of this grid: left out
+  strangers: tuple[str, ...]
   settings: Mapping[str, object]  # study.json as written
 
 

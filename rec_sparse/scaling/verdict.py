@@ -85,19 +85,16 @@ class Verdict:
   rows_needed_seeds: int | None  # the present ones or, where it takes both, times 2, 4, and so on
   law: fit.Law | None  # of test log loss against FLOPs, chosen by AICc; None with too few sizes
   aicc: dict[str, float]  # by law
-  irreducible: (
-    float | None
-  )  # what the law tends to; None if it has no such term or is not identified
+  # what the law tends to; None if it has no such term or is not identified
+  irreducible: float | None
   irreducible_interval: Interval  # 95 %, bootstrap over seeds and test rows
   exponent: float | None  # of the law; None if not identified
   exponent_interval: Interval  # 95 %, bootstrap over seeds and test rows
   holdout: Holdout | None  # None with too few sizes
-  without_rung: dict[
-    str, Call
-  ]  # the call from the slope's other rungs, if one of them were dropped
-  rate_at_edge: tuple[
-    str, ...
-  ]  # rungs whose learning rate is not bracketed: such a rung may be under-tuned
+  # the call from the slope's other rungs, if one of them were dropped
+  without_rung: dict[str, Call]
+  # rungs whose learning rate is not bracketed: such a rung may be under-tuned
+  rate_at_edge: tuple[str, ...]
 
 
 def judge(

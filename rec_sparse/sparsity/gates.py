@@ -250,9 +250,8 @@ def sparsemax_p(z_VxKxB: jax.Array) -> jax.Array:
 
 
 def _sparsemax_fwd(z_VxKxB: jax.Array) -> tuple[jax.Array, jax.Array]:
-  z_VxKxB = z_VxKxB - jnp.max(
-    z_VxKxB, -2, keepdims=True
-  )  # sums of raw values would lose the digits that decide tau
+  # sums of raw values would lose the digits that decide tau
+  z_VxKxB = z_VxKxB - jnp.max(z_VxKxB, -2, keepdims=True)
   top_VxKxB = -jnp.sort(-z_VxKxB, axis=-2)
   rank_1xKx1 = jnp.arange(1, z_VxKxB.shape[-2] + 1, dtype=jnp.float32)[None, :, None]
   excess_VxKxB = jnp.cumsum(top_VxKxB, -2) - 1.0

@@ -18,9 +18,8 @@ class StaticFilter(NamedTuple):
   """
 
   indices_VxK: jax.Array | np.ndarray  # int32; view v keeps dimension indices[v, k]
-  inverse_NxM: (
-    jax.Array | np.ndarray
-  )  # int32 flat (v * K + k) of each occurrence of dimension n; V * K pads
+  # int32 flat (v * K + k) of each occurrence of dimension n; V * K pads
+  inverse_NxM: jax.Array | np.ndarray
 
 
 def draw(

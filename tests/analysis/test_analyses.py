@@ -84,9 +84,8 @@ def test_equal_inputs_hold_equal_shares():
 def test_ics_zeros_come_from_relu_and_from_the_competition(rng):
   z_VxKxB = rng.normal(size=(2, 128, 512)).astype(np.float32)
   alpha_VxT = np.array([[0.0] * 5, [0.5] * 5], np.float32)
-  found = ics_dynamics.layer(
-    z_VxKxB, alpha_VxT, np.zeros((2, 128), np.float32)
-  )  # gamma must not count as a zero
+  # gamma must not count as a zero
+  found = ics_dynamics.layer(z_VxKxB, alpha_VxT, np.zeros((2, 128), np.float32))
   np.testing.assert_allclose(found['zeros_of_relu'], 0.5, atol=0.01)
   np.testing.assert_allclose(found['zeros'], [0.5, 0.75], atol=0.01)
   assert found['thresholds'][0] == [0.0] * 5
@@ -159,9 +158,8 @@ def test_views_that_are_equal_orthogonal_or_permuted(rng):
     np.array(found['subspace_overlap']['matrix']),
   )
   np.testing.assert_allclose(cosine[0, :3], [1, 1, 0], atol=1e-12)
-  np.testing.assert_allclose(
-    overlap[0], [1, 1, 0, 1], atol=1e-12
-  )  # a permutation reads the same inputs
+  # a permutation reads the same inputs
+  np.testing.assert_allclose(overlap[0], [1, 1, 0, 1], atol=1e-12)
   assert abs(cosine[0, 3]) < 0.5
   assert (
     found['cosine']['max'] == pytest.approx(1) and found['subspace_overlap']['expected'] == 0.25

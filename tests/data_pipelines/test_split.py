@@ -15,9 +15,8 @@ def test_one_row_of_each_run_goes_to_each_missing_split(missing):
     places = np.bincount(
       split_RxL.argmax(axis=1) if index == missing == 1 else np.nonzero(split_RxL == index)[1]
     )
-    assert (
-      len(places) == length and places.min() > 60 and places.max() < 150
-    )  # each place about equally often
+    # each place about equally often
+    assert len(places) == length and places.min() > 60 and places.max() < 150
 
 
 def test_nothing_is_cut_when_nothing_is_missing():

@@ -42,9 +42,8 @@ def test_chunks_count_as_one(monkeypatch, merge_rows):
   monkeypatch.setattr(vocabulary, '_MERGE_ROWS', merge_rows)
   chunks = [VALUES[i : i + 2] for i in range(0, 8, 2)]
   assert vocabulary.build(_counted(*chunks), 1).equals(vocabulary.build(_counted(VALUES), 1))
-  assert (
-    len(_counted(*chunks).pending) == {0: 1, 3: 2, 100: 4}[merge_rows]
-  )  # merged, by twos, never
+  # merged, by twos, never
+  assert len(_counted(*chunks).pending) == {0: 1, 3: 2, 100: 4}[merge_rows]
 
 
 def test_groups_are_dense():

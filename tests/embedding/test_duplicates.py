@@ -13,9 +13,8 @@ from rec_sparse.embedding import duplicates
 ROWS, N, DIM = 13, 24, 3
 METHODS = ('scratch', 'sort')
 
-ids_strategy = st.lists(
-  st.integers(-2, ROWS + 5), min_size=N, max_size=N
-)  # below 0 and from ROWS on: padding
+# below 0 and from ROWS on: padding
+ids_strategy = st.lists(st.integers(-2, ROWS + 5), min_size=N, max_size=N)
 
 
 def dense_sum(ids_N, grads_NxD, rows):
@@ -46,9 +45,10 @@ def check(method, scratch_R, ids_N, grads_NxD, rows):
 @given(batches=st.lists(ids_strategy, min_size=1, max_size=3), seed=st.integers(0, 2**31))
 def test_equals_dense_sum_and_needs_no_clearing(method, batches, seed):
   rng = np.random.default_rng(seed)
+  # any content
   scratch_R = jnp.asarray(
     rng.integers(-5, 2 * N, duplicates.new_scratch(ROWS, method).shape), jnp.int32
-  )  # any content
+  )
   for batch in batches:
     grads_NxD = rng.standard_normal((N, DIM)).astype(np.float32)
     scratch_R = check(method, scratch_R, np.asarray(batch, np.int32), grads_NxD, ROWS)

@@ -49,9 +49,10 @@ def test_noise_is_uniform_and_uncorrelated():
   counts, _ = np.histogram(u, bins=64, range=(0, 1))
   chi_square = np.sum((counts - u.size / 64) ** 2 / (u.size / 64))
   assert chi_square < 63 + 5 * (2 * 63) ** 0.5
+  # steps, rows, columns
   for a, b in (
     (u[0], u[1]),
     (u[:, 1:], u[:, :-1]),
     (u[..., 1:], u[..., :-1]),
-  ):  # steps, rows, columns
+  ):
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / a.size**0.5

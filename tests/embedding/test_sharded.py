@@ -163,9 +163,8 @@ def test_program_has_nothing_of_the_size_of_a_table(method, shape):
 def test_overflow_is_counted_over_all_devices():
   mesh, shards, batch = placement.make_mesh(4, 2), 8, 512
   table = placement.place(np.ones((8 * batch * FIELDS, DIM), np.float32), mesh)
-  ids_BxF = (np.arange(batch * FIELDS, dtype=np.int32) * shards).reshape(
-    batch, FIELDS
-  )  # all on shard 0
+  # all on shard 0
+  ids_BxF = (np.arange(batch * FIELDS, dtype=np.int32) * shards).reshape(batch, FIELDS)
   capacity = routing.bucket_capacity(batch * FIELDS // shards, shards, sharded.SLACK)
   want = batch * FIELDS - shards * capacity
   assert want > 0

@@ -9,10 +9,11 @@ from data_pipelines import blocks
 from rec_sparse import schema as schema_lib
 
 FIELDS, VOCAB = 6, 50
+# rows of each field; all but the last are tiny on several devices
 SIZES = (
   *(VOCAB,) * (FIELDS - 1),
   300,
-)  # rows of each field; all but the last are tiny on several devices
+)
 
 
 @pytest.fixture(scope='session')

@@ -112,9 +112,8 @@ def test_missing_splits_are_cut_from_train(capsys, log, out):
   }
   trained = {row[1:] for row in _decoded(out, schema, 'train')}
   values = [set(vocabulary.load(out, f.name)['value'].drop_nulls()) for f in schema.fields]
-  assert values == [
-    set(column) for column in zip(*trained, strict=True)
-  ]  # counted on training rows only
+  # counted on training rows only
+  assert values == [set(column) for column in zip(*trained, strict=True)]
   other = _made(
     capsys, out.with_name('other'), '--source=libfm', f'--train={log}', '--split_seed=1'
   )
@@ -473,9 +472,8 @@ def test_frappe(capsys, out, tmp_path):
   schema = _made(capsys, out, '--source=libfm', *files)
   assert schema.splits['train'].rows == 202_027 and schema.splits['valid'].rows == 57_722
   assert [f.vocab_size - 1 for f in schema.fields][2:8] == [7, 7, 2, 3, 2, 9]
-  assert (
-    schema.table_rows == 5379 + 10
-  )  # 3 of the 5,382 features are in the published test file alone
+  # 3 of the 5,382 features are in the published test file alone
+  assert schema.table_rows == 5379 + 10
   assert round(schema.splits['train'].positives[0] / 202_027, 3) == 0.335
 
 

@@ -356,10 +356,11 @@ def test_another_recipe_of_an_arm_is_refused_by_studies_old_and_new(toy, tmp_pat
   path = out / 'study.json'
   study = json.loads(path.read_text())
   assert study['recipes']['ssr_s']['batch_size'] == 100 and 'width' not in study['recipes']['ssr_s']
+  # studies of older versions: the recipe is that of the trials
   for change in (
     {},
     {'recipes': {}},
-  ):  # studies of older versions: the recipe is that of the trials
+  ):
     path.write_text(json.dumps(study | change))
     before = path.read_text()
     assert run(toy, out, '--arms=ssr_s', '--widths=4', *other) == 1

@@ -67,11 +67,12 @@ def last_state(out):
   return jax.tree.map(np.asarray, state._replace(slots=state.slots._replace(scratch_R=None)))
 
 
+# cut before and after
 LEARNED = (
   '--model=ssr_s',
   '--set=filter=learned',
   '--set=filter_warmup=18',
-)  # cut before and after
+)
 
 
 @pytest.mark.parametrize(

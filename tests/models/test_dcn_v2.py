@@ -22,9 +22,8 @@ def build(**overrides):
   params = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), rows_BxFxD)[
     'params'
   ]
-  noise = iter(
-    jax.random.split(jax.random.key(2), 64)
-  )  # biases start at 0, where a mistake in them would not show
+  # biases start at 0, where a mistake in them would not show
+  noise = iter(jax.random.split(jax.random.key(2), 64))
   params = jax.tree.map(
     lambda leaf: leaf + 0.1 * jax.random.normal(next(noise), leaf.shape), params
   )

@@ -32,9 +32,10 @@ def both_ways(f):
   return jax.jit(run)
 
 
+# whole blocks; blocks past the end, twice
 @pytest.mark.parametrize(
   'dims, columns, dtype', [(8, 32, jnp.float32), (12, 40, jnp.float32), (5, 7, jnp.bfloat16)]
-)  # whole blocks; blocks past the end, twice
+)
 def test_equal_to_the_plain_form(dims, columns, dtype):
   *x, ybar = example(2, dims, columns, 3, dtype)
   kernel = functools.partial(ics_pallas.ics_pallas, tile=16, interpret=True)

@@ -119,9 +119,8 @@ def test_exactly_d_v_are_kept_at_every_step_and_nothing_moves_after_the_warm_up(
     by_score = [
       np.asarray(learned_filter.largest(params[name]['scores'], WIDTH)) for params, _, _ in seen
     ]
-    np.testing.assert_array_equal(
-      found[5], by_score[4]
-    )  # chosen by the scores that the step before left
+    # chosen by the scores that the step before left
+    np.testing.assert_array_equal(found[5], by_score[4])
     moved = [np.abs(grads[name]['scores']).max() for _, _, grads in seen]
     assert min(moved[:6]) > 0 and max(moved[6:]) == 0
     assert seen[-1][1][name]['steps'] == 12
@@ -210,9 +209,8 @@ def test_whole_fields_are_chosen_where_the_unit_is_a_field():
   )[::99]
   kept_VxF = masks(last[1])['layer_0']
   assert (kept_VxF.sum(1) == WIDTH // DIM).all() and (kept_VxF != masks(first[1])['layer_0']).any()
-  assert (
-    masks(first[1])['layer_0'][:, :2].mean() < 0.3 and kept_VxF[:, :2].mean() > 0.5
-  )  # the two that decide
+  # the two that decide
+  assert masks(first[1])['layer_0'][:, :2].mean() < 0.3 and kept_VxF[:, :2].mean() > 0.5
   rows_BxFxD = few_dimensions_decide(jax.random.key(9))[0]
   logits = lambda rows: module.apply(
     {'params': last[0], 'batch_stats': last[1], 'filters': filters}, rows, train=False
