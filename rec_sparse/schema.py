@@ -4,9 +4,9 @@ import dataclasses
 import itertools
 import json
 import pathlib
-import types
-import typing
 from typing import Any, Literal
+
+from rec_sparse import typed
 
 FORMAT_VERSION = 2
 SPLITS = ('train', 'valid', 'test')
@@ -127,7 +127,7 @@ def load_schema(directory: pathlib.Path | str, needs: tuple[str, ...] = ()) -> F
     )
   try:
     offsets = [f.pop('offset') for f in raw['fields']]
-    schema = _typed(FeatureSchema, raw, '')
+    schema = typed.convert(FeatureSchema, raw)
     _check(schema)
   except (KeyError, TypeError, AttributeError):
     raise ValueError(
@@ -156,53 +156,6 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   if not isinstance(raw, dict):
     raise ValueError(f'{path}: not a JSON object')
   return raw
-
-
-def _typed(kind: Any, value: Any, where: str) -> Any:
-  """A JSON value as `kind`, a dataclass or the type of an entry of one; raises ValueError naming
-  `where` it is not.
-  """
-  origin, inner = typing.get_origin(kind), typing.get_args(kind)
-  if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-    return _object(kind, value, where)
-  if origin is tuple and isinstance(value, list):
-    return tuple(_typed(inner[0], part, f'{where}[{i}]') for i, part in enumerate(value))
-  if origin is dict and isinstance(value, dict):
-    return {key: _typed(inner[1], part, f'{where}.{key}') for key, part in value.items()}
-  if origin is types.UnionType:  # X | None
-    return None if value is None else _typed(inner[0], value, where)
-  if origin is Literal and value in inner:
-    return value
-  is_kind = origin is None and isinstance(value, (int, float) if kind is float else kind)
-  if is_kind and isinstance(value, bool) == (kind is bool):
-    return value
-  raise ValueError(f'{where} is {value!r:.60}, expected {_in_words(kind)}')
-
-
-def _object(kind: type, raw: dict[str, Any], where: str) -> Any:
-  fields = {f.name: f for f in dataclasses.fields(kind)}
-  for name in (*(n for n, f in fields.items() if f.default is dataclasses.MISSING), *raw):
-    if name not in raw or name not in fields:
-      raise ValueError(
-        f'{where or "schema"} has {"no" if name in fields else "an unknown"} entry {name!r}'
-      )
-  return kind(
-    **{n: _typed(fields[n].type, value, f'{where}.{n}'.lstrip('.')) for n, value in raw.items()}
-  )
-
-
-def _in_words(kind: Any) -> str:
-  if typing.get_origin(kind) is Literal:
-    return f'one of {", ".join(typing.get_args(kind))}'
-  named = {
-    tuple: 'a list',
-    dict: 'an object',
-    str: 'text',
-    int: 'an integer',
-    float: 'a number',
-    bool: 'true or false',
-  }
-  return named.get(typing.get_origin(kind) or kind, 'an object')
 
 
 def _check(schema: FeatureSchema) -> None:

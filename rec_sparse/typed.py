@@ -1,0 +1,83 @@
+"""Values of JSON and TOML as frozen dataclasses, by pydantic; what does not fit is one sentence."""
+
+import dataclasses
+import functools
+import json
+from typing import Any, TypeVar
+
+import pydantic
+
+Kind = TypeVar('Kind')
+Path = tuple[str | int, ...]  # names of entries and places in lists, from the outside inwards
+
+
+def convert(kind: type[Kind], raw: Any) -> Kind:
+  """`raw`, as JSON or TOML has it, as a `kind`: a dataclass, or the type of an entry of one.
+
+  Nothing is coerced, but an integer will do for a float and a list for a tuple.
+  Raises ValueError naming the first entry that is missing, unknown or of another type, with what
+  was expected and what is there.
+  """
+  try:
+    value = _adapter(kind).validate_json(json.dumps(raw, default=str), strict=True)
+  except pydantic.ValidationError as e:
+    raise ValueError(_sentence(e)) from None
+  unknown = _unknown(raw, value, ())
+  if unknown:
+    raise ValueError(f'{_in_words(unknown)}: unknown entry')
+  return value
+
+
+def parse(kind: type[Kind], text: str) -> Kind:
+  """`text`, as a flag has it, as a `kind`; the parts of a tuple are separated by commas.
+
+  Raises ValueError when it is none.
+  """
+  is_tuple = getattr(kind, '__origin__', None) is tuple
+  parts = [part for part in text.split(',') if part] if is_tuple else text
+  return _adapter(kind).validate_python(parts)  # pydantic's ValidationError is a ValueError
+
+
+@functools.cache
+def _adapter(kind: type[Kind]) -> pydantic.TypeAdapter[Kind]:
+  return pydantic.TypeAdapter(kind)
+
+
+def _sentence(e: pydantic.ValidationError) -> str:
+  """The first thing that does not fit."""
+  first = e.errors(include_url=False)[0]
+  where = _in_words(first['loc'])
+  if first['type'] == 'missing':
+    return f'{where}: missing'
+  expected = first['msg'].replace('Input should be', 'expected')
+  return f'{where}: {expected}, got {first["input"]!r:.60}'.removeprefix(': ')
+
+
+def _unknown(raw: Any, value: Any, path: Path) -> Path:
+  """The path of the first entry of `raw` that the dataclasses of `value` lack; () if there is none.
+
+  pydantic passes over them, unless each dataclass says otherwise.
+  """
+  if dataclasses.is_dataclass(value):
+    known = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for name in raw:
+      if name not in known:
+        return (*path, name)
+  elif isinstance(value, dict):
+    known = value
+  elif isinstance(value, tuple | list):
+    known = dict(enumerate(value))
+  else:
+    return ()
+  for name, part in known.items():
+    if isinstance(raw, list) or name in raw:
+      found = _unknown(raw[name], part, (*path, name))
+      if found:
+        return found
+  return ()
+
+
+def _in_words(path: Path) -> str:
+  """('fields', 0, 'name') -> fields[0].name."""
+  parts = [f'[{part}]' if isinstance(part, int) else f'.{part}' for part in path]
+  return ''.join(parts).removeprefix('.')
