@@ -12,13 +12,13 @@ from rec_sparse import schema as schema_lib
 
 BLOCK_ROWS = 1 << 20  # rows of every block but the last
 
-# ids_BxF int32, label_BxT; if the data set has them value_BxN float32, group_B int32
+# ids_BxF int32, label_BxT; if the data set has them value_BxA float32, group_B int32
 Batch = dict[str, np.ndarray]
 
 
 def record_dtype(fields: int, tasks: int, numeric: int, grouped: bool) -> np.dtype:
   """One encoded row: ids int32 (F,) offset into the stacked table, label uint8 (T,), value float32
-  (N,), group int32.
+  (A,), group int32.
 
   The record is padded to a multiple of four bytes, so that every column stays aligned.
   """
@@ -45,11 +45,11 @@ class BlockWriter:
     self,
     ids_BxF: np.ndarray,
     label_BxT: np.ndarray,
-    value_BxN: np.ndarray | None = None,
+    value_BxA: np.ndarray | None = None,
     group_B: np.ndarray | None = None,
   ) -> None:
     """Adds rows; ids are already offset. Every column of the record must be given."""
-    columns = {'ids': ids_BxF, 'label': label_BxT, 'value': value_BxN, 'group': group_B}
+    columns = {'ids': ids_BxF, 'label': label_BxT, 'value': value_BxA, 'group': group_B}
     self._positives += np.asarray(label_BxT, np.int64).sum(0)
     start = 0
     while start < len(ids_BxF):
@@ -143,7 +143,7 @@ def read_all(split: OpenSplit) -> Batch:
 
 def columns_of(records_B: np.ndarray) -> Batch:
   """Records -> contiguous columns, as stored: labels stay uint8."""
-  names = {'ids': 'ids_BxF', 'label': 'label_BxT', 'value': 'value_BxN', 'group': 'group_B'}
+  names = {'ids': 'ids_BxF', 'label': 'label_BxT', 'value': 'value_BxA', 'group': 'group_B'}
   return {names[name]: np.ascontiguousarray(records_B[name]) for name in records_B.dtype.names}
 
 
@@ -203,15 +203,15 @@ def _verify_block(
 
 
 def _first_outside(
-  x_BxC: np.ndarray, least_C: np.ndarray, most_C: np.ndarray
+  x_BxX: np.ndarray, least_X: np.ndarray, most_X: np.ndarray
 ) -> tuple[int, int, int] | None:
   """(row, column, value) of a value outside of its column's range, if any."""
-  bad_C = (x_BxC.min(0) < least_C) | (x_BxC.max(0) > most_C)
-  if not bad_C.any():
+  bad_X = (x_BxX.min(0) < least_X) | (x_BxX.max(0) > most_X)
+  if not bad_X.any():
     return None
-  c = int(bad_C.argmax())
-  row = int(((x_BxC[:, c] < least_C[c]) | (x_BxC[:, c] > most_C[c])).argmax())
-  return row, c, int(x_BxC[row, c])
+  c = int(bad_X.argmax())
+  row = int(((x_BxX[:, c] < least_X[c]) | (x_BxX[:, c] > most_X[c])).argmax())
+  return row, c, int(x_BxX[row, c])
 
 
 def _checked_split(

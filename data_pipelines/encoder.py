@@ -41,7 +41,7 @@ class Encoded(NamedTuple):
   """Rows as they are stored, but for the offsets of the fields."""
 
   ids_BxF: np.ndarray  # int32; row of the field
-  value_BxN: np.ndarray  # float32
+  value_BxA: np.ndarray  # float32
   unknown_BxF: np.ndarray  # whether no row of the table stands for the value
 
 
@@ -92,8 +92,8 @@ def encode(
     ids.append(id_B)
     unknown.append(unknown_B)
   rows = len(columns.label_BxT)
-  value_BxN = np.stack(values, axis=1) if values else np.zeros((rows, 0), np.float32)
-  return Encoded(np.stack(ids, axis=1), value_BxN, np.stack(unknown, axis=1))
+  value_BxA = np.stack(values, axis=1) if values else np.zeros((rows, 0), np.float32)
+  return Encoded(np.stack(ids, axis=1), value_BxA, np.stack(unknown, axis=1))
 
 
 def save(encoder: Encoder, directory: pathlib.Path) -> None:

@@ -108,33 +108,33 @@ def edges(table: pl.DataFrame, buckets: int, dropped: int = 0) -> tuple[float, .
   own, and the rows of the others share what is left: a column that is 0 in nine of ten rows keeps
   its other values apart.
   """
-  value_V = table['value'].to_numpy()
-  count_V = table['count'].to_numpy().astype(np.float64)
-  if len(value_V) <= buckets:
-    return _between(value_V, np.arange(1, len(value_V)), dropped)
+  value_W = table['value'].to_numpy()
+  count_W = table['count'].to_numpy().astype(np.float64)
+  if len(value_W) <= buckets:
+    return _between(value_W, np.arange(1, len(value_W)), dropped)
 
-  heavy_V = np.zeros(len(value_V), bool)
+  heavy_W = np.zeros(len(value_W), bool)
   while True:
-    share = count_V[~heavy_V].sum() / max(buckets - heavy_V.sum(), 1)
-    more_V = ~heavy_V & (count_V >= share)
-    if not more_V.any():
+    share = count_W[~heavy_W].sum() / max(buckets - heavy_W.sum(), 1)
+    more_W = ~heavy_W & (count_W >= share)
+    if not more_W.any():
       break
-    heavy_V |= more_V
+    heavy_W |= more_W
 
-  light_V = np.where(heavy_V, 0, count_V)
-  middle_V = np.cumsum(light_V) - light_V / 2
-  quantile_V = np.floor(middle_V / share) if share else light_V
-  starts_V = heavy_V[1:] | heavy_V[:-1] | (quantile_V[1:] != quantile_V[:-1])
-  return _between(value_V, np.flatnonzero(starts_V) + 1, dropped)
+  light_W = np.where(heavy_W, 0, count_W)
+  middle_W = np.cumsum(light_W) - light_W / 2
+  quantile_W = np.floor(middle_W / share) if share else light_W
+  starts_W = heavy_W[1:] | heavy_W[:-1] | (quantile_W[1:] != quantile_W[:-1])
+  return _between(value_W, np.flatnonzero(starts_W) + 1, dropped)
 
 
-def _between(value_V: np.ndarray, first_E: np.ndarray, dropped: int) -> tuple[float, ...]:
-  """Edges halfway between each value of `first_E` and the one below it, in (below, value]."""
-  below_E = value_V[first_E - 1]
-  above_E = value_V[first_E]
-  middle_E = floor(pl.Series(below_E / 2 + above_E / 2), dropped).to_numpy()
-  inside_E = (middle_E > below_E) & (middle_E <= above_E)
-  return tuple(np.where(inside_E, middle_E, above_E).tolist())
+def _between(value_W: np.ndarray, first_J: np.ndarray, dropped: int) -> tuple[float, ...]:
+  """Edges halfway between each value of `first_J` and the one below it, in (below, value]."""
+  below_J = value_W[first_J - 1]
+  above_J = value_W[first_J]
+  middle_J = floor(pl.Series(below_J / 2 + above_J / 2), dropped).to_numpy()
+  inside_J = (middle_J > below_J) & (middle_J <= above_J)
+  return tuple(np.where(inside_J, middle_J, above_J).tolist())
 
 
 def bucket(numbers: pl.Series, edges: tuple[float, ...]) -> pl.Series:
@@ -159,20 +159,20 @@ def scale(table: pl.DataFrame) -> Scale:
   further than any row of ordinary columns, and near enough that a sentinel such as -999999999 in
   few rows leaves the others apart. Where the two quantiles are equal there are no fences.
   """
-  value_V = table['value'].to_numpy()
-  count_V = table['count'].to_numpy().astype(np.float64)
-  if not len(value_V):
+  value_W = table['value'].to_numpy()
+  count_W = table['count'].to_numpy().astype(np.float64)
+  if not len(value_W):
     return Scale(-FLOAT32, FLOAT32, 0.0, 1.0)
 
-  share_V = np.cumsum(count_V) / count_V.sum()
-  least, most = value_V[np.searchsorted(share_V, [0.1, 0.9])].tolist()
+  share_W = np.cumsum(count_W) / count_W.sum()
+  least, most = value_W[np.searchsorted(share_W, [0.1, 0.9])].tolist()
   beyond = _FENCE * (most - least) or 2 * FLOAT32
   low = max(least - beyond, -FLOAT32)
   high = min(most + beyond, FLOAT32)
 
-  clipped_V = value_V.clip(low, high)
-  mean = float(np.average(clipped_V, weights=count_V))
-  deviation = float(np.sqrt(np.average((clipped_V - mean) ** 2, weights=count_V)))
+  clipped_W = value_W.clip(low, high)
+  mean = float(np.average(clipped_W, weights=count_W))
+  deviation = float(np.sqrt(np.average((clipped_W - mean) ** 2, weights=count_W)))
   return Scale(low, high, mean, deviation or 1.0)
 
 

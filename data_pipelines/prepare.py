@@ -244,7 +244,7 @@ def _encode(
         writer.append(
           encoded.ids_BxF[mine_B] + offset_F,
           columns.label_BxT[mine_B],
-          encoded.value_BxN[mine_B],
+          encoded.value_BxA[mine_B],
           None if group_B is None else group_B[mine_B],
         )
   splits = {split: writer.finish() for split, writer in writers.items()}

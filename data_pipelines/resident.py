@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from data_pipelines import blocks
 from data_pipelines import order
 
-# ids_BxF int32, label_BxT uint8, value_BxN float32, group_B int32: B is the whole split
+# ids_BxF int32, label_BxT uint8, value_BxA float32, group_B int32: B is the whole split
 Data = dict[str, jax.Array]
 
 

@@ -21,12 +21,12 @@ def split_of_rows(first: int, count: int, missing: int, seed: int) -> np.ndarray
   length = TRAIN_SHARE + missing
   run_B, place_B = np.divmod(row_B, length)
   split_B = np.zeros(count, np.int64)
-  taken_BxM = np.empty((count, 0), np.int64)
+  taken_BxJ = np.empty((count, 0), np.int64)
   for split in range(1, missing + 1):
     chosen_B = hashing.hash_words(seed, run_B, split).astype(np.int64) % (length - split + 1)
     # the chosen_B-th of the places that are still free
-    for other_B in np.sort(taken_BxM, axis=1).T:
+    for other_B in np.sort(taken_BxJ, axis=1).T:
       chosen_B += chosen_B >= other_B
-    taken_BxM = np.column_stack([taken_BxM, chosen_B])
+    taken_BxJ = np.column_stack([taken_BxJ, chosen_B])
     split_B[place_B == chosen_B] = split
   return split_B

@@ -61,14 +61,14 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
       f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain'
     )
   with staging.directory(out) as directory:
-    splits, realised, counts_FxV = _write(job, teacher, directory)
+    splits, realised, counts_FxW = _write(job, teacher, directory)
     fields = tuple(
       schema_lib.Field(f'field_{f}', 'categorical', job.recipe.vocab + 1)
       for f in range(job.recipe.fields)
     )
     meanings = {'teacher': pl.Series([repr(job.recipe)])}  # value 5 of another one is another
-    for field, counts_V in zip(fields, counts_FxV, strict=True):
-      table = _vocabulary(counts_V)
+    for field, counts_W in zip(fields, counts_FxW, strict=True):
+      table = _vocabulary(counts_W)
       vocabulary.save(table, directory, field.name)
       meanings[field.name] = vocabulary.meaning(table)
     schema = schema_lib.FeatureSchema(
@@ -101,18 +101,18 @@ def chunks(
 def _write(
   job: Job, teacher: teacher_lib.Teacher, directory: pathlib.Path
 ) -> tuple[dict[str, schema_lib.Split], dict[str, float], np.ndarray]:
-  """Writes the blocks -> (splits, realised log loss per split, counts_FxV of the training rows)."""
+  """Writes the blocks -> (splits, realised log loss per split, counts_FxW of the training rows)."""
   names = schema_lib.SPLITS
   fields, vocab = job.recipe.fields, job.recipe.vocab
   dtype = blocks.record_dtype(fields, 1, 0, False)
   writers = {name: blocks.BlockWriter(directory, name, dtype) for name in names}
-  loss, counts_FxV, first = dict.fromkeys(names, 0.0), np.zeros((fields, vocab), np.int64), 0
+  loss, counts_FxW, first = dict.fromkeys(names, 0.0), np.zeros((fields, vocab), np.int64), 0
   # row 0 of a field is out of vocabulary
   offset_F = (np.arange(fields) * (vocab + 1) + 1).astype(np.int32)
   with tqdm.tqdm(desc='generating rows', total=job.rows, unit=' rows', unit_scale=True) as progress:
     for ids_BxF, label_B, p_B in chunks(job, teacher):
       split_B = split_lib.split_of_rows(first, len(label_B), len(names) - 1, job.split_seed)
-      counts_FxV += [np.bincount(ids_B, minlength=vocab) for ids_B in ids_BxF[split_B == 0].T]
+      counts_FxW += [np.bincount(ids_B, minlength=vocab) for ids_B in ids_BxF[split_B == 0].T]
       for split, name in enumerate(names):
         mine_B = split_B == split
         writers[name].append((ids_BxF + offset_F)[mine_B], label_B[mine_B, None])
@@ -120,12 +120,12 @@ def _write(
       first += len(label_B)
       progress.update(len(label_B))
   splits = {name: writer.finish() for name, writer in writers.items()}
-  return splits, {name: float(loss[name] / splits[name].rows) for name in names}, counts_FxV
+  return splits, {name: float(loss[name] / splits[name].rows) for name in names}, counts_FxW
 
 
-def _vocabulary(counts_V: np.ndarray) -> pl.DataFrame:
-  values = [None, *map(str, range(len(counts_V)))]
+def _vocabulary(counts_W: np.ndarray) -> pl.DataFrame:
+  values = [None, *map(str, range(len(counts_W)))]
   return pl.DataFrame(
-    {'value': values, 'id': range(len(values)), 'count': [0, *counts_V.tolist()]},
+    {'value': values, 'id': range(len(values)), 'count': [0, *counts_W.tolist()]},
     schema={'value': pl.String, 'id': pl.Int32, 'count': pl.UInt64},
   )

@@ -33,7 +33,7 @@ class Recipe:
   """What makes a teacher; equal recipes make equal teachers."""
 
   fields: int = 10  # F
-  vocab: int = 100  # V: different values of each field
+  vocab: int = 100  # W: different values of each field
   skew: str = 'medium'  # a name of SKEWS
   hidden: int = 8  # H: planted units
   inputs: int = 4  # K: dimensions that a unit reads; fields x dims: all of them
@@ -47,9 +47,9 @@ class Recipe:
 class Teacher(NamedTuple):
   """The planted network."""
 
-  law_V: np.ndarray  # cumulative probability of the values, the same in each field
-  vectors_FxVxD: np.ndarray  # float32
-  input_IxH: np.ndarray  # I = F x D; K non-zero weights per unit
+  law_W: np.ndarray  # cumulative probability of the values, the same in each field
+  vectors_FxWxD: np.ndarray  # float32
+  input_NxH: np.ndarray  # N = F x D; K non-zero weights per unit
   bias_H: np.ndarray
   readout_H: np.ndarray
   intercept: float
@@ -63,12 +63,12 @@ def make(recipe: Recipe) -> Teacher:
   """
   _check(recipe)
   rng = np.random.default_rng([recipe.seed, 0])
-  law_V = np.arange(1, recipe.vocab + 1, dtype=np.float64) ** -SKEWS[recipe.skew]
-  law_V /= law_V.sum()
+  law_W = np.arange(1, recipe.vocab + 1, dtype=np.float64) ** -SKEWS[recipe.skew]
+  law_W /= law_W.sum()
   teacher = Teacher(
-    law_V=np.cumsum(law_V),
-    vectors_FxVxD=_vectors(recipe, law_V, rng),
-    input_IxH=_inputs(recipe, rng),
+    law_W=np.cumsum(law_W),
+    vectors_FxWxD=_vectors(recipe, law_W, rng),
+    input_NxH=_inputs(recipe, rng),
     bias_H=rng.normal(0, 0.25, recipe.hidden).astype(np.float32),
     readout_H=np.resize([1, -1], recipe.hidden).astype(np.float32),
     intercept=0.0,
@@ -82,16 +82,16 @@ def make(recipe: Recipe) -> Teacher:
 
 def draw_ids(teacher: Teacher, rows: int, rng: np.random.Generator) -> np.ndarray:
   """Independent Zipf values int32 (rows, F), 0 the most frequent."""
-  fields = len(teacher.vectors_FxVxD)
-  ids_BxF = np.searchsorted(teacher.law_V, rng.random((rows, fields)), side='right')
-  return np.minimum(ids_BxF, len(teacher.law_V) - 1).astype(np.int32)
+  fields = len(teacher.vectors_FxWxD)
+  ids_BxF = np.searchsorted(teacher.law_W, rng.random((rows, fields)), side='right')
+  return np.minimum(ids_BxF, len(teacher.law_W) - 1).astype(np.int32)
 
 
 def logits(teacher: Teacher, ids_BxF: np.ndarray) -> np.ndarray:
   """Noiseless logit float32 (B,)."""
   fields = np.arange(ids_BxF.shape[1])
-  x_BxI = teacher.vectors_FxVxD[fields, ids_BxF].reshape(len(ids_BxF), -1)
-  hidden_BxH = np.abs(x_BxI @ teacher.input_IxH + teacher.bias_H)
+  x_BxN = teacher.vectors_FxWxD[fields, ids_BxF].reshape(len(ids_BxF), -1)
+  hidden_BxH = np.abs(x_BxN @ teacher.input_NxH + teacher.bias_H)
   return hidden_BxH @ teacher.readout_H + np.float32(teacher.intercept)
 
 
@@ -170,12 +170,12 @@ def _check(recipe: Recipe) -> None:
     raise ValueError(f'teacher: ctr={recipe.ctr}: expected a rate in (0, 1)')
 
 
-def _vectors(recipe: Recipe, law_V: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  vectors_FxVxD = rng.standard_normal((recipe.fields, recipe.vocab, recipe.dims))
-  mean_FxD = np.einsum('v,fvd->fd', law_V, vectors_FxVxD)
-  centred_FxVxD = vectors_FxVxD - mean_FxD[:, None]
-  scale_FxD = np.sqrt(np.einsum('v,fvd->fd', law_V, centred_FxVxD**2))
-  return (centred_FxVxD / np.maximum(scale_FxD, 1e-9)[:, None]).astype(np.float32)
+def _vectors(recipe: Recipe, law_W: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  vectors_FxWxD = rng.standard_normal((recipe.fields, recipe.vocab, recipe.dims))
+  mean_FxD = np.einsum('v,fvd->fd', law_W, vectors_FxWxD)
+  centred_FxWxD = vectors_FxWxD - mean_FxD[:, None]
+  scale_FxD = np.sqrt(np.einsum('v,fvd->fd', law_W, centred_FxWxD**2))
+  return (centred_FxWxD / np.maximum(scale_FxD, 1e-9)[:, None]).astype(np.float32)
 
 
 def _inputs(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
@@ -191,10 +191,10 @@ def _inputs(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
     # the least read ones, ties at random
     fields = np.lexsort((rng.random(recipe.fields), read_F))[:count]
     read_F[fields] += 1
-    order_CxD = np.argsort(rng.random((count, recipe.dims)), axis=1)
+    order_JxD = np.argsort(rng.random((count, recipe.dims)), axis=1)
     # one dimension of each field, then a second one of each, and so on
     for k in range(recipe.inputs):
-      unit_FxD[fields[k % count], order_CxD[k % count, k // count]] = rng.choice(
+      unit_FxD[fields[k % count], order_JxD[k % count, k // count]] = rng.choice(
         [-1, 1]
       ) * rng.uniform(0.5, 1.5)
     unit_FxD /= np.sqrt((unit_FxD**2).sum())

@@ -28,7 +28,7 @@ from rec_sparse.embedding import tiny_fields
 from rec_sparse.embedding import unknown
 from rec_sparse.sparsity import static_filter
 
-# ids_BxF, label_BxT, weight_B (0: padding), and as the data has them value_BxN, group_B
+# ids_BxF, label_BxT, weight_B (0: padding), and as the data has them value_BxA, group_B
 Batch = dict[str, jax.Array]
 
 
@@ -57,7 +57,7 @@ class Program(NamedTuple):
   module: nn.Module
   dense_optimizer: optax.GradientTransformation
   table_optimizer: optimizers.TableOptimizer
-  numeric: int  # N: the last N fields are multiplied by value_BxN
+  numeric: int  # N: the last N fields are multiplied by value_BxA
   # table rows over all its devices, batches over `data`, dense parameters over `model`
   mesh: jax.sharding.Mesh
   lookup: sharded.Exchange  # how rows travel between devices
@@ -374,6 +374,6 @@ def scaled_by_values(run: Program, rows_BxFxD: jax.Array, batch: Batch) -> jax.A
   if not run.numeric:
     return rows_BxFxD
   value_BxF = jnp.pad(
-    batch['value_BxN'], ((0, 0), (rows_BxFxD.shape[1] - run.numeric, 0)), constant_values=1.0
+    batch['value_BxA'], ((0, 0), (rows_BxFxD.shape[1] - run.numeric, 0)), constant_values=1.0
   )
   return rows_BxFxD * value_BxF[..., None]

@@ -42,7 +42,7 @@ def batches():
   offsets = np.cumsum((0, *SIZES[:-1])).astype(np.int32)
   return {
     'ids_BxF': ids_KxBxF + offsets,
-    'value_BxN': value_KxBx1,
+    'value_BxA': value_KxBx1,
     'label_BxT': label_KxBx1.astype(np.float32),
     'weight_B': np.ones((STEPS, BATCH), np.float32),
   }

@@ -62,7 +62,7 @@ def batches(schema, steps=STEPS):
   return {
     'ids_BxF': ids_KxBxF,
     'label_BxT': rng.integers(0, 2, (steps, BATCH, 1)).astype(np.float32),
-    'value_BxN': rng.random((steps, BATCH, 1), np.float32),
+    'value_BxA': rng.random((steps, BATCH, 1), np.float32),
     'weight_B': np.ones((steps, BATCH), np.float32),
   }
 

@@ -10,14 +10,13 @@ from launch.benches import timing
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse.sparsity import ics
-from rec_sparse.sparsity import ics_pallas
 
 
 class Sizes(NamedTuple):
   views: int  # V
   dims: int  # K
   batch: int  # B
-  iterations: int  # T
+  iterations: int  # I
   turns: int  # of one dispatch
   rounds: int
 
@@ -29,50 +28,41 @@ TINY = Sizes(2, 8, 16, 3, 2, 2)
 def measure(sizes: Sizes) -> Iterator[Figure]:
   """All figures of --what=ics."""
   z_VxKxB = jax.random.normal(jax.random.key(0), (sizes.views, sizes.dims, sizes.batch))
-  alpha_VxT = jnp.full((sizes.views, sizes.iterations), 0.1)
+  alpha_VxI = jnp.full((sizes.views, sizes.iterations), 0.1)
   gamma_VxK = jnp.ones((sizes.views, sizes.dims))
-  forms = {'plain': lambda *x: ics.ics(*x, -2), 'autodiff': lambda *x: ics.ics_iterated(*x, -2)}
-  if jax.default_backend() == 'gpu':
-    from jax.experimental.pallas import triton
 
-    forms['pallas'] = lambda *x: ics_pallas.ics_pallas(*x, 32, triton.CompilerParams())
-  made = {
-    name: timing.repeated(_both_ways(form), sizes.turns, z_VxKxB, alpha_VxT, gamma_VxK)
-    for name, form in forms.items()
-  }
-  calls = {name: call for name, (call, _) in made.items()}
-  calls['copy'] = timing.repeated(
-    lambda z_VxKxB: (z_VxKxB + 1.0, z_VxKxB - 1.0), sizes.turns, z_VxKxB
-  )[0]
+  calls = {}
+  temp_bytes = {}
+  for name, form in {'plain': ics.ics, 'autodiff': ics.ics_iterated}.items():
+    calls[name], compiled = timing.repeated(
+      _both_ways(form), sizes.turns, z_VxKxB, alpha_VxI, gamma_VxK
+    )
+    temp_bytes[name] = compiled.temp_bytes
+  calls['copy'], _ = timing.repeated(_write_two, sizes.turns, z_VxKxB)
   seconds = timing.interleave(calls, sizes.rounds)
+
   yield ratio(
     'ics_speedup', seconds['autodiff'], seconds['plain'], 'autodiff of iterations / closed form'
   )
-  if 'pallas' in forms:
-    yield ratio(
-      'ics_pallas_speedup', seconds['plain'], seconds['pallas'], 'closed form / Pallas kernel'
-    )
   yield ratio(
     'ics_over_copy', seconds['plain'], seconds['copy'], 'closed form / writing two such arrays'
   )
-  for name, (_, compiled) in made.items():
-    yield Figure(
-      f'ics_{name}_ms',
-      1e3 * timing.median(seconds, name) / sizes.turns,
-      'ms',
-      'forward and backward',
-    )
-    yield Figure(
-      f'ics_{name}_temp_mb',
-      compiled.temp_bytes / 1e6,
-      'MB',
-      f'temporary memory; z has {z_VxKxB.nbytes / 1e6:.0f} MB',
-    )
+  of_z = f'temporary memory; z has {z_VxKxB.nbytes / 1e6:.0f} MB'
+  for name in temp_bytes:
+    milliseconds = 1e3 * timing.median(seconds, name) / sizes.turns
+    yield Figure(f'ics_{name}_ms', milliseconds, 'ms', 'forward and backward')
+    yield Figure(f'ics_{name}_temp_mb', temp_bytes[name] / 1e6, 'MB', of_z)
 
 
 def _both_ways(form: Callable) -> Callable:
-  def both(z_VxKxB, alpha_VxT, gamma_VxK):
-    y_VxKxB, back = jax.vjp(form, z_VxKxB, alpha_VxT, gamma_VxK)
+  """Value and derivatives of a form of the competition."""
+
+  def both(z_VxKxB, alpha_VxI, gamma_VxK):
+    y_VxKxB, back = jax.vjp(form, z_VxKxB, alpha_VxI, gamma_VxK)
     return y_VxKxB, back(z_VxKxB)
 
   return both
+
+
+def _write_two(z_VxKxB: jax.Array) -> tuple[jax.Array, jax.Array]:
+  return z_VxKxB + 1.0, z_VxKxB - 1.0

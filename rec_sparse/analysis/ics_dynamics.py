@@ -12,15 +12,15 @@ from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
 
 USED_ALPHA = {  # gate -> the part of alpha that it uses; the others use none
-  'ics': lambda alpha_VxT: alpha_VxT,
-  'one_iteration': lambda alpha_VxT: alpha_VxT[..., :1],
-  'soft_threshold': lambda alpha_VxT: alpha_VxT,
+  'ics': lambda alpha_VxI: alpha_VxI,
+  'one_iteration': lambda alpha_VxI: alpha_VxI[..., :1],
+  'soft_threshold': lambda alpha_VxI: alpha_VxI,
 }
 
 
 def layer(
   z_VxKxB: np.ndarray,
-  alpha_VxT: np.ndarray,
+  alpha_VxI: np.ndarray,
   gamma_VxK: np.ndarray,
   gate: str = 'ics',
   options: gates.Options = gates.Options(),
@@ -29,18 +29,18 @@ def layer(
 
   `zeros` is the share of exact zeros of the gate's output (before gamma) over dimensions and
   examples, `zeros_of_relu` that of ReLU alone: the difference is the work of the competition.
-  `thresholds` are means over examples (and dimensions) of tau_1 ... tau_T, in units of z;
-  `threshold_over_std` is tau_T in standard deviations of z, free of scale. They are None where the
+  `thresholds` are means over examples (and dimensions) of tau_1 ... tau_I, in units of z;
+  `threshold_over_std` is tau_I in standard deviations of z, free of scale. They are None where the
   gate is no ReLU(z - tau), and `alpha` where it uses none.
   """
-  z, alpha, gamma = (jnp.asarray(x, jnp.float32) for x in (z_VxKxB, alpha_VxT, gamma_VxK))
+  z, alpha, gamma = (jnp.asarray(x, jnp.float32) for x in (z_VxKxB, alpha_VxI, gamma_VxK))
   used = USED_ALPHA[gate](alpha) if gate in USED_ALPHA else None
   x_VxKxB = np.asarray(
     gates.GATES[gate](z, gates.Params(alpha, jnp.ones_like(gamma)), options, None)
   )
-  tau_TxVxKxB = _thresholds(z, used, gamma, x_VxKxB, gate)
+  tau_IxVxKxB = _thresholds(z, used, gamma, x_VxKxB, gate)
   std_V = np.maximum(np.std(np.asarray(z), axis=(1, 2)), np.finfo(np.float32).tiny)
-  tau_VxT = None if tau_TxVxKxB is None else np.asarray(tau_TxVxKxB).mean((2, 3)).T
+  tau_VxI = None if tau_IxVxKxB is None else np.asarray(tau_IxVxKxB).mean((2, 3)).T
   rounded = lambda x: np.asarray(x, np.float64).tolist()
   return {
     'zeros': rounded(np.mean(x_VxKxB == 0, axis=(1, 2))),
@@ -48,8 +48,8 @@ def layer(
     # zero for every example of the batch
     'dead_dimensions': rounded(np.mean(np.all(x_VxKxB == 0, axis=2), axis=1)),
     'mean_output': rounded(np.mean(np.abs(x_VxKxB), axis=(1, 2))),
-    'thresholds': None if tau_VxT is None else rounded(tau_VxT),
-    'threshold_over_std': None if tau_VxT is None else rounded(tau_VxT[:, -1] / std_V),
+    'thresholds': None if tau_VxI is None else rounded(tau_VxI),
+    'threshold_over_std': None if tau_VxI is None else rounded(tau_VxI[:, -1] / std_V),
     'alpha': None if used is None else rounded(np.mean(used, axis=1) if used.ndim == 3 else used),
     'gamma_mean': rounded(np.mean(np.asarray(gamma), axis=-1)),
     'gamma_std': rounded(np.std(np.asarray(gamma), axis=-1)),
@@ -58,18 +58,18 @@ def layer(
 
 def _thresholds(
   z_VxKxB: jax.Array,
-  used_VxT: jax.Array | None,
+  used_VxI: jax.Array | None,
   gamma_VxK: jax.Array,
   x_VxKxB: np.ndarray,
   gate: str,
 ) -> jax.Array | np.ndarray | None:
-  """tau_1 ... tau_T of a gate that is ReLU(z - tau), T first, then axes that broadcast to those of
+  """tau_1 ... tau_I of a gate that is ReLU(z - tau), I first, then axes that broadcast to those of
   z.
   """
   if gate in ('ics', 'one_iteration'):
-    return ics.thresholds(z_VxKxB, used_VxT, gamma_VxK, axis=-2)
+    return ics.thresholds(z_VxKxB, used_VxI, gamma_VxK)
   if gate == 'soft_threshold':
-    return gates.normal_thresholds(used_VxT)
+    return gates.normal_thresholds(used_VxI)
   if gate in ('relu', 'gumbel'):  # in evaluation gumbel is ReLU
     return np.zeros((1, len(z_VxKxB), 1, 1))
   if gate == 'sparsemax':  # the largest always survives, by what it is above tau
@@ -82,7 +82,7 @@ def network(
   gate: str = 'ics',
   options: gates.Options = gates.Options(),
 ) -> dict[str, dict]:
-  """`layer` of every (z_VxKxB, alpha_VxT, gamma_VxK), by name."""
+  """`layer` of every (z_VxKxB, alpha_VxI, gamma_VxK), by name."""
   return {name: layer(*arrays, gate, options) for name, arrays in layers.items()}
 
 

@@ -91,10 +91,10 @@ def ics(layers: Mapping[str, dict]) -> Figure:
       at, 100 * np.array(layer['zeros_of_relu']), 'o', color=color, markerfacecolor='white'
     )
     zeros.plot(at, 100 * np.array(layer['zeros']), 'o', color=color)
-    for view, tau_T in enumerate(layer['thresholds'] or []):
+    for view, tau_I in enumerate(layer['thresholds'] or []):
       label = name if view == 0 else None
       thresholds[0].plot(
-        range(1, len(tau_T) + 1), tau_T, '.-', color=color, linewidth=0.8, label=label
+        range(1, len(tau_I) + 1), tau_I, '.-', color=color, linewidth=0.8, label=label
       )
   zeros.set_xticks(range(len(layers)), layers.keys())
   zeros.set_xlim(-0.6, len(layers) - 0.4)
@@ -109,7 +109,7 @@ def ics(layers: Mapping[str, dict]) -> Figure:
 
 PATHS = (  # quantity of `ics_dynamics.layer`, title, axis
   ('zeros', 'Exact zeros (dotted: ReLU alone)', 'zeros (%)'),
-  ('threshold_over_std', 'Threshold', r'$\tau_T$ / std of $z$'),
+  ('threshold_over_std', 'Threshold', r'$\tau_I$ / std of $z$'),
   ('alpha', r'Extinction rate $\alpha$', 'mean over iterations'),
   ('gamma_mean', r'Output scale $\gamma$', 'mean over dimensions'),
 )
@@ -125,11 +125,11 @@ def ics_over_steps(found: Mapping[str, Any]) -> Figure:
   for axes, (quantity, title, label) in zip(grid, panels, strict=True):
     for (name, layer), color in zip(layers.items(), _colors(len(layers)), strict=True):
       scale = 100.0 if quantity == 'zeros' else 1.0
-      values_SxV = _per_view(layer[quantity]) * scale
-      end = f'{name}: {values_SxV[-1].mean():.0f} % at the end'
-      axes.plot(found['steps'], values_SxV.mean(1), color=color, label=end)
+      values_JxV = _per_view(layer[quantity]) * scale
+      end = f'{name}: {values_JxV[-1].mean():.0f} % at the end'
+      axes.plot(found['steps'], values_JxV.mean(1), color=color, label=end)
       axes.fill_between(
-        found['steps'], values_SxV.min(1), values_SxV.max(1), color=color, alpha=0.2, linewidth=0
+        found['steps'], values_JxV.min(1), values_JxV.max(1), color=color, alpha=0.2, linewidth=0
       )
       if quantity == 'zeros':
         axes.plot(
@@ -142,9 +142,9 @@ def ics_over_steps(found: Mapping[str, Any]) -> Figure:
 
 
 def _per_view(path: Sequence) -> np.ndarray:
-  """values_SxV of a path over S steps, what else it has (iterations) averaged."""
-  values_SxV = np.array(path)
-  return values_SxV.mean(2) if values_SxV.ndim == 3 else values_SxV
+  """values_JxV of a path over S steps, what else it has (iterations) averaged."""
+  values_JxV = np.array(path)
+  return values_JxV.mean(2) if values_JxV.ndim == 3 else values_JxV
 
 
 def views(layers: Mapping[str, dict], measure: str) -> Figure:

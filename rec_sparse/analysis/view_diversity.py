@@ -17,9 +17,9 @@ def projections(kernel_VxNxK: np.ndarray) -> dict:
   views, inputs, dims = kernel_VxNxK.shape
   flat = kernel_VxNxK.reshape(views, -1)
   flat = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-  basis_VxNxQ = np.linalg.qr(kernel_VxNxK)[0]  # Q = min(N, K)
-  rank = basis_VxNxQ.shape[2]
-  side_by_side = basis_VxNxQ.transpose(1, 0, 2).reshape(inputs, views * rank)
+  basis_VxNxK = np.linalg.qr(kernel_VxNxK)[0]  # Q = min(N, K)
+  rank = basis_VxNxK.shape[2]
+  side_by_side = basis_VxNxK.transpose(1, 0, 2).reshape(inputs, views * rank)
   products = (
     np.square(side_by_side.T @ side_by_side).reshape(views, rank, views, rank).sum((1, 3)) / rank
   )

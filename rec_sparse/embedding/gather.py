@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from rec_sparse.alone import alone
 from rec_sparse.embedding import storage
+from rec_sparse.unfused import unfused
 
 
 def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_N: jax.Array) -> tuple[jax.Array, ...]:
@@ -21,7 +21,7 @@ def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_N: jax.Array) -> tuple[ja
       a.at[ids_N].get(mode='promise_in_bounds', wrap_negative_indices=False) for a in arrays_RxX
     )
 
-  return alone(gather, ids_N)
+  return unfused(gather, ids_N)
 
 
 def lookup_rows(table_RxD: jax.Array, ids_BxF: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from rec_sparse import config as config_lib
 from rec_sparse import flops
 from rec_sparse import noise
-from rec_sparse.alone import alone
+from rec_sparse.unfused import unfused
 
 EPSILON = 1e-6  # of every variance in a normalization
 MOMENTUM = 0.9  # of the averages of `input_norm=batch`; a batch pools B * D numbers a field
@@ -91,9 +91,9 @@ def transposed(x_BxN: jax.Array) -> jax.Array:
   """
   batch, inputs = x_BxN.shape
   if batch % (TILE * 64):
-    return alone(jnp.transpose, x_BxN)
+    return unfused(jnp.transpose, x_BxN)
   by_tiles = lambda x_BxN: x_BxN.reshape(-1, TILE, inputs).transpose(2, 0, 1).reshape(inputs, batch)
-  return alone(by_tiles, x_BxN)
+  return unfused(by_tiles, x_BxN)
 
 
 class Dropout(nn.Module):

@@ -49,7 +49,7 @@ class Compete(nn.Module):
     return h_VxKxB * project('value_kernel') if options.value_gate else h_VxKxB
 
   def _alpha(self) -> jax.Array:
-    """(V, T), or (V, K, T) where every dimension has its own."""
+    """(V, I), or (V, K, I) where every dimension has its own."""
     options = self.options
     shape = {
       'iteration': (options.iterations,),

@@ -160,7 +160,7 @@ def _validation_batch(run: restored.Restored) -> tuple[schema_lib.FeatureSchema,
 def competitions(
   program: train.Program, state: dict[str, Any], batch: blocks.Batch
 ) -> dict[str, tuple[jax.Array, jax.Array, jax.Array]]:
-  """filter_i -> (z_VxKxB, alpha_VxT, gamma_VxK), evaluation, no dropout."""
+  """filter_i -> (z_VxKxB, alpha_VxI, gamma_VxK), evaluation, no dropout."""
   variables = {'params': state['params'], 'batch_stats': state.get('statistics', {}), 'filters': {}}
   _, captured = program.module.apply(
     variables, looked_up(program, state['table_RxD'], batch), train=False, mutable=['intermediates']

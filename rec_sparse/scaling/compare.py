@@ -63,7 +63,7 @@ def compare(
   freedom) holds for any correlation between rungs. `rows` adds the error over test rows.
   """
   every = [*first, *second]
-  seeds, y_RxS = paired(every, 'test_logloss')
+  seeds, y_PxS = paired(every, 'test_logloss')
   result = Comparison(first[0].arm, second[0].arm, axis, len(seeds), None, ())
   sizes = [np.log([getattr(r, axis) for r in rungs]) for rungs in (first, second)]
   low = max(u.min() for u in sizes)
@@ -71,26 +71,26 @@ def compare(
   if low > high or not seeds:
     return result
 
-  u_U = np.unique(np.clip(np.concatenate(sizes), low, high))
-  of_first_UxR, of_second_UxR = (_interpolation(u_R, u_U) for u_R in sizes)
-  weights_UxR = np.concatenate([-of_first_UxR, of_second_UxR], axis=1)
-  mean_R = np.trapezoid(weights_UxR, u_U, axis=0) / (high - low) if high > low else weights_UxR[0]
+  u_J = np.unique(np.clip(np.concatenate(sizes), low, high))
+  of_first_JxP, of_second_JxP = (_interpolation(u_P, u_J) for u_P in sizes)
+  weights_JxP = np.concatenate([-of_first_JxP, of_second_JxP], axis=1)
+  mean_P = np.trapezoid(weights_JxP, u_J, axis=0) / (high - low) if high > low else weights_JxP[0]
 
-  def gap(low: float, high: float, weights_R: np.ndarray) -> Gap:
-    error = rows.of_contrast(every, weights_R) if rows else 0.0
-    return _gap(np.exp(low), np.exp(high), weights_R @ y_RxS, error)
+  def gap(low: float, high: float, weights_P: np.ndarray) -> Gap:
+    error = rows.of_contrast(every, weights_P) if rows else 0.0
+    return _gap(np.exp(low), np.exp(high), weights_P @ y_PxS, error)
 
-  points = tuple(gap(u, u, weights_R) for u, weights_R in zip(u_U, weights_UxR))
-  return dataclasses.replace(result, overall=gap(low, high, mean_R), points=points)
+  points = tuple(gap(u, u, weights_P) for u, weights_P in zip(u_J, weights_JxP))
+  return dataclasses.replace(result, overall=gap(low, high, mean_P), points=points)
 
 
-def _interpolation(u_R: np.ndarray, at_U: np.ndarray) -> np.ndarray:
-  """weights_UxR with which the rungs at ln sizes u_R give the arm's curve at sizes
+def _interpolation(u_P: np.ndarray, at_J: np.ndarray) -> np.ndarray:
+  """weights_JxP with which the rungs at ln sizes u_P give the arm's curve at sizes
   inside their range.
   """
-  knots_K, where_R = np.unique(u_R, return_inverse=True)
-  mean_KxR = (where_R == np.arange(len(knots_K))[:, None]) / np.bincount(where_R)[:, None]
-  return np.array([np.interp(at_U, knots_K, mean_K) for mean_K in mean_KxR.T]).T
+  knots_J, where_P = np.unique(u_P, return_inverse=True)
+  mean_JxP = (where_P == np.arange(len(knots_J))[:, None]) / np.bincount(where_P)[:, None]
+  return np.array([np.interp(at_J, knots_J, mean_J) for mean_J in mean_JxP.T]).T
 
 
 def _gap(low: float, high: float, gap_S: np.ndarray, rows_error: float) -> Gap:

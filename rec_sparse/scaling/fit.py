@@ -32,9 +32,9 @@ _ZOOM, _ROUNDS = 15, 5  # each round narrows the bracket of a by (_ZOOM - 1) / 2
 class Points(NamedTuple):
   """Seed-level points of one arm, reduced to what a weighted fit needs."""
 
-  x_R: np.ndarray  # size of each rung, any unit
-  y_R: np.ndarray  # mean over seeds
-  weight_R: np.ndarray  # weight of the rung: seeds times relative precision, adding up to `count`
+  x_P: np.ndarray  # size of each rung, any unit
+  y_P: np.ndarray  # mean over seeds
+  weight_P: np.ndarray  # weight of the rung: seeds times relative precision, adding up to `count`
   within: float  # weighted squares of the seeds about their rung's mean
   count: int  # seed-level points
 
@@ -83,33 +83,33 @@ def gather_points(x: Sequence[float], seeds: Sequence[np.ndarray]) -> Points:
   seeds is below a tenth of the true one, and 1/s^2 would let that rung own the fit: it is shrunk
   towards the pooled variance.
   """
-  count_R = np.array([len(y) for y in seeds])
-  squares_R = np.array([((y - np.mean(y)) ** 2).sum() for y in seeds])
-  pooled = squares_R.sum() / max(1, (count_R - 1).sum())
-  relative_R = (
-    (squares_R / pooled + _PRIOR_FREEDOM) / (count_R - 1 + _PRIOR_FREEDOM)
+  count_P = np.array([len(y) for y in seeds])
+  squares_P = np.array([((y - np.mean(y)) ** 2).sum() for y in seeds])
+  pooled = squares_P.sum() / max(1, (count_P - 1).sum())
+  relative_P = (
+    (squares_P / pooled + _PRIOR_FREEDOM) / (count_P - 1 + _PRIOR_FREEDOM)
     if pooled
     else np.ones(len(seeds))
   )
-  weight_R = count_R / relative_R
-  scale = count_R.sum() / weight_R.sum()
-  within = float((squares_R / relative_R).sum() * scale)
-  mean_R = np.array([np.mean(y) for y in seeds])
-  return Points(np.asarray(x, float), mean_R, weight_R * scale, within, int(count_R.sum()))
+  weight_P = count_P / relative_P
+  scale = count_P.sum() / weight_P.sum()
+  within = float((squares_P / relative_P).sum() * scale)
+  mean_P = np.array([np.mean(y) for y in seeds])
+  return Points(np.asarray(x, float), mean_P, weight_P * scale, within, int(count_P.sum()))
 
 
-def fit_law(name: str, x_R: np.ndarray, y_R: np.ndarray, weight_R: np.ndarray) -> Law:
-  """Weighted least squares of one law; y is (..., R), and every field of the result (...).
+def fit_law(name: str, x_P: np.ndarray, y_P: np.ndarray, weight_P: np.ndarray) -> Law:
+  """Weighted least squares of one law; y is (..., P), and every field of the result (...).
 
   Raises ValueError when there are not more distinct sizes than the law has coefficients, less one
   for 'power'.
   """
-  sizes = len(np.unique(x_R))
+  sizes = len(np.unique(x_P))
   if sizes < enough_sizes(name):
     raise ValueError(f'law {name!r} needs {enough_sizes(name)} distinct sizes, not {sizes}')
-  order = np.argsort(x_R, kind='stable')
-  unit = np.exp(np.log(x_R).mean())
-  z, y, w = x_R[order] / unit, np.asarray(y_R, float)[..., order], weight_R[order]
+  order = np.argsort(x_P, kind='stable')
+  unit = np.exp(np.log(x_P).mean())
+  z, y, w = x_P[order] / unit, np.asarray(y_P, float)[..., order], weight_P[order]
   fits = [_search(_ALPHAS[name], objective) for objective in _objectives(name, z, y, w)]
   best, _ = _pick(_Fit(*(np.stack(field, axis=-1) for field in zip(*fits))))
   law = Law(name, **best._asdict())
@@ -134,9 +134,9 @@ def enough_sizes(name: str) -> int:
 
 def fit_laws(points: Points) -> dict[str, Law]:
   """Every law that the points are enough for, by name."""
-  sizes = len(np.unique(points.x_R))
+  sizes = len(np.unique(points.x_P))
   return {
-    n: fit_law(n, points.x_R, points.y_R, points.weight_R) for n in LAWS if sizes >= enough_sizes(n)
+    n: fit_law(n, points.x_P, points.y_P, points.weight_P) for n in LAWS if sizes >= enough_sizes(n)
   }
 
 
@@ -152,7 +152,7 @@ def aicc(law: Law, points: Points) -> float:
   if n - k - 1 <= 0:
     return float('inf')
   mean_square = max(
-    (float(law.sse) + points.within) / n, (1e-9 * float(np.abs(points.y_R).max())) ** 2
+    (float(law.sse) + points.within) / n, (1e-9 * float(np.abs(points.y_P).max())) ** 2
   )
   return float(n * np.log(mean_square) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
@@ -166,40 +166,40 @@ def choose_law(laws: dict[str, Law], points: Points) -> Law | None:
   )
 
 
-def resample_means(rng: np.random.Generator, y_RxS: np.ndarray, replicates: int) -> np.ndarray:
-  """Bootstrap over seeds: rung means (replicates, R) as other seeds might have given them.
+def resample_means(rng: np.random.Generator, y_PxS: np.ndarray, replicates: int) -> np.ndarray:
+  """Bootstrap over seeds: rung means (replicates, P) as other seeds might have given them.
 
   Multinomial weights instead of indices: what a seed does to every rung alike (its data order) is
   drawn once per replicate, the rest inside each rung. Both parts are widened from the plug-in
   variance to the unbiased one and from the normal to Student's t: percentiles of so few seeds are
   too narrow. Raises ValueError below 2 seeds or rungs.
   """
-  rungs, seeds = y_RxS.shape
+  rungs, seeds = y_PxS.shape
   if min(rungs, seeds) < 2:
     raise ValueError(f'a bootstrap over seeds needs 2 rungs and 2 seeds, not {rungs} and {seeds}')
-  mean_R = y_RxS.mean(1)
-  shared_S = (y_RxS - mean_R[:, None]).mean(0)
-  rest_RxS = y_RxS - mean_R[:, None] - shared_S
+  mean_P = y_PxS.mean(1)
+  shared_S = (y_PxS - mean_P[:, None]).mean(0)
+  rest_PxS = y_PxS - mean_P[:, None] - shared_S
   draws = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(replicates, rungs + 1)) / seeds
   wider = student_quantile(0.975, seeds - 1) * np.sqrt(seeds / (seeds - 1))
   wider_rest = student_quantile(0.975, (rungs - 1) * (seeds - 1)) * np.sqrt(
     seeds * rungs / ((seeds - 1) * (rungs - 1))
   )
   shared = (draws[:, :1] @ shared_S) * wider
-  rest = (draws[:, 1:] * rest_RxS).sum(-1) * wider_rest
-  return mean_R + (shared + rest) / student_quantile(0.975, 10**9)
+  rest = (draws[:, 1:] * rest_PxS).sum(-1) * wider_rest
+  return mean_P + (shared + rest) / student_quantile(0.975, 10**9)
 
 
 def draw_normal(
-  rng: np.random.Generator, covariance_RxR: np.ndarray, replicates: int
+  rng: np.random.Generator, covariance_PxP: np.ndarray, replicates: int
 ) -> np.ndarray:
-  """Normal draws (replicates, R) of mean 0: what other test rows would add to the rung means.
+  """Normal draws (replicates, P) of mean 0: what other test rows would add to the rung means.
 
   An estimated covariance may have eigenvalues a little below 0; they count as 0.
   """
-  values_R, vectors_RxR = np.linalg.eigh(covariance_RxR)
-  root_RxR = vectors_RxR * np.sqrt(np.maximum(values_R, 0.0))
-  return rng.standard_normal((replicates, len(values_R))) @ root_RxR.T
+  values_P, vectors_PxP = np.linalg.eigh(covariance_PxP)
+  root_PxP = vectors_PxP * np.sqrt(np.maximum(values_P, 0.0))
+  return rng.standard_normal((replicates, len(values_P))) @ root_PxP.T
 
 
 # ----------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def draw_normal(
 
 
 class _Fit(NamedTuple):
-  """Best coefficients for given exponents, in normalised x; all (..., K), or (...) once searched."""
+  """Best coefficients for given exponents, in normalised x; all (..., J), or (...) once searched."""
 
   sse: np.ndarray  # weighted squares; inf where A or E would be negative
   E: np.ndarray
@@ -220,7 +220,7 @@ class _Fit(NamedTuple):
 def _project(
   f: np.ndarray, y: np.ndarray, w: np.ndarray, constant: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """E, A, squares of y ~ E + A f for each of K features; f is (..., K, R), y (..., R), w (R,)."""
+  """E, A, squares of y ~ E + A f for each of J features; f is (..., J, P), y (..., P), w (P,)."""
   if constant:
     mf, my = f @ w / w.sum(), y @ w / w.sum()
     f, y = f - mf[..., None], y - my[..., None]
@@ -233,7 +233,7 @@ def _project(
 def _objectives(
   name: str, z: np.ndarray, y: np.ndarray, w: np.ndarray
 ) -> list[Callable[[np.ndarray], _Fit]]:
-  """Functions alpha (..., K) -> _Fit whose minima hold the optimum of the law; z ascending."""
+  """Functions alpha (..., J) -> _Fit whose minima hold the optimum of the law; z ascending."""
   if name != 'hinge plateau':
     return [lambda alpha: _bent(alpha, z, y, w, np.inf, constant=name != 'power')]
   # three sizes below identify E, A and a, two at or above show a plateau
@@ -279,13 +279,13 @@ def _between(
   return _Fit(np.where(fits, squares, np.inf), E, A, np.broadcast_to(alpha, A.shape), x_s, fits)
 
 
-def _search(grid_K: np.ndarray, objective: Callable[[np.ndarray], _Fit]) -> _Fit:
+def _search(grid_J: np.ndarray, objective: Callable[[np.ndarray], _Fit]) -> _Fit:
   """Minimises over the grid, then over ever finer grids around the best exponent."""
-  fit, k = _pick(objective(grid_K))
-  inside = (k > 0) & (k < len(grid_K) - 1) & np.isfinite(fit.sse)
+  fit, k = _pick(objective(grid_J))
+  inside = (k > 0) & (k < len(grid_J) - 1) & np.isfinite(fit.sse)
   low, high = (
-    np.log(grid_K[np.maximum(k - 1, 0)]),
-    np.log(grid_K[np.minimum(k + 1, len(grid_K) - 1)]),
+    np.log(grid_J[np.maximum(k - 1, 0)]),
+    np.log(grid_J[np.minimum(k + 1, len(grid_J) - 1)]),
   )
   for _ in range(_ROUNDS):
     finer = np.linspace(low, high, _ZOOM, axis=-1)
@@ -298,7 +298,7 @@ def _search(grid_K: np.ndarray, objective: Callable[[np.ndarray], _Fit]) -> _Fit
 
 
 def _pick(fit: _Fit) -> tuple[_Fit, np.ndarray]:
-  """The best of K exponents, and its index."""
+  """The best of J exponents, and its index."""
   k = np.argmin(fit.sse, axis=-1)
   return _Fit(
     *(np.take_along_axis(np.broadcast_to(f, fit.sse.shape), k[..., None], -1)[..., 0] for f in fit)

@@ -26,62 +26,62 @@ class Difference(NamedTuple):
   seeds: int  # paired seeds
 
 
-def placements(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+def placements(logit_E: np.ndarray, label_E: np.ndarray) -> np.ndarray:
   """Of a positive, the share of negatives that it outranks; of a negative, the share of positives
   that outrank it.
 
   Ties count half. The mean over either class is the AUC (DeLong's components, by ranks as in Sun
   and Xu 2014). Raises ValueError with one class only.
   """
-  positive_N = np.asarray(label_N) > 0.5
-  positives, negatives = int(positive_N.sum()), int((~positive_N).sum())
+  positive_E = np.asarray(label_E) > 0.5
+  positives, negatives = int(positive_E.sum()), int((~positive_E).sum())
   if not positives or not negatives:
     raise ValueError('the test labels are all of one class: AUC is undefined')
-  outranked_N = _midranks(logit_N)
+  outranked_E = _midranks(logit_E)
   # leaves the negatives below each positive
-  outranked_N[positive_N] -= _midranks(logit_N[positive_N])
+  outranked_E[positive_E] -= _midranks(logit_E[positive_E])
   # and the positives below each negative
-  outranked_N[~positive_N] -= _midranks(logit_N[~positive_N])
-  return np.where(positive_N, outranked_N / negatives, 1.0 - outranked_N / positives)
+  outranked_E[~positive_E] -= _midranks(logit_E[~positive_E])
+  return np.where(positive_E, outranked_E / negatives, 1.0 - outranked_E / positives)
 
 
-def _midranks(x_N: np.ndarray) -> np.ndarray:
-  _, which_N, count_M = np.unique(x_N, return_inverse=True, return_counts=True)
-  return (np.cumsum(count_M) - (count_M - 1) / 2)[which_N]
+def _midranks(x_E: np.ndarray) -> np.ndarray:
+  _, which_E, count_J = np.unique(x_E, return_inverse=True, return_counts=True)
+  return (np.cumsum(count_J) - (count_J - 1) / 2)[which_E]
 
 
 def auc_difference(
-  first_SxN: np.ndarray, second_SxN: np.ndarray, label_N: np.ndarray
+  first_SxE: np.ndarray, second_SxE: np.ndarray, label_E: np.ndarray
 ) -> Difference:
-  """Difference in AUC of logits of S paired seeds on the same N rows."""
-  gap_SxN = np.stack(
+  """Difference in AUC of logits of S paired seeds on the same E rows."""
+  gap_SxE = np.stack(
     [
-      placements(b, label_N) - placements(a, label_N)
-      for a, b in zip(first_SxN, second_SxN, strict=True)
+      placements(b, label_E) - placements(a, label_E)
+      for a, b in zip(first_SxE, second_SxE, strict=True)
     ]
   )
-  positive_N = np.asarray(label_N) > 0.5
-  mean_N = gap_SxN.mean(0)
-  variance = sum(_variance_of_mean(mean_N[own_N]) for own_N in (positive_N, ~positive_N))
-  return _difference(gap_SxN[:, positive_N].mean(1), variance)
+  positive_E = np.asarray(label_E) > 0.5
+  mean_E = gap_SxE.mean(0)
+  variance = sum(_variance_of_mean(mean_E[own_E]) for own_E in (positive_E, ~positive_E))
+  return _difference(gap_SxE[:, positive_E].mean(1), variance)
 
 
 def logloss_difference(
-  first_SxN: np.ndarray, second_SxN: np.ndarray, label_N: np.ndarray
+  first_SxE: np.ndarray, second_SxE: np.ndarray, label_E: np.ndarray
 ) -> Difference:
-  """Difference in log loss, nats per example, of logits of S paired seeds on the same N rows."""
-  gap_SxN = row_losses(second_SxN, label_N) - row_losses(first_SxN, label_N)
-  return _difference(gap_SxN.mean(1), _variance_of_mean(gap_SxN.mean(0)))
+  """Difference in log loss, nats per example, of logits of S paired seeds on the same E rows."""
+  gap_SxE = row_losses(second_SxE, label_E) - row_losses(first_SxE, label_E)
+  return _difference(gap_SxE.mean(1), _variance_of_mean(gap_SxE.mean(0)))
 
 
-def row_losses(logit_SxN: np.ndarray, label_N: np.ndarray) -> np.ndarray:
-  """Log loss of every row under the logits of every seed, nats, float64 (S, N)."""
-  sign_N = np.where(np.asarray(label_N) > 0.5, -1.0, 1.0)
-  return np.logaddexp(0.0, sign_N * np.asarray(logit_SxN, np.float64))
+def row_losses(logit_SxE: np.ndarray, label_E: np.ndarray) -> np.ndarray:
+  """Log loss of every row under the logits of every seed, nats, float64 (S, E)."""
+  sign_E = np.where(np.asarray(label_E) > 0.5, -1.0, 1.0)
+  return np.logaddexp(0.0, sign_E * np.asarray(logit_SxE, np.float64))
 
 
-def _variance_of_mean(x_N: np.ndarray) -> float:
-  return float(x_N.var(ddof=1)) / len(x_N) if len(x_N) > 1 else math.inf
+def _variance_of_mean(x_E: np.ndarray) -> float:
+  return float(x_E.var(ddof=1)) / len(x_E) if len(x_E) > 1 else math.inf
 
 
 def _difference(gap_S: np.ndarray, rows: float) -> Difference:

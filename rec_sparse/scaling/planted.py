@@ -15,7 +15,7 @@ from rec_sparse.scaling.row_error import RowError
 from rec_sparse.scaling.student import slope_weights
 
 Truth = Callable[[float], float]  # ln FLOPs -> expected test log loss
-Noise = Callable[[np.random.Generator, int, int], np.ndarray]  # rungs, seeds -> noise_RxS of sd 1
+Noise = Callable[[np.random.Generator, int, int], np.ndarray]  # rungs, seeds -> noise_PxS of sd 1
 
 STEP = math.log(4)  # e-folds of FLOPs between two rungs
 RUNGS = 8
@@ -46,25 +46,25 @@ def even(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
 
 def uneven(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
   """The top rung is six times noisier."""
-  noise_RxS = even(rng, rungs, seeds)
-  noise_RxS[-1] *= 6
-  return noise_RxS
+  noise_PxS = even(rng, rungs, seeds)
+  noise_PxS[-1] *= 6
+  return noise_PxS
 
 
 def outlier(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
   """One trial in twenty lies six times as far away."""
-  noise_RxS = even(rng, rungs, seeds)
-  return np.where(rng.random(noise_RxS.shape) < 0.05, 6 * noise_RxS, noise_RxS)
+  noise_PxS = even(rng, rungs, seeds)
+  return np.where(rng.random(noise_PxS.shape) < 0.05, 6 * noise_PxS, noise_PxS)
 
 
 def interaction(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
   """A seed moves every rung alike, twice as far as the rest, and has a slope of its own:
   .2 per rung.
   """
-  noise_RxS = even(rng, rungs, seeds)
+  noise_PxS = even(rng, rungs, seeds)
   shared_S = 2 * rng.standard_normal(seeds)
   slope_S = 0.2 * rng.standard_normal(seeds)
-  return noise_RxS + shared_S + slope_S * np.arange(rungs)[:, None]
+  return noise_PxS + shared_S + slope_S * np.arange(rungs)[:, None]
 
 
 NOISES: dict[str, Noise] = {
@@ -88,12 +88,12 @@ def draw(
   `deviation` is that of a seed in nats. `rows_error` is the standard error of every slope over the
   test rows: these rows gain more, or less, from size than others would.
   """
-  x_R = np.arange(RUNGS) * STEP
-  loss_R = np.array([truth(x) for x in x_R]) + rows_error * rng.standard_normal() * x_R
-  loss_RxS = loss_R[:, None] + deviation * noise(rng, RUNGS, seeds)
-  rungs = [_rung(r, x, loss_S) for r, (x, loss_S) in enumerate(zip(x_R, loss_RxS, strict=True))]
+  x_P = np.arange(RUNGS) * STEP
+  loss_P = np.array([truth(x) for x in x_P]) + rows_error * rng.standard_normal() * x_P
+  loss_PxS = loss_P[:, None] + deviation * noise(rng, RUNGS, seeds)
+  rungs = [_rung(r, x, loss_S) for r, (x, loss_S) in enumerate(zip(x_P, loss_PxS, strict=True))]
   place = {(r.arm, r.name): k for k, r in enumerate(rungs)}
-  return rungs, RowError(TEST_ROWS, place, rows_error**2 * np.outer(x_R, x_R))
+  return rungs, RowError(TEST_ROWS, place, rows_error**2 * np.outer(x_P, x_P))
 
 
 def verdicts(
@@ -127,8 +127,8 @@ def coverage(
     rungs, rows = draw(rng, truth, noise, deviation, seeds, rows_error)
     window = verdict.judged_window(rungs, rows)
     low, high = verdict.slope_over(window, rungs, rows).interval
-    x_R = np.log([r.flops for r in window])
-    covered += low <= slope_weights(x_R) @ np.array([truth(x) for x in x_R]) <= high
+    x_P = np.log([r.flops for r in window])
+    covered += low <= slope_weights(x_P) @ np.array([truth(x) for x in x_P]) <= high
   return covered / studies
 
 

@@ -29,18 +29,18 @@ class RowError:
 
   rows: int  # test rows that it was measured on
   place: dict[Key, int]  # rung -> its place in the covariance
-  covariance_KxK: np.ndarray  # nats^2, of means over so many rows, without what differs by seed
+  covariance_PxP: np.ndarray  # nats^2, of means over so many rows, without what differs by seed
 
-  def of_contrast(self, rungs: Sequence[Rung], weights_R: np.ndarray) -> float:
+  def of_contrast(self, rungs: Sequence[Rung], weights_P: np.ndarray) -> float:
     """Standard error over the test rows of sum w_r times the mean of rung r,
     over any number of seeds.
     """
-    return math.sqrt(max(0.0, weights_R @ self.of_means(rungs) @ weights_R))
+    return math.sqrt(max(0.0, weights_P @ self.of_means(rungs) @ weights_P))
 
   def of_means(self, rungs: Sequence[Rung]) -> np.ndarray:
     """The covariance of these rungs' means."""
     places = [self.place[r.arm, r.name] for r in rungs]
-    return self.covariance_KxK[np.ix_(places, places)]
+    return self.covariance_PxP[np.ix_(places, places)]
 
 
 def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
@@ -55,20 +55,20 @@ def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
   if not rungs or not all(path.is_file() for path in [labels, *wanted]):
     return None
 
-  label_N = _open(labels)[:, 0]
+  label_E = _open(labels)[:, 0]
   logits = [
-    [_open(folder / f'{run_id}.npy', len(label_N))[:, 0] for run_id in rung.run_ids]
+    [_open(folder / f'{run_id}.npy', len(label_E))[:, 0] for run_id in rung.run_ids]
     for rung in rungs
   ]
 
   def losses(start: int, stop: int) -> list[np.ndarray]:
-    label_C = label_N[start:stop]
+    label_B = label_E[start:stop]
     return [
-      paired_rows.row_losses(np.array([one_N[start:stop] for one_N in own]), label_C)
+      paired_rows.row_losses(np.array([one_E[start:stop] for one_E in own]), label_B)
       for own in logits
     ]
 
-  return measure(rungs, len(label_N), losses)
+  return measure(rungs, len(label_E), losses)
 
 
 def measure(
@@ -76,45 +76,45 @@ def measure(
 ) -> RowError:
   """From the log losses of every trial on every row.
 
-  `losses(start, stop)` gives, for each rung, loss_SxC of its seeds on the rows [start, stop). What
+  `losses(start, stop)` gives, for each rung, loss_SxB of its seeds on the rows [start, stop). What
   a row and a seed do together differs from seed to seed, so the spread over seeds holds it already:
   its share, estimated from seeds that two rungs have in common, is taken out.
   """
-  seeds_K = np.array([len(r.seeds) for r in rungs])
-  common_KxK = np.array([[len(set(a.seeds) & set(b.seeds)) for b in rungs] for a in rungs])
+  seeds_P = np.array([len(r.seeds) for r in rungs])
+  common_PxP = np.array([[len(set(a.seeds) & set(b.seeds)) for b in rungs] for a in rungs])
   every = sorted({seed for r in rungs for seed in r.seeds})
-  sum_K = np.zeros(len(rungs))
-  squares_KxK = np.zeros((len(rungs), len(rungs)))
-  together_KxK = np.zeros((len(rungs), len(rungs)))
+  sum_P = np.zeros(len(rungs))
+  squares_PxP = np.zeros((len(rungs), len(rungs)))
+  together_PxP = np.zeros((len(rungs), len(rungs)))
 
   for start in range(0, rows, CHUNK):
     stop = min(rows, start + CHUNK)
-    apart_KxSxC = np.zeros((len(rungs), len(every), stop - start))  # 0 for seeds that a rung lacks
-    mean_KxC = np.empty((len(rungs), stop - start))
-    for k, (rung, loss_SxC) in enumerate(zip(rungs, losses(start, stop), strict=True)):
-      centred_SxC = loss_SxC - rung.metrics['test_logloss'][:, None]
-      mean_KxC[k] = centred_SxC.mean(0)
-      apart_KxSxC[k, [every.index(seed) for seed in rung.seeds]] = centred_SxC - mean_KxC[k]
-    sum_K += mean_KxC.sum(1)
-    squares_KxK += mean_KxC @ mean_KxC.T
-    together_KxK += np.tensordot(apart_KxSxC, apart_KxSxC, ((1, 2), (1, 2)))
+    apart_PxSxB = np.zeros((len(rungs), len(every), stop - start))  # 0 for seeds that a rung lacks
+    mean_PxB = np.empty((len(rungs), stop - start))
+    for k, (rung, loss_SxB) in enumerate(zip(rungs, losses(start, stop), strict=True)):
+      centred_SxB = loss_SxB - rung.metrics['test_logloss'][:, None]
+      mean_PxB[k] = centred_SxB.mean(0)
+      apart_PxSxB[k, [every.index(seed) for seed in rung.seeds]] = centred_SxB - mean_PxB[k]
+    sum_P += mean_PxB.sum(1)
+    squares_PxP += mean_PxB @ mean_PxB.T
+    together_PxP += np.tensordot(apart_PxSxB, apart_PxSxB, ((1, 2), (1, 2)))
 
-  of_rows_KxK = (squares_KxK - np.outer(sum_K, sum_K) / rows) / (rows - 1)
-  of_seeds_KxK = together_KxK / rows / np.maximum(common_KxK - 1, 1)  # of one seed and row
-  share_KxK = common_KxK / np.outer(seeds_K, seeds_K)  # of means: only common seeds vary together
+  of_rows_PxP = (squares_PxP - np.outer(sum_P, sum_P) / rows) / (rows - 1)
+  of_seeds_PxP = together_PxP / rows / np.maximum(common_PxP - 1, 1)  # of one seed and row
+  share_PxP = common_PxP / np.outer(seeds_P, seeds_P)  # of means: only common seeds vary together
   place = {(r.arm, r.name): k for k, r in enumerate(rungs)}
-  return RowError(rows, place, (of_rows_KxK - of_seeds_KxK * share_KxK) / rows)
+  return RowError(rows, place, (of_rows_PxP - of_seeds_PxP * share_PxP) / rows)
 
 
 def _open(path: pathlib.Path, rows: int | None = None) -> np.ndarray:
-  """A memory-mapped (N, T) array; raises ValueError naming the file when it is something else."""
+  """A memory-mapped (E, T) array; raises ValueError naming the file when it is something else."""
   try:
-    array_NxT = np.load(path, mmap_mode='r', allow_pickle=False)
+    array_ExT = np.load(path, mmap_mode='r', allow_pickle=False)
   except (ValueError, EOFError, OSError) as e:
     raise ValueError(f'{path}: damaged ({e}); delete it, and the sweep makes it again') from None
-  if array_NxT.ndim != 2 or rows not in (None, len(array_NxT)):
+  if array_ExT.ndim != 2 or rows not in (None, len(array_ExT)):
     raise ValueError(
-      f'{path}: holds an array of shape {array_NxT.shape}, expected one row for '
+      f'{path}: holds an array of shape {array_ExT.shape}, expected one row for '
       f'each of {rows} test rows; delete it, and the sweep makes it again'
     )
-  return array_NxT
+  return array_ExT

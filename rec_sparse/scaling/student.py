@@ -51,10 +51,10 @@ def half_width(spread: Spread, seeds: int, rows_error: float = 0.0, level: float
   return math.hypot(over_seeds, over_rows)
 
 
-def slope_weights(x_R: np.ndarray) -> np.ndarray:
-  """Weights c_R with sum c_r y_r = least-squares slope of y against x; they add up to 0."""
-  centred_R = x_R - x_R.mean()
-  return centred_R / np.square(centred_R).sum()
+def slope_weights(x_P: np.ndarray) -> np.ndarray:
+  """Weights c_P with sum c_r y_r = least-squares slope of y against x; they add up to 0."""
+  centred_P = x_P - x_P.mean()
+  return centred_P / np.square(centred_P).sum()
 
 
 def spread_of_mean(y_S: np.ndarray) -> Spread:
@@ -62,7 +62,7 @@ def spread_of_mean(y_S: np.ndarray) -> Spread:
   return Spread(float(np.std(y_S, ddof=1)), len(y_S) - 1)
 
 
-def spread_of_contrast(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
+def spread_of_contrast(weights_P: np.ndarray, y_PxS: np.ndarray) -> Spread:
   """Of sum c_r y_r over the rungs of a ladder, where the same seed means the same data order
   on every rung.
 
@@ -72,34 +72,34 @@ def spread_of_contrast(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
 
   Takes two seeds and two rungs or more, and weights that add up to 0.
   """
-  rungs, seeds = y_RxS.shape
-  pooled = pooled_spread(weights_R, y_RxS)
-  own = spread_of_mean(weights_R @ y_RxS)
-  if rungs == 2 or not _uneven(weights_R, _squares(y_RxS), seeds, own.deviation, pooled.deviation):
+  rungs, seeds = y_PxS.shape
+  pooled = pooled_spread(weights_P, y_PxS)
+  own = spread_of_mean(weights_P @ y_PxS)
+  if rungs == 2 or not _uneven(weights_P, _squares(y_PxS), seeds, own.deviation, pooled.deviation):
     return pooled
   return max(pooled, own, key=lambda spread: half_width(spread, seeds))
 
 
-def pooled_spread(weights_R: np.ndarray, y_RxS: np.ndarray) -> Spread:
+def pooled_spread(weights_P: np.ndarray, y_PxS: np.ndarray) -> Spread:
   """As `spread_of_contrast`, were the noise of all rungs, judged or not, the same.
 
-  y_rs = rung + seed + rest: the rest has one standard deviation, known with (R - 1)(S - 1) degrees
+  y_rs = rung + seed + rest: the rest has one standard deviation, known with (P - 1)(S - 1) degrees
   of freedom. What a seed does to every rung alike cancels in weights that add up to 0.
   """
-  rungs, seeds = y_RxS.shape
+  rungs, seeds = y_PxS.shape
   freedom = (rungs - 1) * (seeds - 1)
-  variance = _squares(y_RxS).sum() / freedom
-  return Spread(math.sqrt(variance * np.square(weights_R).sum()), freedom)
+  variance = _squares(y_PxS).sum() / freedom
+  return Spread(math.sqrt(variance * np.square(weights_P).sum()), freedom)
 
 
-def _squares(y_RxS: np.ndarray) -> np.ndarray:
-  """squares_R, over seeds, of what neither rung nor seed explains."""
-  rest_RxS = y_RxS - y_RxS.mean(1, keepdims=True) - y_RxS.mean(0) + y_RxS.mean()
-  return np.square(rest_RxS).sum(1)
+def _squares(y_PxS: np.ndarray) -> np.ndarray:
+  """squares_P, over seeds, of what neither rung nor seed explains."""
+  rest_PxS = y_PxS - y_PxS.mean(1, keepdims=True) - y_PxS.mean(0) + y_PxS.mean()
+  return np.square(rest_PxS).sum(1)
 
 
 def _uneven(
-  weights_R: np.ndarray, squares_R: np.ndarray, seeds: int, own: float, pooled: float
+  weights_P: np.ndarray, squares_P: np.ndarray, seeds: int, own: float, pooled: float
 ) -> bool:
   """Whether a judged rung is noisier than the rest of the ladder,
   or the contrast than the pooled noise says.
@@ -109,9 +109,9 @@ def _uneven(
   Over many rungs the noise of single trials averages out, and a slope that a seed has of its own
   does not: there the answer is always yes.
   """
-  rungs = len(weights_R)
-  judged_R = weights_R != 0
-  if np.count_nonzero(judged_R) > FEW_RUNGS:
+  rungs = len(weights_P)
+  judged_P = weights_P != 0
+  if np.count_nonzero(judged_P) > FEW_RUNGS:
     return True
 
   freedom = (rungs - 1) * (seeds - 1)
@@ -120,8 +120,8 @@ def _uneven(
     return True
 
   of_one = freedom / rungs  # degrees of freedom that lie in one rung
-  others_R = (squares_R.sum() - squares_R) / (freedom - of_one)
-  level = max(RUNG_LEVEL, min(1.0, 4 / seeds**2)) / np.count_nonzero(judged_R)
+  others_P = (squares_P.sum() - squares_P) / (freedom - of_one)
+  level = max(RUNG_LEVEL, min(1.0, 4 / seeds**2)) / np.count_nonzero(judged_P)
   limit = fisher_quantile(1 - level, seeds - 1, (rungs - 2) * (seeds - 1))
-  noisier_R = squares_R / of_one > limit * others_R
-  return bool(noisier_R[judged_R].any())
+  noisier_P = squares_P / of_one > limit * others_P
+  return bool(noisier_P[judged_P].any())

@@ -175,9 +175,9 @@ def slope_over(
   there are any. Other rungs of the ladder tell of the noise.
   """
   names = tuple(r.name for r in rungs)
-  weights_R = slope_weights(np.log([r.flops for r in rungs]))
-  value, seeds, spread = _contrast(weights_R, rungs, ladder, spread_of_contrast)
-  rows_error = rows.of_contrast(rungs, weights_R) if rows else None
+  weights_P = slope_weights(np.log([r.flops for r in rungs]))
+  value, seeds, spread = _contrast(weights_P, rungs, ladder, spread_of_contrast)
+  rows_error = rows.of_contrast(rungs, weights_P) if rows else None
   if spread is None:
     return Slope(names, value, None, None, seeds, rows_error)
   half = half_width(spread, seeds, rows_error or 0.0)
@@ -282,7 +282,7 @@ def hold_out(ladder: Sequence[Rung]) -> Holdout | None:
 
 
 def _contrast(
-  weights_R: np.ndarray,
+  weights_P: np.ndarray,
   rungs: Sequence[Rung],
   ladder: Sequence[Rung],
   spread_of: Callable[[np.ndarray, np.ndarray], Spread],
@@ -291,11 +291,11 @@ def _contrast(
 
   `spread_of` sees these rungs and all others of the ladder that finished the same seeds.
   """
-  seeds, y_RxS = paired(rungs, 'test_logloss')
+  seeds, y_PxS = paired(rungs, 'test_logloss')
   if not seeds:
-    means_R = np.array([r.metrics['test_logloss'].mean() for r in rungs])
-    return float(weights_R @ means_R), 0, None
-  value = float(weights_R @ y_RxS.mean(1))
+    means_P = np.array([r.metrics['test_logloss'].mean() for r in rungs])
+    return float(weights_P @ means_P), 0, None
+  value = float(weights_P @ y_PxS.mean(1))
   if len(seeds) < 2:
     return value, len(seeds), None
 
@@ -303,24 +303,24 @@ def _contrast(
   others = [r for r in ladder if r.name not in judged and set(seeds) <= set(r.seeds)]
   columns = [[r.seeds.index(seed) for seed in seeds] for r in others]
   of_others = [r.metrics['test_logloss'][own] for r, own in zip(others, columns)]
-  y_OxS = np.array(of_others).reshape(-1, len(seeds))
-  weights = np.concatenate([np.zeros(len(others)), weights_R])
-  return value, len(seeds), spread_of(weights, np.concatenate([y_OxS, y_RxS]))
+  y_JxS = np.array(of_others).reshape(-1, len(seeds))
+  weights = np.concatenate([np.zeros(len(others)), weights_P])
+  return value, len(seeds), spread_of(weights, np.concatenate([y_JxS, y_PxS]))
 
 
 def _on_line(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None) -> bool:
   """Whether the first rung's mean meets the line through the others;
   no where the seeds do not tell.
   """
-  x_R = np.log([r.flops for r in rungs])
-  others_R = x_R[1:]
-  of_line_R = 1 / len(others_R) + slope_weights(others_R) * (x_R[0] - others_R.mean())
-  weights_R = np.concatenate([[1.0], -of_line_R])
+  x_P = np.log([r.flops for r in rungs])
+  others_P = x_P[1:]
+  of_line_P = 1 / len(others_P) + slope_weights(others_P) * (x_P[0] - others_P.mean())
+  weights_P = np.concatenate([[1.0], -of_line_P])
 
-  miss, seeds, spread = _contrast(weights_R, rungs, ladder, pooled_spread)
+  miss, seeds, spread = _contrast(weights_P, rungs, ladder, pooled_spread)
   if spread is None:
     return False
-  rows_error = rows.of_contrast(rungs, weights_R) if rows else 0.0
+  rows_error = rows.of_contrast(rungs, weights_P) if rows else 0.0
   return abs(miss) <= half_width(spread, seeds, rows_error, ON_LINE)
 
 
@@ -382,8 +382,8 @@ def _leave_one_out(
 
 def _law(ladder: Sequence[Rung], rng: np.random.Generator, rows: RowError | None) -> dict:
   """The fields of a Verdict that the fitted law gives."""
-  x_R = [r.flops for r in ladder]
-  points = fit.gather_points(x_R, [r.metrics['test_logloss'] for r in ladder]) if ladder else None
+  x_P = [r.flops for r in ladder]
+  points = fit.gather_points(x_P, [r.metrics['test_logloss'] for r in ladder]) if ladder else None
   laws = fit.fit_laws(points) if points else {}
   law = fit.choose_law(laws, points)
   levels, exponents = _bootstrap(rng, ladder, law, points, rows) if law else (None, None)
@@ -409,13 +409,13 @@ def _bootstrap(
   """Intervals of the asymptote and the exponent of the chosen law;
   None where the seeds do not identify them.
   """
-  seeds, y_RxS = paired(ladder, 'test_logloss')
+  seeds, y_PxS = paired(ladder, 'test_logloss')
   if len(seeds) < 2:
     return None, None
-  means = fit.resample_means(rng, y_RxS, REPLICATES)
+  means = fit.resample_means(rng, y_PxS, REPLICATES)
   if rows:
     means = means + fit.draw_normal(rng, rows.of_means(ladder), REPLICATES)
-  refits = fit.fit_law(law.name, points.x_R, means, points.weight_R)
+  refits = fit.fit_law(law.name, points.x_P, means, points.weight_P)
   levels = _quantiles(refits.asymptote, fit.has_asymptote(refits))
   return levels, _quantiles(refits.alpha, refits.identified)
 

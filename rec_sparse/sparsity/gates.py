@@ -22,7 +22,7 @@ from rec_sparse.sparsity import ics as ics_lib
 class Params(NamedTuple):
   """What a gate learns."""
 
-  alpha_VxT: jax.Array  # extinction rates of ICS; (V, K, T) where one per dimension is wanted
+  alpha_VxI: jax.Array  # extinction rates of ICS; (V, K, I) where one per dimension is wanted
   gamma_VxK: jax.Array  # output scale
 
 
@@ -48,14 +48,14 @@ def ics(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
   """SSR equations 10 to 14: a soft threshold that follows the mean of what survives."""
-  return ics_lib.ics(z_VxKxB, *params, axis=-2)
+  return ics_lib.ics(z_VxKxB, *params)
 
 
 def one_iteration(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
-  """ICS with T = 1 (SSR table 5): the first alpha alone."""
-  return ics_lib.ics(z_VxKxB, params.alpha_VxT[..., :1], params.gamma_VxK, axis=-2)
+  """ICS with one iteration (SSR table 5, T = 1): the first alpha alone."""
+  return ics_lib.ics(z_VxKxB, params.alpha_VxI[..., :1], params.gamma_VxK)
 
 
 def identity(
@@ -82,18 +82,18 @@ def soft_threshold(
   At the scale of the initialisation it starts where ICS starts; unlike ICS it does not follow the
   scale of z.
   """
-  tau_Vx1x1 = normal_thresholds(params.alpha_VxT)[-1]
+  tau_Vx1x1 = normal_thresholds(params.alpha_VxI)[-1]
   return _scale(jax.nn.relu(z_VxKxB.astype(jnp.float32) - tau_Vx1x1), params, z_VxKxB.dtype)
 
 
-def normal_thresholds(alpha_VxT: jax.Array) -> jax.Array:
-  """tau_1 ... tau_T of `soft_threshold`: (T, V, 1, 1), or (T, V, K, 1) where alpha has dimensions."""
-  alpha_VxT = alpha_VxT.astype(jnp.float32)
-  taus = [jnp.zeros_like(alpha_VxT[..., 0])]
-  for t in range(alpha_VxT.shape[-1]):
+def normal_thresholds(alpha_VxI: jax.Array) -> jax.Array:
+  """tau_1 ... tau_I of `soft_threshold`: (I, V, 1 or K, 1)."""
+  alpha_VxI = alpha_VxI.astype(jnp.float32)
+  taus = [jnp.zeros_like(alpha_VxI[..., 0])]
+  for t in range(alpha_VxI.shape[-1]):
     mean_above = jax.scipy.stats.norm.pdf(taus[-1]) - taus[-1] * jax.scipy.stats.norm.sf(taus[-1])
-    taus.append(taus[-1] + alpha_VxT[..., t] * mean_above)
-  return jnp.stack(taus[1:]).reshape(len(taus) - 1, len(alpha_VxT), -1, 1)
+    taus.append(taus[-1] + alpha_VxI[..., t] * mean_above)
+  return jnp.stack(taus[1:]).reshape(len(taus) - 1, len(alpha_VxI), -1, 1)
 
 
 def top_k(

@@ -25,9 +25,9 @@ def initial_scores(key: jax.Array, drawn_VxU: jax.Array) -> jax.Array:
 
 def largest(scores_VxU: jax.Array, kept: int) -> jax.Array:
   """Boolean mask of exactly `kept` units a view; of equal scores the first ones stay."""
-  _, indices_VxR = jax.lax.top_k(scores_VxU, kept)
+  _, indices_VxJ = jax.lax.top_k(scores_VxU, kept)
   return jnp.put_along_axis(
-    jnp.zeros(scores_VxU.shape, bool), indices_VxR, True, axis=-1, inplace=False
+    jnp.zeros(scores_VxU.shape, bool), indices_VxJ, True, axis=-1, inplace=False
   )
 
 

@@ -39,10 +39,10 @@ def draw(
   if kept % unit:
     raise ValueError(f'width: a view cannot keep {kept} dimensions in whole fields of {unit}')
   rng = np.random.default_rng((seed, layer))
-  runs_VxR = np.stack(
+  runs_VxJ = np.stack(
     [rng.choice(inputs // unit, kept // unit, replace=False) for _ in range(views)]
   )
-  indices_VxK = (runs_VxR[..., None] * unit + np.arange(unit)).reshape(views, kept).astype(np.int32)
+  indices_VxK = (runs_VxJ[..., None] * unit + np.arange(unit)).reshape(views, kept).astype(np.int32)
   return StaticFilter(indices_VxK, invert(indices_VxK, inputs))
 
 
@@ -85,11 +85,11 @@ def _keep_backward(filter_: StaticFilter, bar_VxKxB: jax.Array) -> tuple[None, j
   """Each input dimension sums its occurrences in float32: gathers, as a scatter is slower and, on a
   GPU, in no order.
   """
-  flat_LxB = bar_VxKxB.reshape(-1, bar_VxKxB.shape[-1])
-  padded_LxB = jnp.concatenate([flat_LxB, jnp.zeros_like(flat_LxB[:1])])
+  flat_XxB = bar_VxKxB.reshape(-1, bar_VxKxB.shape[-1])
+  padded_XxB = jnp.concatenate([flat_XxB, jnp.zeros_like(flat_XxB[:1])])
   inverse_NxM = filter_.inverse_NxM
   summed_NxB = sum(
-    padded_LxB[inverse_NxM[:, m]].astype(jnp.float32) for m in range(inverse_NxM.shape[1])
+    padded_XxB[inverse_NxM[:, m]].astype(jnp.float32) for m in range(inverse_NxM.shape[1])
   )
   return None, summed_NxB.astype(bar_VxKxB.dtype)
 

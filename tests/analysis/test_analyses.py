@@ -83,9 +83,9 @@ def test_equal_inputs_hold_equal_shares():
 
 def test_ics_zeros_come_from_relu_and_from_the_competition(rng):
   z_VxKxB = rng.normal(size=(2, 128, 512)).astype(np.float32)
-  alpha_VxT = np.array([[0.0] * 5, [0.5] * 5], np.float32)
+  alpha_VxI = np.array([[0.0] * 5, [0.5] * 5], np.float32)
   # gamma must not count as a zero
-  found = ics_dynamics.layer(z_VxKxB, alpha_VxT, np.zeros((2, 128), np.float32))
+  found = ics_dynamics.layer(z_VxKxB, alpha_VxI, np.zeros((2, 128), np.float32))
   np.testing.assert_allclose(found['zeros_of_relu'], 0.5, atol=0.01)
   np.testing.assert_allclose(found['zeros'], [0.5, 0.75], atol=0.01)
   assert found['thresholds'][0] == [0.0] * 5
@@ -108,17 +108,17 @@ def test_zeros_and_threshold_are_those_of_the_gate(rng, gate):
   """Where there is a threshold, the gate is ReLU(z - tau): what it puts out, and how much of it is
   zero, follow.
   """
-  z_VxKxB, alpha_VxT = (
+  z_VxKxB, alpha_VxI = (
     rng.normal(size=(2, 8, 1)).astype(np.float32),
     np.full((2, 3), 0.3, np.float32),
   )
   gamma_VxK = np.full((2, 8), 7.0, np.float32)
-  found = ics_dynamics.layer(z_VxKxB, alpha_VxT, gamma_VxK, gate)
+  found = ics_dynamics.layer(z_VxKxB, alpha_VxI, gamma_VxK, gate)
   out = (
     np.asarray(
       gates.GATES[gate](
         jnp.asarray(z_VxKxB),
-        gates.Params(jnp.asarray(alpha_VxT), jnp.asarray(gamma_VxK)),
+        gates.Params(jnp.asarray(alpha_VxI), jnp.asarray(gamma_VxK)),
         gates.Options(),
         None,
       )

@@ -22,7 +22,7 @@ def _columns(rows, seed=0, numeric=True):
   }
   if numeric:
     made |= {
-      'value_BxN': rng.normal(size=(rows, 1)).astype(np.float32),
+      'value_BxA': rng.normal(size=(rows, 1)).astype(np.float32),
       'group_B': rng.integers(0, 9, rows).astype(np.int32),
     }
   else:

@@ -55,11 +55,11 @@ def test_what_numbers_are(texts, are):
 
 @given(st.lists(FINITE, min_size=2, max_size=30), st.integers(0, 52))
 def test_floor_keeps_the_order(values, dropped):
-  value_V = np.sort(np.array(values))
-  floor_V = numbers.floor(pl.Series(value_V), dropped).to_numpy()
-  assert (floor_V <= value_V).all() and (np.diff(floor_V) >= 0).all()
-  np.testing.assert_array_equal(numbers.floor(pl.Series(floor_V), dropped).to_numpy(), floor_V)
-  np.testing.assert_allclose(floor_V, value_V, rtol=2.0 ** (dropped - 52), atol=1e-290)
+  value_W = np.sort(np.array(values))
+  floor_W = numbers.floor(pl.Series(value_W), dropped).to_numpy()
+  assert (floor_W <= value_W).all() and (np.diff(floor_W) >= 0).all()
+  np.testing.assert_array_equal(numbers.floor(pl.Series(floor_W), dropped).to_numpy(), floor_W)
+  np.testing.assert_allclose(floor_W, value_W, rtol=2.0 ** (dropped - 52), atol=1e-290)
 
 
 @settings(deadline=None)
@@ -91,8 +91,8 @@ def test_edges(values, buckets, random, cut, cells):
   assert set(bucket_B) == set(range(len(found) + 1))  # no bucket is empty in training
   if table['value'].len() <= buckets and not dropped:
     assert len(found) + 1 == len(table)  # each value has its own
-  of_cells_V = numbers.bucket(table['value'], found)
-  counts = table.group_by(of_cells_V.alias('bucket')).agg(pl.col('count').sum())
+  of_cells_W = numbers.bucket(table['value'], found)
+  counts = table.group_by(of_cells_W.alias('bucket')).agg(pl.col('count').sum())
   rows_K = np.bincount(bucket_B)
   in_cells = {int(k): rows for k, rows in counts.rows()}
   assert in_cells == dict(enumerate(rows_K.tolist()))  # cells count as rows do

@@ -42,7 +42,7 @@ def _make(tmp_path):
 def _rows(directory, schema, split='train'):
   """Ids within their fields."""
   data = blocks.read_all(blocks.open_split(directory, schema, split))
-  return data['ids_BxF'] - np.array(schema.offsets), data.get('value_BxN')
+  return data['ids_BxF'] - np.array(schema.offsets), data.get('value_BxA')
 
 
 def _all(data):
@@ -109,10 +109,10 @@ def test_missing_is_apart_in_csv_and_parquet_alike(make, mode):
     for source, frame in (('csv', data), ('parquet', data), ('parquet', floats))
   ]
   rows = [_rows(*made) for made in found]
-  for ids_BxF, value_BxN in rows:
+  for ids_BxF, value_BxA in rows:
     np.testing.assert_array_equal(ids_BxF, rows[0][0])
-    if value_BxN is not None:
-      np.testing.assert_array_equal(value_BxN, rows[0][1])
+    if value_BxA is not None:
+      np.testing.assert_array_equal(value_BxA, rows[0][1])
   assert all(schema.vocabulary == found[0][1].vocabulary for _, schema in found)
   price_B = rows[0][0][:, [f.name for f in found[0][1].fields].index('price')]
   is_missing = np.array([text not in ('0.5', '2.5') for text in price])

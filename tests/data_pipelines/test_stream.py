@@ -63,7 +63,7 @@ def test_resident_inside_scan_and_vmap(dataset):
 
 def test_an_epoch_has_no_row_twice_and_epochs_differ(dataset):
   batches = _stream(_open(dataset))
-  values = [b['value_BxN'][b['weight_B'] == 1, 0] for b in batches]
+  values = [b['value_BxA'][b['weight_B'] == 1, 0] for b in batches]
   epochs = [np.concatenate(values[e * 11 : (e + 1) * 11]) for e in range(2)]
   assert all(len(epoch) == len(np.unique(epoch)) == 1000 for epoch in epochs)
   assert np.mean(epochs[0] == epochs[1]) < 0.05

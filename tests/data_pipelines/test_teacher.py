@@ -28,10 +28,10 @@ def _auc(label_B, score_B):
 def test_zipf_frequencies(skew):
   vocab = 50
   teacher, ids_BxF, _, _ = _sample(teacher_lib.Recipe(fields=3, vocab=vocab, skew=skew, inputs=2))
-  law_V = np.arange(1, vocab + 1) ** -teacher_lib.SKEWS[skew]
-  expected_V = ROWS * law_V / law_V.sum()
+  law_W = np.arange(1, vocab + 1) ** -teacher_lib.SKEWS[skew]
+  expected_W = ROWS * law_W / law_W.sum()
   for ids_B in ids_BxF.T:
-    chi_square = ((np.bincount(ids_B, minlength=vocab) - expected_V) ** 2 / expected_V).sum()
+    chi_square = ((np.bincount(ids_B, minlength=vocab) - expected_W) ** 2 / expected_W).sum()
     assert abs(chi_square - (vocab - 1)) < 5 * np.sqrt(2 * (vocab - 1))
   assert abs(np.corrcoef(ids_BxF.T)[0, 1]) < 5 / np.sqrt(ROWS)
 
@@ -39,7 +39,7 @@ def test_zipf_frequencies(skew):
 @pytest.mark.parametrize('inputs', [1, 4, 7, 24])
 def test_units_read_a_few_dimensions_of_a_few_fields(inputs):
   recipe = teacher_lib.Recipe(fields=6, dims=4, hidden=9, inputs=inputs)
-  read_HxFxD = teacher_lib.make(recipe).input_IxH.T.reshape(9, 6, 4) != 0
+  read_HxFxD = teacher_lib.make(recipe).input_NxH.T.reshape(9, 6, 4) != 0
   assert (read_HxFxD.sum(axis=(1, 2)) == inputs).all()
   fields_H = read_HxFxD.any(axis=2).sum(axis=1)
   assert set(fields_H) == {{1: 1, 4: 2, 7: 4, 24: 6}[inputs]}
@@ -89,8 +89,8 @@ def test_little_of_the_signal_is_additive():
     left_B = logit_B - logit_B.mean()
     assert abs(left_B.std() - 2.0) < 0.05  # the signal asked for
     for ids_B in ids_BxF.T:
-      count_V = np.bincount(ids_B, minlength=100)
-      left_B = left_B - (np.bincount(ids_B, left_B, 100) / np.maximum(count_V, 1))[ids_B]
+      count_W = np.bincount(ids_B, minlength=100)
+      left_B = left_B - (np.bincount(ids_B, left_B, 100) / np.maximum(count_W, 1))[ids_B]
     additive = 1 - left_B.var() / logit_B.var()
     assert additive < 0.7
 
@@ -99,8 +99,8 @@ def test_same_seed_same_teacher():
   first, again, other = (teacher_lib.make(teacher_lib.Recipe(seed=s)) for s in (1, 1, 2))
   for name in teacher_lib.Teacher._fields:
     np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
-  assert not np.array_equal(first.vectors_FxVxD, other.vectors_FxVxD)
-  assert not np.array_equal(first.input_IxH, other.input_IxH)
+  assert not np.array_equal(first.vectors_FxWxD, other.vectors_FxWxD)
+  assert not np.array_equal(first.input_NxH, other.input_NxH)
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,9 @@ def test_all_of_ssr_d_trained_on_a_mesh(runs, tmp_path, capsys):
     )
   paths = found['over_steps']
   assert paths['steps'][0] == 0 and paths['steps'][-1] == 75 and {20, 40, 60} < set(paths['steps'])
-  alpha_SxVxT = np.array(paths['layers']['filter_0']['alpha'])
-  np.testing.assert_allclose(alpha_SxVxT[0], 0.1, rtol=1e-6)
-  assert np.abs(alpha_SxVxT[-1] - 0.1).max() > 1e-3
+  alpha_SxVxI = np.array(paths['layers']['filter_0']['alpha'])
+  np.testing.assert_allclose(alpha_SxVxI[0], 0.1, rtol=1e-6)
+  assert np.abs(alpha_SxVxI[-1] - 0.1).max() > 1e-3
   assert paths['layers']['filter_1']['zeros'][-1] == found['layers']['filter_1']['zeros']
   weights = read(tmp_path, 'implicit_sparsity')
   assert list(weights['layers']) == ['filter_0', 'layer_0', 'filter_1', 'layer_1', 'head/linear']
@@ -239,9 +239,9 @@ def test_competitions_give_what_the_gate_uses(settings, alpha):
   program = train.program(config, restored.schema((('a', 30), ('b', 20)), 1))
   batch = {'ids_BxF': np.stack([np.arange(20), 30 + np.arange(20)], 1)}
   found = jax.jit(functools.partial(analysis.competitions, program))(state, batch)
-  z_VxKxB, alpha_VxT, gamma_VxK = found['filter_0']
-  assert z_VxKxB.shape == (*gamma_VxK.shape, 20) and alpha_VxT.shape == alpha
-  np.testing.assert_allclose(alpha_VxT, 0.1, rtol=1e-6)
+  z_VxKxB, alpha_VxI, gamma_VxK = found['filter_0']
+  assert z_VxKxB.shape == (*gamma_VxK.shape, 20) and alpha_VxI.shape == alpha
+  np.testing.assert_allclose(alpha_VxI, 0.1, rtol=1e-6)
   used = ics_dynamics.network(found, config.options.gate)['filter_0']
   assert (
     np.shape(used['thresholds'])
@@ -317,7 +317,7 @@ def test_numeric_fields_are_value_times_embedding():
   table_RxD = jnp.asarray(rng.normal(size=(9, 4)), jnp.float32)
   batch = {
     'ids_BxF': rng.integers(0, 9, (5, 6)),
-    'value_BxN': jnp.asarray(rng.normal(size=(5, 2)), jnp.float32),
+    'value_BxA': jnp.asarray(rng.normal(size=(5, 2)), jnp.float32),
   }
   program = types.SimpleNamespace(numeric=2)
   found_BxFxD, rows_BxFxD = (
@@ -327,7 +327,7 @@ def test_numeric_fields_are_value_times_embedding():
   np.testing.assert_array_equal(found_BxFxD, train.scaled_by_values(program, rows_BxFxD, batch))
   np.testing.assert_array_equal(found_BxFxD[:, :4], rows_BxFxD[:, :4])
   np.testing.assert_array_equal(
-    found_BxFxD[:, 4:], rows_BxFxD[:, 4:] * batch['value_BxN'][..., None]
+    found_BxFxD[:, 4:], rows_BxFxD[:, 4:] * batch['value_BxA'][..., None]
   )
 
 

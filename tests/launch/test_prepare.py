@@ -204,7 +204,7 @@ def test_csv_with_spec_numbers_groups_and_two_tasks(capsys, out, tmp_path):
   assert data['label_BxT'].tolist() == [[click, int(buy)] for click, buy, *_ in rows]
   price = np.array([row[3] for row in rows])
   want_B = (price - price.mean()) / price.std()
-  np.testing.assert_allclose(data['value_BxN'][:, 0], want_B, rtol=1e-5)
+  np.testing.assert_allclose(data['value_BxA'][:, 0], want_B, rtol=1e-5)
   assert (data['ids_BxF'][:, 2] == schema.table_rows - 1).all()
   assert data['group_B'].tolist() == [i % 5 for i in range(200)]
   ages = vocabulary.load(out, 'age')

@@ -112,11 +112,11 @@ def test_rungs_carry_what_seed_level_points_do():
     y + 1e-3 * rng.normal(size=n) for y, n in zip(law_values(TRUTHS['power + constant']), counts)
   ]
   points = fit.gather_points(X, seeds)
-  law = fit.fit_law('power + constant', points.x_R, points.y_R, points.weight_R)
-  weights = points.weight_R / [len(y) for y in seeds]
+  law = fit.fit_law('power + constant', points.x_P, points.y_P, points.weight_P)
+  weights = points.weight_P / [len(y) for y in seeds]
   plain = sum(w * ((y - law(x)) ** 2).sum() for w, x, y in zip(weights, X, seeds))
   assert law.sse + points.within == pytest.approx(plain)
-  assert points.weight_R.sum() == pytest.approx(points.count) == 27
+  assert points.weight_P.sum() == pytest.approx(points.count) == 27
 
 
 @settings(max_examples=30, deadline=None)
@@ -149,7 +149,7 @@ def test_any_losses_give_an_admissible_law(losses):
   for law in fit.fit_laws(points).values():
     assert law.E >= 0 and law.A >= 0 and np.isfinite(law.sse)
     assert (
-      law.sse <= (points.weight_R * (y - y.mean()) ** 2).sum() * (1 + 1e-6) + 1e-12
+      law.sse <= (points.weight_P * (y - y.mean()) ** 2).sum() * (1 + 1e-6) + 1e-12
       or law.name == 'power'
     )
 
@@ -180,8 +180,8 @@ def test_too_few_sizes_is_said():
 
 def test_a_lucky_rung_does_not_own_the_fit():
   seeds = [np.array([0.5, 0.5 + 1e-12, 0.5])] + [0.4 + 1e-3 * np.arange(3)] * 5
-  weight_R = fit.gather_points(X[:6], seeds).weight_R
-  assert weight_R[0] < 3 * weight_R[1]
+  weight_P = fit.gather_points(X[:6], seeds).weight_P
+  assert weight_P[0] < 3 * weight_P[1]
 
 
 def test_thousand_refits_of_nine_rungs_take_less_than_three_seconds():

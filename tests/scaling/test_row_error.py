@@ -12,7 +12,7 @@ ROWS = 4000
 
 
 def make_rungs(losses, seeds):
-  """Rungs whose metrics are the means of loss_SxN."""
+  """Rungs whose metrics are the means of loss_SxB."""
   return [
     records.Rung(
       'a',
@@ -28,9 +28,9 @@ def make_rungs(losses, seeds):
       True,
       own,
       tuple(map(str, own)),
-      dict.fromkeys(records.METRICS, loss_SxN.mean(1)),
+      dict.fromkeys(records.METRICS, loss_SxB.mean(1)),
     )
-    for k, (loss_SxN, own) in enumerate(zip(losses, seeds))
+    for k, (loss_SxB, own) in enumerate(zip(losses, seeds))
   ]
 
 
@@ -43,28 +43,28 @@ def measure(losses, seeds):
 def test_without_seeds_effects_it_is_the_covariance_of_the_mean(monkeypatch):
   monkeypatch.setattr(row_error, 'CHUNK', 1000)
   rng = np.random.default_rng(0)
-  shared_N = rng.normal(size=ROWS)
-  losses = [np.tile(shared_N + scale * rng.normal(size=ROWS), (3, 1)) for scale in (0.1, 0.2, 0.3)]
+  shared_E = rng.normal(size=ROWS)
+  losses = [np.tile(shared_E + scale * rng.normal(size=ROWS), (3, 1)) for scale in (0.1, 0.2, 0.3)]
   found = measure(losses, [(0, 1, 2)] * 3)
-  np.testing.assert_allclose(found.covariance_KxK, np.cov([x[0] for x in losses]) / ROWS, rtol=1e-6)
+  np.testing.assert_allclose(found.covariance_PxP, np.cov([x[0] for x in losses]) / ROWS, rtol=1e-6)
   rungs = make_rungs(losses, [(0, 1, 2)] * 3)
   weights = slope_weights(np.arange(3.0))
-  slope_N = weights @ [x[0] for x in losses]
-  assert found.of_contrast(rungs, weights) == pytest.approx(slope_N.std(ddof=1) / np.sqrt(ROWS))
-  np.testing.assert_array_equal(found.of_means(rungs[1:]), found.covariance_KxK[1:, 1:])
+  slope_E = weights @ [x[0] for x in losses]
+  assert found.of_contrast(rungs, weights) == pytest.approx(slope_E.std(ddof=1) / np.sqrt(ROWS))
+  np.testing.assert_array_equal(found.of_means(rungs[1:]), found.covariance_PxP[1:, 1:])
 
 
 @pytest.mark.parametrize('seeds', [[(0, 1, 2, 3)] * 2, [(0, 1, 2, 3), (0, 2, 5)]])
 def test_what_row_and_seed_do_together_is_left_to_the_seeds(seeds):
   """Noise of every row and seed apart: it is in the spread over seeds, and must not count twice."""
   rng = np.random.default_rng(1)
-  rows_N = rng.normal(size=ROWS)
+  rows_E = rng.normal(size=ROWS)
   together = {seed: rng.normal(size=ROWS) for seed in range(6)}  # the same at both rungs
   losses = [
-    np.array([size * 0.1 * rows_N + together[seed] for seed in own])
+    np.array([size * 0.1 * rows_E + together[seed] for seed in own])
     for size, own in zip((1, 2), seeds)
   ]
-  found = measure(losses, seeds).covariance_KxK * ROWS
+  found = measure(losses, seeds).covariance_PxP * ROWS
   np.testing.assert_allclose(found, [[0.01, 0.02], [0.02, 0.04]], atol=0.03)
 
 
@@ -77,9 +77,9 @@ def test_read_from_a_study(tmp_path):
   assert row_error.read_row_error(study, rungs) is None
 
   rng = np.random.default_rng(2)
-  label_N = rng.random(500) < 0.3
+  label_E = rng.random(500) < 0.3
   (directory / 'logits').mkdir()
-  np.save(directory / 'logits' / 'labels.npy', label_N[:, None].astype(np.uint8))
+  np.save(directory / 'logits' / 'labels.npy', label_E[:, None].astype(np.uint8))
   logits = {}
   for rung in rungs:
     for run_id in rung.run_ids:
@@ -88,13 +88,13 @@ def test_read_from_a_study(tmp_path):
   found = row_error.read_row_error(study, rungs)
   assert found.rows == 500 and found.place == {('a', rung.name): k for k, rung in enumerate(rungs)}
   by_hand = [
-    [np.logaddexp(0, np.where(label_N, -logits[i], logits[i])) for i in rung.run_ids]
+    [np.logaddexp(0, np.where(label_E, -logits[i], logits[i])) for i in rung.run_ids]
     for rung in rungs
   ]
-  mean_KxN = np.mean(by_hand, 1)
+  mean_PxB = np.mean(by_hand, 1)
   together = [np.var(loss, axis=0, ddof=1).mean() / 2 for loss in by_hand]
-  expected = (mean_KxN.var(1, ddof=1) - together) / 500
-  np.testing.assert_allclose(np.diag(found.covariance_KxK), expected, rtol=0.02)
+  expected = (mean_PxB.var(1, ddof=1) - together) / 500
+  np.testing.assert_allclose(np.diag(found.covariance_PxP), expected, rtol=0.02)
 
   path = directory / 'logits' / f'{rungs[0].run_ids[0]}.npy'
   np.save(path, np.zeros((499, 1)))

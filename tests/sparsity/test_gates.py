@@ -57,7 +57,7 @@ def test_relu_is_ics_without_alpha(z_VxKxB):
 
 def test_one_iteration_is_ics_with_one_alpha(z_VxKxB):
   p = params()
-  short = gates.Params(p.alpha_VxT[:, :1], p.gamma_VxK)
+  short = gates.Params(p.alpha_VxI[:, :1], p.gamma_VxK)
   np.testing.assert_array_equal(
     gates.one_iteration(z_VxKxB, p, OPTIONS), gates.ics(z_VxKxB, short, OPTIONS)
   )
@@ -74,7 +74,7 @@ def test_soft_threshold_starts_where_ics_does_but_does_not_follow_the_scale(alph
 
 def test_soft_threshold_per_dimension(z_VxKxB):
   p = params()
-  wide = gates.Params(jnp.broadcast_to(p.alpha_VxT[:, None], (V, K, T)), p.gamma_VxK)
+  wide = gates.Params(jnp.broadcast_to(p.alpha_VxI[:, None], (V, K, T)), p.gamma_VxK)
   np.testing.assert_allclose(
     gates.soft_threshold(z_VxKxB, wide, OPTIONS), gates.soft_threshold(z_VxKxB, p, OPTIONS)
   )
