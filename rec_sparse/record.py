@@ -19,8 +19,7 @@ import jax
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
-
-METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
+from rec_sparse.scaling.records import METRICS
 
 
 def make(

@@ -80,7 +80,7 @@ def run_missing(
     return Left(False, too_large)
   waiting = _groups(out, missing)
   (out / 'trials').mkdir(parents=True, exist_ok=True)
-  opened = trials.open_study(data, schema)
+  opened = trials.open_data(data, schema)
   _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
   with (
     stopping.on_signals() as stop_wanted,
@@ -119,7 +119,7 @@ class _OutOfMemory(Exception):
 
 
 def _run_or_fail(
-  opened: trials.Study,
+  opened: trials.Resident,
   group: list[config_lib.Config],
   bar: tqdm.tqdm,
   stop_wanted: Callable[[], bool],

@@ -34,8 +34,8 @@ class Finished(NamedTuple):
   test_logits_NxT: np.ndarray
 
 
-class Study(NamedTuple):
-  """The data that every trial of a study shares, opened once and resident on each device."""
+class Resident(NamedTuple):
+  """The data that trials side by side share, opened once and resident on each device."""
 
   schema: schema_lib.FeatureSchema
   devices: Sequence[jax.Device]  # trials of one shape are dealt out among them
@@ -43,20 +43,20 @@ class Study(NamedTuple):
   labels: dict[str, tuple[np.ndarray, np.ndarray | None]]  # (label_NxT, group_N) on the host
 
 
-def open_study(
+def open_data(
   data: pathlib.Path, schema: schema_lib.FeatureSchema, devices: Sequence[jax.Device] | None = None
-) -> Study:
+) -> Resident:
   """Opens the three splits, on all devices of this process if none are named; raises ValueError
   when one is damaged.
   """
   devices = devices or jax.local_devices()
   everywhere = jax.NamedSharding(_mesh(devices, len(devices)), jax.P())
-  opened = {name: blocks.open_split(data, schema, name) for name in schema_lib.SPLITS}
-  return Study(
+  splits = {name: blocks.open_split(data, schema, name) for name in schema_lib.SPLITS}
+  return Resident(
     schema,
     devices,
-    {name: resident.to_device(split, everywhere) for name, split in opened.items()},
-    {name: evaluation.labels(split) for name, split in opened.items()},
+    {name: resident.to_device(split, everywhere) for name, split in splits.items()},
+    {name: evaluation.labels(split) for name, split in splits.items()},
   )
 
 
@@ -95,7 +95,7 @@ def never() -> bool:
 
 
 def run_group(
-  study: Study,
+  opened: Resident,
   configs: list[config_lib.Config],
   progress: Callable[[int], None],
   stop_wanted: Callable[[], bool] = never,
@@ -110,15 +110,15 @@ def run_group(
   Raises ValueError when the configs do not fit the data.
   """
   clock, config, wanted = time.perf_counter(), configs[0], len(configs)
-  run, mesh = train.program(config, study.schema), _mesh(study.devices, wanted)
+  run, mesh = train.program(config, opened.schema), _mesh(opened.devices, wanted)
   # copies nothing
-  study = study._replace(splits=jax.device_put(study.splits, jax.NamedSharding(mesh, jax.P())))
+  opened = opened._replace(splits=jax.device_put(opened.splits, jax.NamedSharding(mesh, jax.P())))
   fillers = -wanted % mesh.size  # the last trial again where a device would have one less
-  per_epoch = order.steps_per_epoch(study.schema.splits['train'].rows, config.batch_size)
+  per_epoch = order.steps_per_epoch(opened.schema.splits['train'].rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
-  advance, evaluate = _advance(run, study, mesh), _evaluate(run, study, mesh)
+  advance, evaluate = _advance(run, opened, mesh), _evaluate(run, opened, mesh)
   now, states, best = (
-    _begin(run, study, configs, mesh, fillers) if begun is None else _go_on(begun, mesh, fillers)
+    _begin(run, opened, configs, mesh, fillers) if begun is None else _go_on(begun, mesh, fillers)
   )
   clock -= now.seconds
   progress(now.step * wanted)
@@ -150,14 +150,14 @@ def run_group(
   tested, logits = evaluate(best, 'test')
   seconds = (time.perf_counter() - clock) / wanted
   return [
-    Finished(_record(config, study.schema, now, i, tested[i], seconds), logits[i])
+    Finished(_record(config, opened.schema, now, i, tested[i], seconds), logits[i])
     for i, config in enumerate(configs)
   ]
 
 
 def _begin(
   run: train.Program,
-  study: Study,
+  opened: Resident,
   configs: list[config_lib.Config],
   mesh: jax.sharding.Mesh,
   fillers: int,
@@ -166,7 +166,7 @@ def _begin(
   configs = configs + configs[-1:] * fillers
   states = train.init_trials(
     run,
-    study.schema,
+    opened.schema,
     [c.seed for c in configs],
     [c.learning_rate for c in configs],
     jax.NamedSharding(mesh, jax.P(AXIS)),
@@ -241,28 +241,28 @@ def _diverge(now: Standing, lost: np.ndarray, why: str) -> None:
 Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]
 
 
-def _advance(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Advance:
+def _advance(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> Advance:
   mapped = jax.jit(
     on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0
   )
-  return lambda states, steps: mapped(states, study.splits['train'], np.int32(steps))
+  return lambda states, steps: mapped(states, opened.splits['train'], np.int32(steps))
 
 
 # metrics, logits_SxNxT
 Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]
 
 
-def _evaluate(run: train.Program, study: Study, mesh: jax.sharding.Mesh) -> Evaluate:
+def _evaluate(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> Evaluate:
   mapped = jax.jit(on_each_device(mesh, functools.partial(feeds.evaluate_resident, run)))
 
   def call(states, split):
-    sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), study.splits[split]))
+    sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), opened.splits[split]))
     found = [
       evaluation.summarize(
-        study.schema.tasks,
+        opened.schema.tasks,
         jax.tree.map(lambda leaf: leaf[i], sums),
         logits[i],
-        *study.labels[split],
+        *opened.labels[split],
       )
       for i in range(len(logits))
     ]

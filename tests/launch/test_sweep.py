@@ -35,7 +35,7 @@ SMALL = [
 def one_device(monkeypatch):
   """Trials share a device, as on a machine with one."""
   monkeypatch.setattr(
-    trials, 'open_study', functools.partial(trials.open_study, devices=jax.local_devices()[:1])
+    trials, 'open_data', functools.partial(trials.open_data, devices=jax.local_devices()[:1])
   )
 
 
@@ -143,7 +143,7 @@ def test_trials_dealt_out_among_devices_equal_those_of_one(toy, devices):
   ran = {n: [] for n in (1, devices)}
   found = {
     n: trials.run_group(
-      trials.open_study(toy, schema, devices=jax.local_devices()[:n]), configs, ran[n].append
+      trials.open_data(toy, schema, devices=jax.local_devices()[:n]), configs, ran[n].append
     )
     for n in ran
   }
@@ -298,9 +298,9 @@ def test_a_sweep_that_was_stopped_goes_on_bit_for_bit(toy, tmp_path, monkeypatch
   monkeypatch.setattr(feeds, 'DISPATCH', 10)
   assert run(toy, whole, *arguments) == 0
   for dispatches, devices in ((1, 1), (1, 2), (3, 4)):
-    opened = functools.partial(trials.open_study.func, devices=jax.local_devices()[:devices])
+    opened = functools.partial(trials.open_data.func, devices=jax.local_devices()[:devices])
     with monkeypatch.context() as stopped:
-      stopped.setattr(trials, 'open_study', opened)
+      stopped.setattr(trials, 'open_data', opened)
       stop_after(stopped, dispatches + 1)  # asked once before the group begins
       assert run(toy, cut, *arguments) == main_lib.INTERRUPTED
     assert 'interrupted; resumable: the same command goes on from' in capsys.readouterr().out
@@ -464,7 +464,7 @@ def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
       'learning_rate': rate,
     },
   )
-  study = trials.open_study(toy, schema)
+  study = trials.open_data(toy, schema)
   (alone,) = trials.run_group(study, [make(2e5)], lambda steps: None)
   together = trials.run_group(study, [make(2e5), make(3e-4)], lambda steps: None)
   assert together[0].record | {'wall_seconds': 0} == alone.record | {'wall_seconds': 0}
