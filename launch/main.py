@@ -1,26 +1,35 @@
 """How every program starts: its own flags, one sentence for a user's error, a non-zero exit status."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import pathlib
 import signal
 import sys
+import types
 
 from absl import app
 from absl import flags
 from absl import logging
 
+from launch import help as help_lib
 from rec_sparse.runs import memory
 
 Main = Callable[[], int | None]  # -> exit status
 INTERRUPTED = 75  # exit status EX_TEMPFAIL: not done, and the same command goes on
 
 
-def run(main: Main, own: flags.FlagValues) -> None:
-  """Parses the command line and exits with what `main` returns.
+def run(
+  main: Main,
+  own: flags.FlagValues,
+  groups: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
+) -> None:
+  """Parses the command line and exits with what `main` returns; `groups` of flags are for --help.
 
   A program keeps its flags in FlagValues of its own, so that several programs can be imported into
   one process.
   """
+  if {'--help', '-help', '-h'} & set(sys.argv[1:]):
+    print(help_lib.text(sys.modules[main.__module__].__doc__ or '', own, groups))
+    sys.exit(0)
   for module, defined in own.flags_by_module_dict().items():
     for flag in defined:
       flags.FLAGS[flag.name] = flag

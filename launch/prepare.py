@@ -70,7 +70,7 @@ def _refuse(names: tuple[str, ...], to: str) -> None:
 
 def run() -> None:
   """Console entry."""
-  main_lib.run(main, given.FLAGS)
+  main_lib.run(main, given.FLAGS, given.GROUPS)
 
 
 if __name__ == '__main__':

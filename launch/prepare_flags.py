@@ -95,3 +95,4 @@ RECIPE = {  # by field of teacher.Recipe
   'ctr': _float('ctr', _RECIPE.ctr, 'Expected label rate.'),
 }
 OF_SYNTHETIC = ('rows', *(flag.name for flag in RECIPE.values()))
+GROUPS = {'Logs': OF_LOGS, 'Synthetic data': OF_SYNTHETIC}

@@ -11,6 +11,7 @@ from absl import flags
 
 from launch import main as main_lib
 from rec_sparse import config as config_lib
+from rec_sparse import models
 from rec_sparse import schema as schema_lib
 from rec_sparse.scaling import grid as grid_lib
 
@@ -29,9 +30,7 @@ _DEFAULTS = config_lib.Config()
 
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
 OUT = _string('out', None, 'Study directory.', required=True)
-ARMS = _list(
-  'arms', ['dense_mlp', 'ssr_s', 'ssr_d'], f'Model names, of {", ".join(config_lib.MODEL_OPTIONS)}.'
-)
+ARMS = _list('arms', ['dense_mlp', 'ssr_s', 'ssr_d'], f'Model names, of {", ".join(models.NAMES)}.')
 WIDTHS = _list(
   'widths',
   ['16', '32', '64', '128'],

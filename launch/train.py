@@ -7,35 +7,33 @@ python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_ml
 import functools
 import json
 import pathlib
+import sys
 from typing import Any
 
 from absl import flags
 
+from launch import config_flags
 from launch import main as main_lib
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse.runs import run_directory
 
 FLAGS = flags.FlagValues()
-_string, _enum, _integer, _float, _list, _multi_string = (
+_string, _enum, _integer, _list, _multi_string = (
   functools.partial(define, flag_values=FLAGS)
   for define in (
     flags.DEFINE_string,
     flags.DEFINE_enum,
     flags.DEFINE_integer,
-    flags.DEFINE_float,
     flags.DEFINE_list,
     flags.DEFINE_multi_string,
   )
 )
-_DEFAULTS = config_lib.Config()
 
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
 OUT = _string('out', None, 'Run directory; resumes if it holds a checkpoint.', required=True)
-MODEL = _enum('model', _DEFAULTS.model, list(config_lib.MODEL_OPTIONS), 'Architecture.')
-SETTINGS = _multi_string(
-  'set', [], 'name=value of any other config field (rec_sparse/config.py), repeatable.'
-)
+SETTINGS = _multi_string('set', [], 'name=value, as another way to write --name=value; repeatable.')
 MESH = _list(
   'mesh',
   [],
@@ -53,31 +51,14 @@ COORDINATOR = _string(
 )
 PROCESSES = _integer('processes', 1, 'How many processes the run has.', lower_bound=1)
 PROCESS = _integer('process', 0, 'Which of them this is.', lower_bound=0)
-KNOBS = [
-  _integer('width', _DEFAULTS.width, 'Units per layer; per view in multi-view models.'),
-  _integer('depth', _DEFAULTS.depth, 'Layers.'),
-  _integer('views', _DEFAULTS.views, 'Parallel views per layer.'),
-  _integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.'),
-  _integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.'),
-  _float('learning_rate', _DEFAULTS.learning_rate, 'Learning rate of the dense parameters.'),
-  _integer('epochs', _DEFAULTS.epochs, 'Passes over the training split; 0 only initializes.'),
-  _integer('seed', _DEFAULTS.seed, 'Of initialization, filters, row order and dropout.'),
-  _enum('feed', _DEFAULTS.feed, ['resident', 'stream'], 'Device memory, or blocks through Grain.'),
-  _integer('eval_every', _DEFAULTS.eval_every, 'Steps between validations; 0: once an epoch.'),
-  _integer(
-    'patience', _DEFAULTS.patience, 'Validations without a better one before stopping; 0: never.'
-  ),
-]
+GROUPS = config_flags.define(FLAGS)
 
 
 def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
-  """The resolved config; raises ValueError naming a wrong or doubled --set, or a wrong value."""
-  knobs: dict[str, Any] = {knob.name: knob.value for knob in KNOBS}
-  settings = config_lib.parse_settings(MODEL.value, SETTINGS.value)
-  for name in settings:
-    if name in knobs and FLAGS[name].present:
-      raise ValueError(f'--set {name}={settings[name]}: --{name}={knobs[name]} is given too')
-  return config_lib.make(MODEL.value, knobs | settings | {'data_fingerprint': schema.fingerprint})
+  """The resolved config; raises ValueError naming a wrong or doubled flag, or a wrong value."""
+  model = FLAGS['model'].value
+  given = config_flags.given(FLAGS, model, SETTINGS.value)
+  return settings.make(model, given | {'data_fingerprint': schema.fingerprint})
 
 
 def mesh_from_flags() -> Any:
@@ -155,7 +136,8 @@ def _kept(out: pathlib.Path) -> str:
 
 def run() -> None:
   """Console entry."""
-  main_lib.run(main, FLAGS)
+  groups = GROUPS | config_flags.define_outside(FLAGS, sys.argv[1:])
+  main_lib.run(main, FLAGS, groups)
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from rec_sparse.embedding import sharded
 from rec_sparse.embedding import storage
 from rec_sparse.embedding import tiny_fields
 from rec_sparse.embedding import unknown
+from rec_sparse.models import architecture
 from rec_sparse.sparsity import static_filter
 
 # ids_BxF, label_BxT, weight_B (0: padding), and as the data has them value_BxA, group_B
@@ -86,7 +87,7 @@ def program(
   }
   return Program(
     config,
-    models.MODELS[config.model].module(config, len(schema.tasks)),
+    models.find(config.model).module(config, architecture.inputs(config, schema)),
     dense,
     table[config.table_optimizer](
       weight_decay=config.table_weight_decay,
@@ -108,7 +109,7 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   Raises ValueError if a view would keep more dimensions than the input has.
   """
   config = run.config
-  filters = unstack(draw_filters(config, schema, [config.seed]), 0)
+  filters = unstack(draw_constants(config, schema, [config.seed]), 0)
   placed = shardings(run, abstract_state(run, schema))
   one = jax.jit(lambda *trial: _init_one(run, schema, *trial), out_shardings=placed)
   return from_logical(run, one(np.int32(config.seed), np.float32(config.learning_rate), filters))
@@ -116,7 +117,7 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
 
 def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   """Shapes and dtypes of a run's state, without computing it."""
-  filters = unstack(draw_filters(run.config, schema, [run.config.seed]), 0)
+  filters = unstack(draw_constants(run.config, schema, [run.config.seed]), 0)
   return jax.eval_shape(
     lambda *trial: _init_one(run, schema, *trial), jnp.int32(0), jnp.float32(0), filters
   )
@@ -136,7 +137,7 @@ def init_trials(
   return jax.jit(jax.vmap(one), out_shardings=placed)(
     np.asarray(seeds, np.int32),
     np.asarray(learning_rates, np.float32),
-    draw_filters(run.config, schema, seeds),
+    draw_constants(run.config, schema, seeds),
   )
 
 
@@ -182,13 +183,21 @@ def _exchange(run: Program, state: TrainState, exchange: Callable) -> TrainState
   return state._replace(table_RxD=rows(state.table_RxD), slots=slots)
 
 
-def draw_filters(
+def draw_constants(
   config: config_lib.Config, schema: schema_lib.FeatureSchema, seeds: Sequence[int]
 ) -> Any:
-  """The filters of len(seeds) trials, stacked; {} for models that have none."""
-  inputs = len(schema.fields) * config.embedding_dim
-  drawn = [models.MODELS[config.model].filters(config, inputs, seed) for seed in seeds]
-  return {name: static_filter.stack([filters[name] for filters in drawn]) for name in drawn[0]}
+  """The constants of len(seeds) trials, stacked; {} for models that have none."""
+  inputs = architecture.inputs(config, schema)
+  drawn = [models.find(config.model).constants(config, inputs, seed) for seed in seeds]
+  return jax.tree.map(_stack, *drawn, is_leaf=_is_filter)
+
+
+def _stack(*alike: Any) -> Any:
+  return static_filter.stack(alike) if _is_filter(alike[0]) else np.stack(alike)
+
+
+def _is_filter(leaf: Any) -> bool:
+  return isinstance(leaf, static_filter.StaticFilter)
 
 
 def _init_one(
@@ -206,8 +215,8 @@ def _init_one(
   )
   rows_BxFxD = jnp.zeros((1, len(schema.fields), dim))
   _, made = run.module.apply(
-    {'filters': filters},
-    rows_BxFxD,
+    {'constants': filters},
+    {'embedding': rows_BxFxD},
     train=False,
     rngs={'params': dense_key},
     mutable=['params', 'batch_stats'],
@@ -251,8 +260,8 @@ def train_step(
 
   def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
     logits_BxT, changed = run.module.apply(
-      {'params': params, 'batch_stats': state.statistics, 'filters': state.filters},
-      scaled_by_values(run, rows_BxFxD, batch),
+      {'params': params, 'batch_stats': state.statistics, 'constants': state.filters},
+      {'embedding': scaled_by_values(run, rows_BxFxD, batch)},
       batch['weight_B'],
       train=True,
       rngs={'dropout': dropout_key},
@@ -336,8 +345,8 @@ def eval_step(
     run.tiny, state.table_RxD, state.tiny, batch['ids_BxF'], run.mesh, 'reduce_scatter'
   ).rows_BxFxD
   logits_BxT = run.module.apply(
-    {'params': state.params, 'batch_stats': state.statistics, 'filters': state.filters},
-    scaled_by_values(run, rows_BxFxD.astype(jnp.float32), batch),
+    {'params': state.params, 'batch_stats': state.statistics, 'constants': state.filters},
+    {'embedding': scaled_by_values(run, rows_BxFxD.astype(jnp.float32), batch)},
     train=False,
   )
   return metrics.update(sums, logits_BxT, batch['label_BxT'], batch['weight_B']), logits_BxT
@@ -351,13 +360,13 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
   learned one trains the others too, and a score per unit of input: none of these counts as
   non-zero, the network ends without them.
   """
-  cost = models.MODELS[config.model].cost(
-    config, len(schema.fields) * config.embedding_dim, len(schema.tasks)
-  )
+  model = models.find(config.model)
+  cost = model.cost(config, architecture.inputs(config, schema))
+  row = sum(model.columns(config).values())
   return {
     'dense_params': cost.params,
     'dense_params_nonzero': cost.params - cost.idle,
-    'embedding_params': schema.table_rows * config.embedding_dim,
+    'embedding_params': schema.table_rows * row,
     'flops_per_example': cost.flops,
   }
 

@@ -6,8 +6,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from rec_sparse import checkpoint
-from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 
 
@@ -46,7 +46,7 @@ def test_checkpoints_at_multiples_of_keep_every_stay_for_good(tmp_path):
 def test_a_checkpoint_of_format_1_is_evaluated_but_not_gone_on_with(tmp_path, monkeypatch):
   fields = (schema_lib.Field('user', 'categorical', 5), schema_lib.Field('item', 'categorical', 4))
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  config = config_lib.make('dense_mlp', {'width': 4, 'depth': 1, 'embedding_dim': 4})
+  config = settings.make('dense_mlp', {'width': 4, 'depth': 1, 'embedding_dim': 4})
   run = train.program(config, schema)
   like = train.init(run, schema)
   norm = dict(like.statistics['input']['norm'])

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 
 SIZES = (50, 30, 20, 1)
@@ -56,7 +56,7 @@ def trained(model, overrides):
     for i, (kind, size) in enumerate(zip(kinds, SIZES, strict=True))
   )
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  config = config_lib.make(
+  config = settings.make(
     model,
     {
       'width': 16,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_sparse import config as config_lib
 from rec_sparse import models
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.embedding import duplicates
 from rec_sparse.runs import feeds
@@ -24,7 +24,7 @@ def program(monkeypatch, model, method):
   monkeypatch.setattr(duplicates, 'default_method', lambda platform: method)
   fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', 50) for i in range(3))
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  config = config_lib.make(model, {'width': 8, 'views': 2, 'embedding_dim': 8, 'batch_size': 16})
+  config = settings.make(model, {'width': 8, 'views': 2, 'embedding_dim': 8, 'batch_size': 16})
   return train.program(config, schema), schema
 
 
@@ -49,7 +49,7 @@ def scatters_of_step(monkeypatch, model, method):
   )
 
 
-@pytest.mark.parametrize('model', models.MODELS)
+@pytest.mark.parametrize('model', models.NAMES)
 def test_no_step_on_a_gpu_adds_with_colliding_writes(monkeypatch, model):
   """They are slow there (github.com/jax-ml/jax/issues/38806), and their order changes from run to
   run.

@@ -10,10 +10,11 @@ import pytest
 import table_hlo
 
 from rec_sparse import checkpoint
-from rec_sparse import config as config_lib
 from rec_sparse import dense_placement
 from rec_sparse import metrics
+from rec_sparse import models
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.embedding import placement
 
@@ -25,7 +26,7 @@ SIZES = (
   600,
   20,
 )
-MODELS = ('dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d')
+MODELS = models.NAMES
 SPLIT = {  # kernels that the rule must split -> axis of the split
   'dense_mlp': {'layer_1': 1},
   'dcn_v2': {'layer_1': 1},
@@ -43,8 +44,8 @@ def fields(sizes=SIZES):
 
 def build(model, shape, lookup='reduce_scatter', sizes=SIZES, **overrides):
   """(program, its state at step 0)."""
-  width = 16 if model in config_lib.MULTI_VIEW else 128
-  config = config_lib.make(
+  width = 16 if 'views' in models.find(model).knobs else 128
+  config = settings.make(
     model, {'width': width, 'embedding_dim': 8, 'batch_size': BATCH, 'dropout': 0.2} | overrides
   )
   schema = fields(sizes)

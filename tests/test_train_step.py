@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_sparse import config as config_lib
 from rec_sparse import metrics
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.embedding import duplicates
 
@@ -23,7 +23,7 @@ def build(model='dense_mlp', first=SIZES[0], **overrides):
     schema_lib.Field(f'field_{i}', 'categorical', size) for i, size in enumerate(sizes)
   )
   schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, '', {})
-  config = config_lib.make(
+  config = settings.make(
     model, {'width': 16, 'embedding_dim': 8, 'batch_size': BATCH, 'learning_rate': 0.01} | overrides
   )
   program = train.program(config, schema)

@@ -27,8 +27,8 @@ from data_pipelines import order
 from launch.benches import peer_rows
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
-from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.runs import feeds
 
@@ -154,7 +154,7 @@ class Ours:
     self, sizes: Sizes, network: Network, schema: schema_lib.FeatureSchema, split: blocks.OpenSplit
   ):
     options = {'cross_layers': network.cross_layers} if network.model == 'dcn_v2' else {}
-    config = config_lib.make(
+    config = settings.make(
       network.model,
       options
       | {

@@ -16,6 +16,7 @@ from launch.benches import timing
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse import config as config_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.runs import feeds
 from rec_sparse.runs import huge_pages
@@ -106,10 +107,10 @@ def dense_alone(run: train.Program, fields: int, steps: int) -> timing.Call:
   label_BxT = jnp.ones((cfg.batch_size, 1))
 
   def loss(params: Any, rows_BxFxD: jax.Array) -> jax.Array:
-    variables = {'params': params, 'batch_stats': state.statistics, 'filters': state.filters}
+    variables = {'params': params, 'batch_stats': state.statistics, 'constants': state.filters}
     logits_BxT, _ = run.module.apply(
       variables,
-      rows_BxFxD,
+      {'embedding': rows_BxFxD},
       train=True,
       rngs={'dropout': jax.random.key(0)},
       mutable=['batch_stats'],
@@ -178,7 +179,7 @@ def _over_height(sizes: Sizes, optimizer: str, how: rows.Draw) -> Iterator[Figur
 
 def _ssr_s(sizes: Sizes, limits: machine.Limits) -> Iterator[Figure]:
   batch = sizes.batch if jax.default_backend() == 'cpu' or sizes == TINY else ACCELERATOR_BATCH
-  config = config_lib.make(
+  config = settings.make(
     'ssr_s',
     {
       'width': 128 if sizes != TINY else 4,
@@ -208,7 +209,7 @@ def _suffix(sizes: Sizes, optimizer: str, how: rows.Draw) -> str:
 
 
 def _mlp(sizes: Sizes, optimizer: str) -> config_lib.Config:
-  return config_lib.make(
+  return settings.make(
     'dense_mlp',
     {
       'width': sizes.width,

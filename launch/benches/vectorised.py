@@ -11,7 +11,7 @@ from launch.benches import rows
 from launch.benches import timing
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
-from rec_sparse import config as config_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.runs import feeds
 from rec_sparse.runs import trials
@@ -38,7 +38,7 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   """All figures of --what=vectorised. What is timed: a dispatch of steps, resident feed, states
   donated.
   """
-  config = config_lib.make(
+  config = settings.make(
     'dense_mlp',
     {'width': sizes.width, 'depth': 2, 'embedding_dim': sizes.dim, 'batch_size': sizes.batch},
   )

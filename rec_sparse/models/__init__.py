@@ -1,33 +1,32 @@
-"""One file per architecture, each a linen Module over looked-up rows; MODELS maps name ->
-architecture.
-"""
+"""One file per architecture, each ending in an `ARCHITECTURE`; here it has one line."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+import importlib
 
-import flax.linen as nn
+from rec_sparse.models.architecture import Architecture
 
-from rec_sparse import config as config_lib
-from rec_sparse import flops
-from rec_sparse.models import dcn_v2
-from rec_sparse.models import dense_mlp
-from rec_sparse.models import ssr_d
-from rec_sparse.models import ssr_s
+NAMES = (
+  'dense_mlp',
+  'dcn_v2',
+  'ssr_s',
+  'ssr_d',
+)
 
 
-class Architecture(NamedTuple):
-  """How a named model is built, what it keeps constant, and what it costs."""
+@functools.cache
+def find(name: str) -> Architecture:
+  """The architecture of one of NAMES, or of the module at an import path.
 
-  # (config, tasks) -> rows_BxFxD, weight_B -> logits_BxT
-  module: Callable[[config_lib.Config, int], nn.Module]
-  cost: Callable[[config_lib.Config, int, int], flops.Cost]  # (config, inputs F * D, tasks)
-  # (config, inputs, seed) -> constants
-  filters: Callable[[config_lib.Config, int, int], dict[str, Any]]
-
-
-MODELS = {
-  'dense_mlp': Architecture(dense_mlp.DenseMLP, dense_mlp.cost, lambda *_: {}),
-  'dcn_v2': Architecture(dcn_v2.DCNV2, dcn_v2.cost, lambda *_: {}),
-  'ssr_s': Architecture(ssr_s.SSRS, ssr_s.cost, ssr_s.filters),
-  'ssr_d': Architecture(ssr_d.SSRD, ssr_d.cost, lambda *_: {}),
-}
+  Raises ValueError when there is none.
+  """
+  path = f'{__name__}.{name}' if name in NAMES else name
+  try:
+    module = importlib.import_module(path)
+  except (ModuleNotFoundError, ValueError) as e:
+    raise ValueError(
+      f'model {name!r} is unknown ({e}); choose one of {", ".join(NAMES)}, or the import path of '
+      'a module with an ARCHITECTURE, such as my_package.my_model'
+    ) from None
+  if not hasattr(module, 'ARCHITECTURE'):
+    raise ValueError(f'model {name!r}: the module has no ARCHITECTURE')
+  return module.ARCHITECTURE

@@ -3,14 +3,15 @@
 """
 
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rec_sparse import config as config_lib
 from rec_sparse import flops
 from rec_sparse import noise
+from rec_sparse.config import Config
 from rec_sparse.unfused import unfused
 
 EPSILON = 1e-6  # of every variance in a normalization
@@ -28,7 +29,7 @@ class Input(nn.Module):
   float32 parameters.
   """
 
-  config: config_lib.Config
+  config: Config
 
   @nn.compact
   def __call__(
@@ -128,6 +129,20 @@ class Linear(nn.Module):
     )
 
 
+def hidden(cfg: Config, x_NxB: jax.Array, *, train: bool) -> jax.Array:
+  """`depth` layers of `width` ReLU units with dropout, as modules layer_i of the caller."""
+  for i in range(cfg.depth):
+    x_NxB = nn.relu(Linear(cfg.width, name=f'layer_{i}')(x_NxB))
+    x_NxB = Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(x_NxB, train=train)
+  return x_NxB
+
+
+def hidden_cost(inputs: int, cfg: Config) -> flops.Cost:
+  """What `hidden` costs on inputs of that size."""
+  widths = (inputs, *(cfg.width,) * cfg.depth)
+  return flops.total(flops.linear(n, h) for n, h in itertools.pairwise(widths))
+
+
 class Head(nn.Module):
   """logits_BxT = (W x + bias)^T in float32; SSR equation 9 without its sigmoid, which the loss
   applies.
@@ -147,7 +162,7 @@ class Head(nn.Module):
 def head_cost(inputs: int, hidden: tuple[int, ...], tasks: int) -> flops.Cost:
   """What `Head` costs."""
   widths = (inputs, *hidden, tasks)
-  return flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
+  return flops.total(flops.linear(n, h) for n, h in itertools.pairwise(widths))
 
 
 class ViewNorm(nn.Module):
@@ -183,3 +198,18 @@ class Fuse(nn.Module):
     )
     z_VxHxB = nn.gelu(jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH) + bias_VxH[..., None])
     return ViewNorm(name='norm')(z_VxHxB + h_VxKxB if self.residual else z_VxHxB)
+
+
+def view_widths(cfg: Config) -> tuple[int, ...]:
+  """d_v of each layer of a multi-view model."""
+  return cfg.options.view_widths or (cfg.width,) * cfg.depth
+
+
+def check_views(cfg: Config) -> None:
+  """Raises ValueError when a multi-view model has no layer, or not a width for each."""
+  if cfg.depth < 1:
+    raise ValueError(f'depth={cfg.depth}: expected at least 1')
+  widths = cfg.options.view_widths
+  if widths and len(widths) != cfg.depth:
+    shown = ','.join(map(str, widths))
+    raise ValueError(f'view_widths={shown}: expected {cfg.depth} widths, one a layer')

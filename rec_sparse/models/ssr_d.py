@@ -2,15 +2,73 @@
 14).
 """
 
+import dataclasses
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rec_sparse import config as config_lib
 from rec_sparse import flops
+from rec_sparse.config import Config
+from rec_sparse.config import setting
+from rec_sparse.config import share
 from rec_sparse.models import layers
+from rec_sparse.models.architecture import Architecture
+from rec_sparse.models.architecture import Inputs
+from rec_sparse.models.architecture import Rows
 from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Sections 3 and 4 of the paper: a learned projection, then competition."""
+
+  form: Literal['paper', 'code'] = setting(
+    'paper', "the paper's equations, or the official code: defaults of other settings"
+  )
+  view_widths: tuple[int, ...] = setting(
+    (), 'd_v of each layer; empty: `width` in all `depth` layers', least=1
+  )
+  projection_ratio: float = setting(
+    2.0, 'd_v* / d_v; the paper says only "typically d_v* > d_v"', above=0
+  )
+  value_gate: bool = setting(
+    False, 'multiplies the filtered projection with a second one, x W_value'
+  )
+  residual: bool = setting(
+    False, 'adds the filtered projection to its fused output, before the normalization'
+  )
+  gate: Literal[
+    'ics',
+    'one_iteration',
+    'relu',
+    'soft_threshold',
+    'top_k',
+    'top_k_values',
+    'dropout',
+    'sigmoid',
+    'gumbel',
+    'sparsemax',
+    'entmax15',
+    'identity',
+  ] = setting('ics', 'the filter, or a control in its place')
+  iterations: int = setting(5, 'T of equation 12', least=1)
+  alpha: float = setting(0.1, 'initial extinction rate alpha_t of equation 12', least=0)
+  alpha_shape: Literal['iteration', 'scalar', 'dimension'] = setting(
+    'iteration', 'an alpha per iteration, one in all, or one per iteration and dimension'
+  )
+  alpha_sign: Literal['free', 'positive'] = setting(
+    'free', 'positive: softplus of a free parameter'
+  )
+  gamma: bool = setting(True, 'learnable output scale of equation 14')
+  gate_kept: float = setting(0.5, 'top_k: share of the d_v* dimensions kept', above=0, most=1)
+  gate_dropout: float = share(0.5, 'dropout gate: share of the d_v* dimensions dropped')
+  gate_temperature: float = setting(1.0, 'gumbel: of the relaxed bits', above=0)
+  gate_mass: float = setting(
+    0.25, 'sparsemax, entmax15: mean output per dimension before gamma', above=0
+  )
 
 
 class Compete(nn.Module):
@@ -23,7 +81,7 @@ class Compete(nn.Module):
 
   views: int  # b
   features: int  # d_v*
-  options: config_lib.SSRD
+  options: Options
   examples: int  # of a batch, without padding
 
   @nn.compact
@@ -68,7 +126,7 @@ class Compete(nn.Module):
     return jnp.repeat(alpha, options.iterations, -1) if options.alpha_shape == 'scalar' else alpha
 
 
-def gate_options(options: config_lib.SSRD, examples: int | None = None) -> gates.Options:
+def gate_options(options: Options, examples: int | None = None) -> gates.Options:
   """What the config tells a gate; in training, also how many examples a batch has."""
   return gates.Options(
     options.gate_kept, options.gate_dropout, options.gate_temperature, options.gate_mass, examples
@@ -78,15 +136,13 @@ def gate_options(options: config_lib.SSRD, examples: int | None = None) -> gates
 class SSRD(nn.Module):
   """`depth` layers of `views` parallel views."""
 
-  config: config_lib.Config
-  tasks: int  # T
+  config: Config
+  inputs: Inputs
 
   @nn.compact
-  def __call__(
-    self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *, train: bool
-  ) -> jax.Array:
+  def __call__(self, rows: Rows, weight_B: jax.Array | None = None, *, train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
+    x_NxB = layers.Input(cfg, name='input')(rows['embedding'], weight_B, train=train)
     for i, (projection, width) in enumerate(layer_widths(cfg)):
       compete = Compete(cfg.views, projection, cfg.options, cfg.batch_size, name=f'filter_{i}')
       h_VxKxB = compete(x_NxB, train=train)  # equations 3 and 5
@@ -96,18 +152,21 @@ class SSRD(nn.Module):
       z_VxHxB = drop(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
-    return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9
+    return layers.Head(cfg.head_hidden, self.inputs.tasks, name='head')(mean_HxB)  # equation 9
 
 
-def layer_widths(cfg: config_lib.Config) -> list[tuple[int, int]]:
+def layer_widths(cfg: Config) -> list[tuple[int, int]]:
   """(d_v*, d_v) of each layer."""
-  widths = cfg.options.view_widths or (cfg.width,) * cfg.depth
-  return [(max(round(cfg.options.projection_ratio * width), 1), width) for width in widths]
+  ratio = cfg.options.projection_ratio
+  return [(max(round(ratio * width), 1), width) for width in layers.view_widths(cfg)]
 
 
-def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
+def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Parameters and forward FLOPs per example, the work of the gate (T rounds of ICS) included."""
-  options, parts = cfg.options, []
+  options = cfg.options
+  projections = 1 + options.value_gate
+  parts = []
+  size = inputs.size
   for projection, width in layer_widths(cfg):
     alphas = {
       'iteration': options.iterations,
@@ -118,9 +177,30 @@ def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
       params=alphas[options.alpha_shape] + options.gamma * projection,
       flops=gates.flops(options.gate, projection, options.iterations),
     )
-    project = (1 + options.value_gate) * flops.linear(inputs, projection, bias=False)
-    parts.append(
-      cfg.views * (project + compete + flops.linear(projection, width) + flops.norm(width))
+    project = projections * flops.linear(size, projection, bias=False)
+    fuse = flops.linear(projection, width) + flops.norm(width)
+    parts.append(cfg.views * (project + compete + fuse))
+    size = cfg.views * width
+  return flops.total(parts) + layers.head_cost(width, cfg.head_hidden, inputs.tasks)
+
+
+def check(cfg: Config) -> None:
+  """Raises ValueError naming settings that do not go together."""
+  layers.check_views(cfg)
+  options = cfg.options
+  if options.alpha_sign == 'positive' and not options.alpha > 0:
+    raise ValueError(f'alpha={options.alpha}: expected above 0 with alpha_sign=positive')
+  if options.residual and options.projection_ratio != 1.0:
+    raise ValueError(
+      f'projection_ratio={options.projection_ratio}: a residual needs 1, d_v* equal to d_v'
     )
-    inputs = cfg.views * width
-  return flops.total(parts) + layers.head_cost(width, cfg.head_hidden, tasks)
+
+
+ARCHITECTURE = Architecture(
+  SSRD,
+  cost,
+  Options,
+  knobs=('width', 'depth', 'views'),
+  check=check,
+  forms={'code': {'residual': True, 'value_gate': True, 'projection_ratio': 1.0}},
+)

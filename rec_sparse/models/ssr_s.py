@@ -1,22 +1,54 @@
-"""SSR-S: filter by a fixed random subset per view, fuse densely (arXiv 2604.08011, equations 3, 4,
-6 to 9).
+"""SSR-S: filter by a fixed random subset per view, fuse densely.
 
+arXiv 2604.08011, equations 3, 4, 6 to 9.
 `filter=learned` is a control: the same network, but its views choose their subsets in a warm-up.
 """
 
 from collections.abc import Mapping
-from typing import Any
+import dataclasses
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rec_sparse import config as config_lib
 from rec_sparse import flops
+from rec_sparse.config import Config
+from rec_sparse.config import setting
 from rec_sparse.models import layers
+from rec_sparse.models.architecture import Architecture
+from rec_sparse.models.architecture import Inputs
+from rec_sparse.models.architecture import Rows
 from rec_sparse.sparsity import learned_filter
 from rec_sparse.sparsity import static_filter
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Section 3 of the paper: a fixed random subset of dimensions per view."""
+
+  form: Literal['paper', 'code'] = setting(
+    'paper', "the paper's equations, or the official code: defaults of other settings"
+  )
+  view_widths: tuple[int, ...] = setting(
+    (), 'd_v of each layer; empty: `width` in all `depth` layers', least=1
+  )
+  residual: bool = setting(
+    False, 'adds what a view kept to its fused output, before the normalization'
+  )
+  filter_unit: Literal['dimension', 'field'] = setting(
+    'dimension', 'what the first layer keeps or drops as a whole'
+  )
+  filter_draw: Literal['layer', 'shared'] = setting(
+    'layer', 'every layer draws anew, or all layers from the same numbers'
+  )
+  filter: Literal['random', 'learned'] = setting(
+    'random', 'what was drawn for good, or only to start the warm-up from'
+  )
+  filter_warmup: int = setting(
+    100, 'learned: steps in which a view chooses what it keeps; fixed from then on', least=1
+  )
 
 
 class LearnedFuse(nn.Module):
@@ -73,17 +105,15 @@ class SSRS(nn.Module):
   `filters`.
   """
 
-  config: config_lib.Config
-  tasks: int  # T
+  config: Config
+  inputs: Inputs
 
   @nn.compact
-  def __call__(
-    self, rows_BxFxD: jax.Array, weight_B: jax.Array | None = None, *, train: bool
-  ) -> jax.Array:
+  def __call__(self, rows: Rows, weight_B: jax.Array | None = None, *, train: bool) -> jax.Array:
     cfg = self.config
-    x_NxB = layers.Input(cfg, name='input')(rows_BxFxD, weight_B, train=train)
-    for i, width in enumerate(view_widths(cfg)):
-      filter_ = self.get_variable('filters', f'layer_{i}')
+    x_NxB = layers.Input(cfg, name='input')(rows['embedding'], weight_B, train=train)
+    for i, width in enumerate(layers.view_widths(cfg)):
+      filter_ = self.get_variable('constants', f'layer_{i}')
       if cfg.options.filter == 'learned':
         fuse = LearnedFuse(width, _unit(cfg, i), cfg.options.filter_warmup, name=f'layer_{i}')
         z_VxHxB = fuse(x_NxB, filter_, train=train)
@@ -95,31 +125,29 @@ class SSRS(nn.Module):
       z_VxHxB = drop(z_VxHxB, train=train)
       x_NxB = z_VxHxB.reshape(-1, z_VxHxB.shape[-1])  # equation 7
     mean_HxB = jnp.mean(z_VxHxB, 0, dtype=jnp.float32)  # equation 8
-    return layers.Head(cfg.head_hidden, self.tasks, name='head')(mean_HxB)  # equation 9
+    return layers.Head(cfg.head_hidden, self.inputs.tasks, name='head')(mean_HxB)  # equation 9
 
 
-def filters(
-  cfg: config_lib.Config, inputs: int, seed: int
-) -> dict[str, static_filter.StaticFilter]:
-  """The filter of every layer, where a learned one starts; the seed fixes them. A view keeps as
-  many as it puts out.
+def filters(cfg: Config, inputs: Inputs, seed: int) -> dict[str, static_filter.StaticFilter]:
+  """The filter of every layer, where a learned one starts; the seed fixes them.
 
-  Raises ValueError when a view would keep more dimensions than there are, or no whole number of
-  fields.
+  A view keeps as many dimensions as it puts out. Raises ValueError when a view would keep more than
+  there are, or no whole number of fields.
   """
   drawn = {}
-  for i, width in enumerate(view_widths(cfg)):
+  size = inputs.size
+  for i, width in enumerate(layers.view_widths(cfg)):
     layer = i if cfg.options.filter_draw == 'layer' else 0
     drawn[f'layer_{i}'] = static_filter.draw(
-      seed, layer, inputs=inputs, views=cfg.views, kept=width, unit=_unit(cfg, i)
+      seed, layer, inputs=size, views=cfg.views, kept=width, unit=_unit(cfg, i)
     )
-    inputs = cfg.views * width
+    size = cfg.views * width
   return drawn
 
 
-def learned_masks(cfg: config_lib.Config, statistics: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def learned_masks(cfg: Config, statistics: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """mask_VxN in force of every layer; {} where filters are not learned."""
-  if cfg.model != 'ssr_s' or cfg.options.filter != 'learned':
+  if getattr(cfg.options, 'filter', 'random') != 'learned':
     return {}
   return {
     f'layer_{i}': np.repeat(np.asarray(statistics[f'layer_{i}']['mask']), _unit(cfg, i), -1)
@@ -127,27 +155,43 @@ def learned_masks(cfg: config_lib.Config, statistics: Mapping[str, Any]) -> dict
   }
 
 
-def _unit(cfg: config_lib.Config, layer: int) -> int:
+def _unit(cfg: Config, layer: int) -> int:
   """Dimensions that the filter of a layer keeps or drops as a whole."""
   return cfg.embedding_dim if cfg.options.filter_unit == 'field' and layer == 0 else 1
 
 
-def view_widths(cfg: config_lib.Config) -> tuple[int, ...]:
-  """d_v of each layer."""
-  return cfg.options.view_widths or (cfg.width,) * cfg.depth
-
-
-def cost(cfg: config_lib.Config, inputs: int, tasks: int) -> flops.Cost:
+def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Parameters and forward FLOPs per example: kept connections only, the gather is free.
 
   A learned filter also trains the rows that its masks leave out, and a score per unit: they are
   idle.
   """
   parts = []
-  for i, width in enumerate(view_widths(cfg)):
+  size = inputs.size
+  for i, width in enumerate(layers.view_widths(cfg)):
     parts.append(cfg.views * (flops.linear(width, width) + flops.norm(width)))
     if cfg.options.filter == 'learned':
-      idle = (inputs - width) * width + inputs // _unit(cfg, i)
+      idle = (size - width) * width + size // _unit(cfg, i)
       parts.append(cfg.views * flops.Cost(params=idle, flops=0, idle=idle))
-    inputs = cfg.views * width
-  return flops.total(parts) + layers.head_cost(width, cfg.head_hidden, tasks)
+    size = cfg.views * width
+  return flops.total(parts) + layers.head_cost(width, cfg.head_hidden, inputs.tasks)
+
+
+def check(cfg: Config) -> None:
+  """Raises ValueError naming settings that do not go together."""
+  layers.check_views(cfg)
+  if cfg.options.residual and cfg.options.filter == 'learned':
+    raise ValueError(
+      'filter=learned: needs residual=false, a mask gives what it keeps no place in the output'
+    )
+
+
+ARCHITECTURE = Architecture(
+  SSRS,
+  cost,
+  Options,
+  constants=filters,
+  knobs=('width', 'depth', 'views'),
+  check=check,
+  forms={'code': {'residual': True, 'head_hidden': (64,)}},
+)

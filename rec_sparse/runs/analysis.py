@@ -12,6 +12,7 @@ import numpy as np
 
 from data_pipelines import blocks
 from rec_sparse import config as config_lib
+from rec_sparse import models
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.analysis import embedding_collapse
@@ -118,8 +119,8 @@ def ics(run: restored.Restored) -> Found:
   still 1, so inputs are small. Raises Unavailable for a model without competition.
   """
   config = run.config
-  if config.model != 'ssr_d':
-    raise restored.Unavailable(f'ics: {config.model} has no competition; ssr_d has')
+  if not hasattr(config.options, 'gate'):
+    raise restored.Unavailable(f'ics: {config.model} has no competition')
   schema, batch = _validation_batch(run)
   watch = jax.jit(functools.partial(competitions, train.program(config, schema)))
   gate, options, snapshots = config.options.gate, ssr_d.gate_options(config.options), {}
@@ -161,9 +162,16 @@ def competitions(
   program: train.Program, state: dict[str, Any], batch: blocks.Batch
 ) -> dict[str, tuple[jax.Array, jax.Array, jax.Array]]:
   """filter_i -> (z_VxKxB, alpha_VxI, gamma_VxK), evaluation, no dropout."""
-  variables = {'params': state['params'], 'batch_stats': state.get('statistics', {}), 'filters': {}}
+  variables = {
+    'params': state['params'],
+    'batch_stats': state.get('statistics', {}),
+    'constants': {},
+  }
   _, captured = program.module.apply(
-    variables, looked_up(program, state['table_RxD'], batch), train=False, mutable=['intermediates']
+    variables,
+    {'embedding': looked_up(program, state['table_RxD'], batch)},
+    train=False,
+    mutable=['intermediates'],
   )
   return {
     name: competition
@@ -185,12 +193,10 @@ def views(run: restored.Restored) -> Found:
 
   Raises Unavailable for a model without views.
   """
-  if run.config.model not in config_lib.MULTI_VIEW:
-    raise restored.Unavailable(
-      f'views: {run.config.model} has none; {" and ".join(config_lib.MULTI_VIEW)} have'
-    )
+  if 'views' not in models.find(run.config.model).knobs:
+    raise restored.Unavailable(f'views: {run.config.model} has none')
   dense = restored.item(run, 'dense')
-  if run.config.model == 'ssr_s':
+  if dense['filters']:
     learned = ssr_s.learned_masks(run.config, dense.get('statistics', {}))
     layers = {
       name: view_diversity.filters(

@@ -4,6 +4,7 @@ import pathlib
 
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 
 
 def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
@@ -19,7 +20,7 @@ def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
     )
   raw = schema_lib.read_json(path)
   try:
-    config = config_lib.from_raw(raw)
+    config = settings.from_raw(raw)
   except ValueError as e:
     raise ValueError(f'{path}: {e}') from None
   data = directory / 'data.json'

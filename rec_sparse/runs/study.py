@@ -225,7 +225,7 @@ def _check_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema) 
   fail for it.
   """
   try:
-    train.draw_filters(config, schema, [config.seed])
+    train.draw_constants(config, schema, [config.seed])
   except ValueError as e:
     raise ValueError(f'{config.model}, {config.width} wide: {e}') from None
 

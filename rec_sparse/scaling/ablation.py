@@ -28,7 +28,9 @@ import tomllib
 from typing import Any
 
 from rec_sparse import config as config_lib
+from rec_sparse import models
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 
 EQUAL = ('dense_params_nonzero', 'flops_per_example')
@@ -84,7 +86,7 @@ def read_ablation(path: pathlib.Path) -> Ablation:
     reference = next(iter(given))
     arms = tuple(_arm(name, own, common, given, reference) for name, own in given.items())
     for key in common:
-      if key in GRID or not any(key in config_lib.settable(arm.model) for arm in arms):
+      if key in GRID or not any(key in settings.settable(arm.model) for arm in arms):
         raise ValueError(f'common: {key!r} is no field that an arm can set')
     seeds = tuple(range(_positive(raw['seeds'], int)))
     if not raw['learning_rates']:
@@ -130,7 +132,7 @@ def configs(
 
 def _base(arm: Arm, study: Ablation, schema: schema_lib.FeatureSchema) -> config_lib.Config:
   try:
-    return config_lib.make(arm.model, arm.overrides | {'data_fingerprint': schema.fingerprint})
+    return settings.make(arm.model, arm.overrides | {'data_fingerprint': schema.fingerprint})
   except ValueError as e:
     raise ValueError(f'arm {arm.name!r} of {study.name}: {e}') from None
 
@@ -156,10 +158,7 @@ def _arm(
   about = {key: own[key] for key in ('says', 'against', 'equal', 'published') if key in own}
   model = own.get('model')
   try:
-    if model not in config_lib.MODEL_OPTIONS:
-      raise ValueError(
-        f'model {model!r} is unknown; choose one of {", ".join(config_lib.MODEL_OPTIONS)}'
-      )
+    models.find(model)
     against = about.get('against', reference)
     if against not in arms:
       raise ValueError(f'against={against!r}: there is no such arm')
@@ -173,12 +172,12 @@ def _arm(
       raise ValueError(
         f'{", ".join(sorted(set(own) & set(GRID)))}: set by the study for all arms alike'
       )
-    known = config_lib.settable(model)
-    settings = {k: v for k, v in common.items() if k in known}
-    settings |= {k: v for k, v in own.items() if k not in about and k != 'model'}
-    overrides = config_lib.parse_settings(model, [f'{k}={_text(v)}' for k, v in settings.items()])
+    known = settings.settable(model)
+    chosen = {k: v for k, v in common.items() if k in known}
+    chosen |= {k: v for k, v in own.items() if k not in about and k != 'model'}
+    overrides = settings.parse(model, [f'{k}={_text(v)}' for k, v in chosen.items()])
   except ValueError as e:
-    raise ValueError(f'arm {name!r}: {str(e).removeprefix("--set ")}') from None
+    raise ValueError(f'arm {name!r}: {e}') from None
   return Arm(
     name,
     model,

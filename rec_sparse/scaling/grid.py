@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 from rec_sparse import config as config_lib
+from rec_sparse import settings as settings_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ def trials(grid: Grid, common: dict[str, Any], settings: list[str]) -> list[conf
       raise ValueError(f'--{axis}: expected at least one value')
   own = {arm: common | _settings(grid.arms, arm, settings) for arm in grid.arms}
   configs = [
-    config_lib.make(
+    settings_lib.make(
       arm, own[arm] | {'width': w, 'depth': d, 'views': v, 'learning_rate': lr, 'seed': s}
     )
     for arm in grid.arms
@@ -85,11 +86,11 @@ def shape(config: config_lib.Config) -> config_lib.Config:
 
 def _settings(arms: tuple[str, ...], arm: str, settings: list[str]) -> dict[str, Any]:
   """The settings that `arm` has a field for; one that no arm has is an error of the first arm."""
-  names = lambda model: config_lib.settable(model) if model in config_lib.MODEL_OPTIONS else {}
+  names = settings_lib.settable
   mine = [
     s
     for s in settings
     if s.partition('=')[0] in names(arm)
     or not any(s.partition('=')[0] in names(other) for other in arms)
   ]
-  return config_lib.parse_settings(arm, mine) if arm in config_lib.MODEL_OPTIONS else {}
+  return settings_lib.parse(arm, mine)

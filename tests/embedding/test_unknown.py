@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.embedding import unknown
 
@@ -63,7 +63,7 @@ def test_drop():
 @pytest.mark.parametrize('share', [0.0, 0.5])
 def test_row_zero_learns_in_a_step(share):
   schema = dataclasses.replace(_schema(0, 0, 0), fields=_schema(0, 0, 0).fields[:3])
-  config = config_lib.make(
+  config = settings.make(
     'dense_mlp', {'width': 4, 'depth': 1, 'batch_size': 64, 'unknown_share': share}
   )
   run = train.program(config, schema)

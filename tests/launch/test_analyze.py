@@ -16,7 +16,7 @@ import pytest
 from launch import analyze
 from launch import main as main_lib
 from launch import train as launch_train
-from rec_sparse import config as config_lib
+from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.analysis import ics_dynamics
 from rec_sparse.runs import analysis
@@ -177,7 +177,7 @@ def test_static_filters_and_a_bfloat16_table(runs, tmp_path, capsys):
     ('config.json', '{}', 'not a config'),
     ('config.json', '{"model":', 'line 1: not JSON'),
     ('config.json', {'model': 'mlp'}, "model 'mlp' is unknown"),
-    ('config.json', {'width': 'x'}, "width='x': expected int"),
+    ('config.json', {'width': 'x'}, "width='x': expected an integer"),
     (
       'config.json',
       {'width': 16, 'dropout': 0.5},
@@ -222,16 +222,16 @@ def test_what_is_wrong_is_one_sentence(runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-  'settings, alpha',
+  'texts, alpha',
   [
     (('alpha_shape=dimension', 'alpha_sign=positive'), (3, 16, 5)),
     (('gate=one_iteration', 'alpha_shape=scalar', 'form=code'), (3, 5)),
   ],
 )
-def test_competitions_give_what_the_gate_uses(settings, alpha):
-  config = config_lib.make(
+def test_competitions_give_what_the_gate_uses(texts, alpha):
+  config = settings.make(
     'ssr_d',
-    {'width': 8, 'views': 3, 'depth': 1} | config_lib.parse_settings('ssr_d', list(settings)),
+    {'width': 8, 'views': 3, 'depth': 1} | settings.parse('ssr_d', list(texts)),
   )
   metadata = {'vocab_sizes': {'a': 30, 'b': 20}}
   run = restored.Restored(config, 0, (0,), metadata, pathlib.Path(), pathlib.Path(), None)

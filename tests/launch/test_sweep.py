@@ -14,8 +14,8 @@ from launch import main as main_lib
 from launch import report
 from launch import sweep
 from launch import train
-from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse import settings
 from rec_sparse.runs import feeds
 from rec_sparse.runs import stopping
 from rec_sparse.runs import trials
@@ -126,7 +126,7 @@ def test_trials_dealt_out_among_devices_equal_those_of_one(toy, devices):
   """Five trials: three and two (and a filler) on two devices, one each on five of eight."""
   schema = schema_lib.load_schema(toy)
   configs = [
-    config_lib.make(
+    settings.make(
       'ssr_s',
       {
         'width': 6,
@@ -450,7 +450,7 @@ def test_early_stopping_keeps_each_trials_own_best(toy, tmp_path):
 def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
   """Out of patience after two validations, it diverges while its neighbour goes on."""
   schema = schema_lib.load_schema(toy)
-  make = lambda rate: config_lib.make(
+  make = lambda rate: settings.make(
     'dense_mlp',
     {
       'width': 6,

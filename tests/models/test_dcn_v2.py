@@ -7,21 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_sparse import config as config_lib
 from rec_sparse import models
+from rec_sparse import settings
+from rec_sparse.models.architecture import Inputs
 
 FIELDS, DIM = 5, 4
 
 
+def inputs_of(tasks):
+  return Inputs(FIELDS, DIM, tasks)
+
+
 def build(**overrides):
-  config = config_lib.make(
+  config = settings.make(
     'dcn_v2', {'width': 16, 'depth': 2, 'embedding_dim': DIM, 'input_norm': 'none'} | overrides
   )
-  module = models.MODELS['dcn_v2'].module(config, 1)
+  module = models.find('dcn_v2').module(config, inputs_of(1))
   rows_BxFxD = jax.random.normal(jax.random.key(0), (7, FIELDS, DIM))
-  params = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), rows_BxFxD)[
-    'params'
-  ]
+  params = jax.jit(functools.partial(module.init, train=False))(
+    jax.random.key(1), {'embedding': rows_BxFxD}
+  )['params']
   # biases start at 0, where a mistake in them would not show
   noise = iter(jax.random.split(jax.random.key(2), 64))
   params = jax.tree.map(
@@ -47,7 +52,10 @@ def test_logits_equal_the_equations(structure, cross_layers):
     hidden_BxH = np.concatenate([x_BxN, hidden_BxH], 1)
   expected = hidden_BxH @ own['head']['linear']['kernel'] + own['head']['linear']['bias'][None]
   np.testing.assert_allclose(
-    module.apply({'params': params}, rows_BxFxD, train=False), expected, rtol=1e-4, atol=1e-4
+    module.apply({'params': params}, {'embedding': rows_BxFxD}, train=False),
+    expected,
+    rtol=1e-4,
+    atol=1e-4,
   )
 
 
@@ -62,14 +70,14 @@ def test_logits_equal_the_equations(structure, cross_layers):
 def test_every_option_has_the_counted_parameters_and_gradients(overrides):
   config, module, params, rows_BxFxD = build(**overrides)
   counted = sum(leaf.size for leaf in jax.tree.leaves(params))
-  assert models.MODELS['dcn_v2'].cost(config, FIELDS * DIM, 1).params == counted
-  loss = lambda p: jnp.sum(module.apply({'params': p}, rows_BxFxD, train=False) ** 2)
+  assert models.find('dcn_v2').cost(config, inputs_of(1)).params == counted
+  loss = lambda p: jnp.sum(module.apply({'params': p}, {'embedding': rows_BxFxD}, train=False) ** 2)
   grads = jax.jit(jax.grad(loss))(params)
   assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
 
 
 def test_wrong_options_name_the_field():
   with pytest.raises(ValueError, match='cross_layers=0'):
-    config_lib.make('dcn_v2', {'cross_layers': 0})
+    settings.make('dcn_v2', {'cross_layers': 0})
   with pytest.raises(ValueError, match="structure='both'"):
-    config_lib.make('dcn_v2', {'structure': 'both'})
+    settings.make('dcn_v2', {'structure': 'both'})

@@ -7,30 +7,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_sparse import config as config_lib
 from rec_sparse import models
+from rec_sparse import settings
+from rec_sparse.models.architecture import Inputs
 from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
 
 FIELDS, DIM = 6, 8
 
 
+def inputs_of(tasks):
+  return Inputs(FIELDS, DIM, tasks)
+
+
 def build(model, tasks=1, **overrides):
-  config = config_lib.make(
+  config = settings.make(
     model, {'width': 16, 'depth': 2, 'views': 4, 'embedding_dim': DIM} | overrides
   )
-  architecture = models.MODELS[model]
-  module = architecture.module(config, tasks)
-  filters = architecture.filters(config, FIELDS * DIM, 0)
+  architecture = models.find(model)
+  module = architecture.module(config, inputs_of(tasks))
+  filters = architecture.constants(config, inputs_of(1), 0)
   rows_BxFxD = jax.random.normal(jax.random.key(0), (5, FIELDS, DIM))
   made = module.apply(
-    {'filters': filters},
-    rows_BxFxD,
+    {'constants': filters},
+    {'embedding': rows_BxFxD},
     train=False,
     rngs={'params': jax.random.key(1)},
     mutable=['params', 'batch_stats'],
   )[1]
-  return config, module, {'filters': filters} | made, rows_BxFxD
+  return config, module, {'constants': filters} | made, rows_BxFxD
 
 
 def dense_count(params):
@@ -44,7 +49,7 @@ def dense_count(params):
   [
     *(
       (model, overrides)
-      for model in models.MODELS
+      for model in models.NAMES
       for overrides in ({}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2})
     ),
     ('dense_mlp', {'depth': 0}),
@@ -54,16 +59,14 @@ def dense_count(params):
 )
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   config, _, variables, _ = build(model, tasks=2, **overrides)
-  assert models.MODELS[model].cost(config, FIELDS * DIM, 2).params == dense_count(
-    variables['params']
-  )
+  assert models.find(model).cost(config, inputs_of(2)).params == dense_count(variables['params'])
 
 
 @pytest.mark.parametrize('overrides', [{}, {'view_widths': (16, 8)}, {'filter_unit': 'field'}])
 def test_a_learned_filter_ends_with_the_connections_and_cost_of_a_random_one(overrides):
   config, _, variables, _ = build('ssr_s', filter='learned', **overrides)
-  found = models.MODELS['ssr_s'].cost(config, FIELDS * DIM, 1)
-  random = models.MODELS['ssr_s'].cost(build('ssr_s', **overrides)[0], FIELDS * DIM, 1)
+  found = models.find('ssr_s').cost(config, inputs_of(1))
+  random = models.find('ssr_s').cost(build('ssr_s', **overrides)[0], inputs_of(1))
   assert found.params == dense_count(variables['params'])
   assert (found.params - found.idle, found.flops) == (
     random.params,
@@ -74,7 +77,7 @@ def test_a_learned_filter_ends_with_the_connections_and_cost_of_a_random_one(ove
 @pytest.mark.parametrize(
   'model, overrides',
   [
-    *((model, {}) for model in models.MODELS),
+    *((model, {}) for model in models.NAMES),
     ('dcn_v2', {'depth': 0}),
     *(('ssr_d', {'gate': gate}) for gate in ('relu', 'one_iteration', 'top_k', 'entmax15')),
   ],
@@ -84,9 +87,9 @@ def test_analytic_flops_follow_the_compiled_program(model, overrides):
   layers.
   """
   config, module, variables, rows_BxFxD = build(model, width=48, **overrides)
-  forward = jax.jit(lambda rows: module.apply(variables, rows, train=False))
+  forward = jax.jit(lambda rows: module.apply(variables, {'embedding': rows}, train=False))
   counted = forward.lower(rows_BxFxD).compile().cost_analysis()['flops'] / len(rows_BxFxD)
-  ours = models.MODELS[model].cost(config, FIELDS * DIM, 1).flops
+  ours = models.find(model).cost(config, inputs_of(1)).flops
   assert ours <= counted * 1.01
   assert counted < 1.6 * ours
 
@@ -106,16 +109,18 @@ def test_every_gate_is_billed_its_own_work():
   }
 
 
-@pytest.mark.parametrize('model', models.MODELS)
+@pytest.mark.parametrize('model', models.NAMES)
 def test_logits_are_float32_and_dropout_acts_in_training_only(model):
   _, module, variables, rows_BxFxD = build(model, tasks=3, dropout=0.5, embedding_dropout=0.2)
-  first, second = (module.apply(variables, rows_BxFxD, train=False) for _ in range(2))
+  first, second = (
+    module.apply(variables, {'embedding': rows_BxFxD}, train=False) for _ in range(2)
+  )
   assert first.shape == (5, 3) and first.dtype == jnp.float32
   np.testing.assert_array_equal(first, second)
   noisy = [
     module.apply(
       variables,
-      rows_BxFxD,
+      {'embedding': rows_BxFxD},
       train=True,
       rngs={'dropout': jax.random.key(i)},
       mutable=['batch_stats'],
@@ -127,7 +132,7 @@ def test_logits_are_float32_and_dropout_acts_in_training_only(model):
 
 @pytest.mark.parametrize('norm', ['batch', 'layer', 'none'])
 def test_input_norm_is_the_same_block_in_every_model(norm):
-  blocks = [build(model, input_norm=norm)[2]['params'].get('input', {}) for model in models.MODELS]
+  blocks = [build(model, input_norm=norm)[2]['params'].get('input', {}) for model in models.NAMES]
   shapes = [jax.tree.map(jnp.shape, block) for block in blocks]
   assert shapes[0] == shapes[1] == shapes[2]
 
@@ -136,13 +141,15 @@ def test_depth_zero_of_the_dense_network_is_linear_in_the_rows():
   config, module, variables, rows_BxFxD = build('dense_mlp', depth=0, input_norm='none')
   own = variables['params']['head']['linear']
   expected = rows_BxFxD.reshape(5, -1) @ own['kernel'] + own['bias'][None]
-  np.testing.assert_allclose(module.apply(variables, rows_BxFxD, train=False), expected, atol=1e-5)
-  assert models.MODELS['dense_mlp'].cost(config, FIELDS * DIM, 1).params == FIELDS * DIM + 1
+  np.testing.assert_allclose(
+    module.apply(variables, {'embedding': rows_BxFxD}, train=False), expected, atol=1e-5
+  )
+  assert models.find('dense_mlp').cost(config, inputs_of(1)).params == FIELDS * DIM + 1
 
 
 def published(model, fields, **overrides):
-  config = config_lib.make(model, {'form': 'code', 'embedding_dim': 16} | overrides)
-  return models.MODELS[model].cost(config, fields * 16, 1).params
+  config = settings.make(model, {'form': 'code', 'embedding_dim': 16} | overrides)
+  return models.find(model).cost(config, Inputs(fields, 16, 1)).params
 
 
 def test_parameter_counts_of_the_published_configurations():
@@ -165,11 +172,9 @@ def test_parameter_counts_of_the_published_configurations():
 )
 def test_variants_of_ssr_d_have_the_counted_parameters_and_gradients(overrides):
   config, module, variables, rows_BxFxD = build('ssr_d', **overrides)
-  assert models.MODELS['ssr_d'].cost(config, FIELDS * DIM, 1).params == dense_count(
-    variables['params']
-  )
+  assert models.find('ssr_d').cost(config, inputs_of(1)).params == dense_count(variables['params'])
   loss = lambda params: jnp.sum(
-    module.apply(variables | {'params': params}, rows_BxFxD, train=False) ** 2
+    module.apply(variables | {'params': params}, {'embedding': rows_BxFxD}, train=False) ** 2
   )
   grads = jax.jit(jax.grad(loss))(variables['params'])
   assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
@@ -180,7 +185,11 @@ def test_every_control_has_the_parameters_of_ics(gate):
   _, module, variables, rows_BxFxD = build('ssr_d', gate=gate)
   assert dense_count(variables['params']) == dense_count(build('ssr_d')[2]['params'])
   out = module.apply(
-    variables, rows_BxFxD, train=True, rngs={'dropout': jax.random.key(0)}, mutable=['batch_stats']
+    variables,
+    {'embedding': rows_BxFxD},
+    train=True,
+    rngs={'dropout': jax.random.key(0)},
+    mutable=['batch_stats'],
   )[0]
   assert np.isfinite(out).all()
 
@@ -195,7 +204,10 @@ def test_alpha_starts_where_it_is_told_whatever_its_sign_and_shape():
       {'alpha_shape': 'dimension'},
     )
   ]
-  logits = [module.apply(variables, rows, train=False) for _, module, variables, rows in outputs]
+  logits = [
+    module.apply(variables, {'embedding': rows}, train=False)
+    for _, module, variables, rows in outputs
+  ]
   for other in logits[1:]:
     np.testing.assert_allclose(logits[0], other, atol=1e-5)
 
@@ -210,34 +222,36 @@ def test_residual_adds_what_the_view_kept(overrides, expected):
     f'layer_{i}': variables['params'][f'layer_{i}'] | {'kernel': jnp.zeros((4, 16, 16))}
     for i in range(2)
   }
-  logits = module.apply(variables | {'params': params}, rows_BxFxD, train=False)
+  logits = module.apply(variables | {'params': params}, {'embedding': rows_BxFxD}, train=False)
   assert (np.ptp(logits) > 1e-3) == expected
 
 
 def test_whole_fields_are_kept_where_the_unit_is_a_field():
-  config = config_lib.make(
+  config = settings.make(
     'ssr_s', {'width': 16, 'views': 3, 'embedding_dim': DIM, 'filter_unit': 'field'}
   )
-  drawn = models.MODELS['ssr_s'].filters(config, FIELDS * DIM, 0)['layer_0'].indices_VxK
+  drawn = models.find('ssr_s').constants(config, inputs_of(1), 0)['layer_0'].indices_VxK
   for view in drawn:
     assert all(
       np.array_equal(run, np.arange(DIM) + run[0]) and run[0] % DIM == 0
       for run in view.reshape(-1, DIM)
     )
   with pytest.raises(ValueError, match='whole fields of 8'):
-    models.MODELS['ssr_s'].filters(
-      config_lib.make('ssr_s', {'width': 12, 'embedding_dim': DIM, 'filter_unit': 'field'}),
-      FIELDS * DIM,
+    models.find('ssr_s').constants(
+      settings.make('ssr_s', {'width': 12, 'embedding_dim': DIM, 'filter_unit': 'field'}),
+      inputs_of(1),
       0,
     )
 
 
-@pytest.mark.parametrize('model', models.MODELS)
+@pytest.mark.parametrize('model', models.NAMES)
 def test_bfloat16_compute_keeps_float32_parameters_and_logits(model):
   _, module, variables, rows_BxFxD = build(model)
   _, low, variables_low, _ = build(model, compute_dtype='bfloat16')
   assert {leaf.dtype for leaf in jax.tree.leaves(variables_low['params'])} == {jnp.dtype('float32')}
-  exact, rounded = (m.apply(variables, rows_BxFxD, train=False) for m in (module, low))
+  exact, rounded = (
+    m.apply(variables, {'embedding': rows_BxFxD}, train=False) for m in (module, low)
+  )
   assert rounded.dtype == jnp.float32
   np.testing.assert_allclose(exact, rounded, atol=0.1)
   assert (exact != rounded).any()
@@ -288,7 +302,7 @@ def test_ssr_equals_its_equations_view_by_view(model, norm):
     outputs = []
     for v in range(config.views):
       if model == 'ssr_s':
-        h_BxK = x_BxN[:, variables['filters'][f'layer_{i}'].indices_VxK[v]]
+        h_BxK = x_BxN[:, variables['constants'][f'layer_{i}'].indices_VxK[v]]
       else:
         own = params[f'filter_{i}']
         z_BxK = jnp.asarray(x_BxN @ own['kernel'][v])
@@ -300,5 +314,5 @@ def test_ssr_equals_its_equations_view_by_view(model, norm):
   hidden, head = params['head']['hidden_0'], params['head']['linear']
   hidden_BxH = np.maximum(np.mean(outputs, 0) @ hidden['kernel'] + hidden['bias'][None], 0)
   expected = hidden_BxH @ head['kernel'] + head['bias'][None]
-  logits = module.apply(variables, rows_BxFxD, train=False)
+  logits = module.apply(variables, {'embedding': rows_BxFxD}, train=False)
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

@@ -8,18 +8,19 @@ import numpy as np
 import optax
 import pytest
 
-from rec_sparse import config as config_lib
 from rec_sparse import models
+from rec_sparse import settings
 from rec_sparse.models import ssr_s
+from rec_sparse.models.architecture import Inputs
 from rec_sparse.sparsity import learned_filter
 from rec_sparse.sparsity import static_filter
 
 FIELDS, DIM, VIEWS, WIDTH = 6, 4, 3, 8
-INPUTS = FIELDS * DIM
+INPUTS = Inputs(FIELDS, DIM, 1)
 
 
 def build(seed=0, **overrides):
-  config = config_lib.make(
+  config = settings.make(
     'ssr_s',
     {
       'width': WIDTH,
@@ -31,11 +32,11 @@ def build(seed=0, **overrides):
     }
     | overrides,
   )
-  filters = models.MODELS['ssr_s'].filters(config, INPUTS, seed)
-  module = ssr_s.SSRS(config, 1)
+  filters = models.find('ssr_s').constants(config, INPUTS, seed)
+  module = ssr_s.SSRS(config, INPUTS)
   made = module.apply(
-    {'filters': filters},
-    jnp.zeros((1, FIELDS, DIM)),
+    {'constants': filters},
+    {'embedding': jnp.zeros((1, FIELDS, DIM))},
     train=False,
     rngs={'params': jax.random.key(seed)},
     mutable=['params', 'batch_stats'],
@@ -53,8 +54,8 @@ def train(module, filters, params, statistics, examples, steps, learning_rate=0.
 
   def loss_fn(params, statistics, rows_BxFxD, label_B):
     logits_BxT, changed = module.apply(
-      {'params': params, 'batch_stats': statistics, 'filters': filters},
-      rows_BxFxD,
+      {'params': params, 'batch_stats': statistics, 'constants': filters},
+      {'embedding': rows_BxFxD},
       train=True,
       rngs={'dropout': jax.random.key(0)},
       mutable=['batch_stats'],
@@ -142,15 +143,19 @@ def test_forward_equals_ssr_s_with_the_same_mask_and_kernel_rows(trained):
     kernel_VxKxH = np.take_along_axis(np.asarray(params[name]['kernel']), kept_VxK[..., None], 1)
     twin_params[name] = {'kernel': kernel_VxKxH} | {k: params[name][k] for k in ('bias', 'norm')}
   twin = ssr_s.SSRS(
-    config_lib.make(
+    settings.make(
       'ssr_s', {'width': WIDTH, 'views': VIEWS, 'embedding_dim': DIM, 'input_norm': 'none'}
     ),
-    1,
+    INPUTS,
   )
   rows_BxFxD = few_dimensions_decide(jax.random.key(9))[0]
-  expected = twin.apply({'params': twin_params, 'filters': twin_filters}, rows_BxFxD, train=False)
+  expected = twin.apply(
+    {'params': twin_params, 'constants': twin_filters}, {'embedding': rows_BxFxD}, train=False
+  )
   found = module.apply(
-    {'params': params, 'batch_stats': statistics, 'filters': filters}, rows_BxFxD, train=False
+    {'params': params, 'batch_stats': statistics, 'constants': filters},
+    {'embedding': rows_BxFxD},
+    train=False,
   )
   np.testing.assert_allclose(found, expected, atol=2e-6)
 
@@ -213,7 +218,9 @@ def test_whole_fields_are_chosen_where_the_unit_is_a_field():
   assert masks(first[1])['layer_0'][:, :2].mean() < 0.3 and kept_VxF[:, :2].mean() > 0.5
   rows_BxFxD = few_dimensions_decide(jax.random.key(9))[0]
   logits = lambda rows: module.apply(
-    {'params': last[0], 'batch_stats': last[1], 'filters': filters}, rows, train=False
+    {'params': last[0], 'batch_stats': last[1], 'constants': filters},
+    {'embedding': rows},
+    train=False,
   )
   for field in range(FIELDS):
     changed = logits(rows_BxFxD.at[:, field].add(1.0)) != logits(rows_BxFxD)
@@ -221,7 +228,7 @@ def test_whole_fields_are_chosen_where_the_unit_is_a_field():
 
 
 def test_what_cannot_be_learned_names_the_field():
-  with pytest.raises(ValueError, match='filter_warmup=0: expected a number above 0'):
+  with pytest.raises(ValueError, match='filter_warmup=0: expected an integer of at least 1'):
     build(filter_warmup=0)
   with pytest.raises(ValueError, match='filter=learned: needs residual=false'):
     build(form='code')

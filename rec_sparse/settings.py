@@ -1,0 +1,159 @@
+"""Names and values, as text, TOML or JSON have them -> a typed config, with its model's options.
+
+Stands above the models, so that the options of a model live in the model's file.
+"""
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+import difflib
+import json
+import math
+import typing
+from typing import Any, Literal
+
+from rec_sparse import models
+from rec_sparse import typed
+from rec_sparse.config import About
+from rec_sparse.config import about
+from rec_sparse.config import Config
+from rec_sparse.config import flat
+
+Settings = Mapping[str, dataclasses.Field]
+
+
+def make(model: str, overrides: Mapping[str, Any] | None = None) -> Config:
+  """The config of `model` with `overrides` (values already typed) by name, its options included.
+
+  A form is resolved here: the config holds each setting that it stands for.
+  Raises ValueError naming the field: unknown names list the nearest ones, values of another type
+  or out of range say what is expected.
+  """
+  architecture = models.find(model)
+  known = settable(model)
+  typed_ = {}
+  for name, value in (overrides or {}).items():
+    typed_[name] = _typed(_known(known, name, model), value)
+
+  given = architecture.forms.get(typed_.get('form'), {}) | typed_
+  own = {field.name for field in dataclasses.fields(architecture.options)}
+  options = architecture.options(**{k: v for k, v in given.items() if k in own})
+  shared = {name: value for name, value in given.items() if name not in own}
+  if 'views' not in architecture.knobs:
+    shared['views'] = 1
+
+  config = Config(model=model, options=options, **shared)
+  architecture.check(config)
+  return config
+
+
+def settable(model: str) -> Settings:
+  """Name -> dataclass field of all that may be set for `model`: its options come last."""
+  shared = [field for field in dataclasses.fields(Config) if 'about' in field.metadata]
+  own = dataclasses.fields(models.find(model).options)
+  return {field.name: field for field in (*shared, *own) if field.name != 'model'}
+
+
+def parse(model: str, texts: Iterable[str]) -> dict[str, Any]:
+  """['dropout=0.1', 'view_widths=128,64'] -> typed overrides.
+
+  Raises ValueError naming the setting.
+  """
+  known = settable(model)
+  parsed = {}
+  for setting in texts:
+    name, equals, text = setting.partition('=')
+    if not equals:
+      raise ValueError(f'{setting!r}: expected name=value')
+    parsed[name] = _of_text(_known(known, name, model), text)
+  return parsed
+
+
+def from_json(text: str) -> Config:
+  """Inverse of `config.to_json`; raises ValueError naming what is unknown, missing or wrong."""
+  return from_raw(json.loads(text))
+
+
+def from_raw(raw: Any) -> Config:
+  """The config of a JSON value, otherwise as `from_json`."""
+  if (
+    not isinstance(raw, dict)
+    or not isinstance(raw.get('model'), str)
+    or not isinstance(raw.get('options'), dict)
+  ):
+    raise ValueError('not a config: expected an object with model and options')
+  given = flat(raw)
+  model = given.pop('model')
+  missing = set(settable(model)) - set(given)
+  if missing:
+    raise ValueError(f'config lacks {", ".join(sorted(missing))}')
+  return make(model, given)
+
+
+def _known(known: Settings, name: str, model: str) -> dataclasses.Field:
+  if name in known:
+    return known[name]
+  near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  hint = f'did you mean {" or ".join(near)}?' if near else f'known: {", ".join(known)}'
+  raise ValueError(f'{name}: {model} has no such field; {hint}')
+
+
+def _of_text(field: dataclasses.Field, text: str) -> Any:
+  try:
+    value = typed.parse(field.type, text)
+  except ValueError:
+    raise ValueError(f'{field.name}={text}: expected {expected(field)}') from None
+  return _in_range(field, value)
+
+
+def _typed(field: dataclasses.Field, value: Any) -> Any:
+  raw = list(value) if isinstance(value, tuple) else value
+  try:
+    made = typed.convert(field.type, raw)
+  except ValueError:
+    raise ValueError(f'{field.name}={value!r}: expected {expected(field)}') from None
+  return _in_range(field, made)
+
+
+def _in_range(field: dataclasses.Field, value: Any) -> Any:
+  parts = value if isinstance(value, tuple) else (value,)
+  if not all(_is_within(about(field), part) for part in parts):
+    shown = ','.join(map(str, parts))
+    raise ValueError(f'{field.name}={shown}: expected {expected(field)}')
+  return value
+
+
+def _is_within(bounds: About, value: Any) -> bool:
+  if isinstance(value, str | bool):
+    return True
+  return (
+    math.isfinite(value)
+    and (bounds.least is None or value >= bounds.least)
+    and (bounds.above is None or value > bounds.above)
+    and (bounds.most is None or value <= bounds.most)
+    and (bounds.below is None or value < bounds.below)
+  )
+
+
+def expected(field: dataclasses.Field) -> str:
+  """What a setting takes, in words: 'a number of at least 0 and below 1'."""
+  if typing.get_origin(field.type) is Literal:
+    return f'one of {", ".join(typing.get_args(field.type))}'
+  if typing.get_origin(field.type) is tuple:
+    kind = 'integers separated by commas'
+  else:
+    kind = {
+      bool: 'true or false',
+      int: 'an integer',
+      float: 'a finite number',
+      str: 'text',
+    }[field.type]
+
+  bounds = about(field)
+  limits = {
+    'of at least': bounds.least,
+    'above': bounds.above,
+    'of at most': bounds.most,
+    'below': bounds.below,
+  }
+  said = [f'{words} {limit}' for words, limit in limits.items() if limit is not None]
+  return ' '.join([kind, ' and '.join(said)]).strip()
