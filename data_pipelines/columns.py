@@ -33,14 +33,21 @@ class Columns(NamedTuple):
 
 
 def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
-  """Raises ValueError naming file, line and column of a label not 0 or 1 and of a wrong number."""
-  label = [_label(chunk, name) for name in spec.label]
+  """The columns of a chunk that the spec gives a part.
+
+  Raises ValueError naming file, line and column of a label that is not 0 or 1, and of a wrong
+  number.
+  """
+  labels = [_label(chunk, name) for name in spec.label]
   texts = dict.fromkeys((*spec.categorical, *spec.undecided))
+  group = None
+  if spec.group:
+    group = numbers.canonical(_text(chunk, spec.group, spec))
   return Columns(
     text={name: _text(chunk, name, spec) for name in texts},
     number={name: _number(chunk, name, spec) for name in spec.numeric},
-    label_BxT=np.stack(label, axis=1),
-    group=numbers.canonical(_text(chunk, spec.group, spec)) if spec.group else None,
+    label_BxT=np.stack(labels, axis=1),
+    group=group,
   )
 
 
@@ -62,6 +69,7 @@ def _text(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
   missing = spec_lib.missing_of(spec, name)
   plain = text.str.strip_chars()
   is_missing = plain.is_in(missing)
+
   values = pl.Series(missing, dtype=pl.String).cast(pl.Float64, strict=False)
   values = values.drop_nulls().drop_nans()
   if len(values):  # where -1 is missing, so is -1.0
@@ -86,6 +94,7 @@ def _number(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
   number = text.cast(pl.Float64, strict=False).fill_nan(None)
   is_large = (number.abs() > numbers.FLOAT32).fill_null(False)
   is_text = number.is_null() & (text != '') & (text.str.to_lowercase() != 'nan')
+
   wrong = is_text | is_large
   if wrong.any():
     row = wrong.arg_max()

@@ -21,7 +21,7 @@ csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a quoted history may be lon
 
 
 def reader(names: tuple[str, ...] | None, delimiter: str | None) -> raw.Reader:
-  """Reads columns `names`, or those of the header; `delimiter` None: as `_guess` says."""
+  """Reads columns `names` (None: those of the header), split at `delimiter` (None: guessed)."""
   return raw.Reader(
     columns=lambda path: _columns(path, names, delimiter),
     chunks=lambda path: _chunks(path, names, delimiter),
@@ -49,7 +49,9 @@ def _chunks(path: str, names: tuple[str, ...] | None, delimiter: str | None) -> 
     if first == 1:
       delimiter = delimiter or _guess(path, lines[0])
       if names is None:
-        names, lines, first = _header(lines[0], delimiter, path), lines[1:], 2
+        names = _header(lines[0], delimiter, path)
+        lines = lines[1:]
+        first = 2
     if lines:
       frame = _split(lines, delimiter, len(names), path, first)
       frame.columns = list(names)
@@ -57,8 +59,10 @@ def _chunks(path: str, names: tuple[str, ...] | None, delimiter: str | None) -> 
 
 
 def _header(line: str, delimiter: str, path: str) -> tuple[str, ...]:
-  quoted = _may_quote(delimiter)
-  names = tuple(_fields([line], delimiter, path, 1)[0] if quoted else line.split(delimiter))
+  if _may_quote(delimiter):
+    names = tuple(_fields([line], delimiter, path, 1)[0])
+  else:
+    names = tuple(line.split(delimiter))
   twice = {name for name in names if names.count(name) > 1}
   if twice:
     raise ValueError(
@@ -74,7 +78,8 @@ def _may_quote(delimiter: str) -> bool:
 
 
 def _split(lines: list[str], delimiter: str, columns: int, path: str, first: int) -> pl.DataFrame:
-  if not _may_quote(delimiter) or not any('"' in line for line in lines):
+  holds_quotes = any('"' in line for line in lines)
+  if not holds_quotes or not _may_quote(delimiter):
     return text.split_lines(lines, delimiter, columns, path, first)
   rows = _fields(lines, delimiter, path, first)
   for row, values in enumerate(rows):
@@ -86,10 +91,10 @@ def _split(lines: list[str], delimiter: str, columns: int, path: str, first: int
 def _fields(lines: list[str], delimiter: str, path: str, first: int) -> list[list[str]]:
   """The fields of each line, without their quotes."""
   # A quote that the last line leaves open takes in the '' after it.
-  found = csv.reader([*lines, ''], delimiter=delimiter)
+  parsed = csv.reader([*lines, ''], delimiter=delimiter)
   rows = []
-  for row, values in enumerate(found):
-    if found.line_num != row + 1:
+  for row, values in enumerate(parsed):
+    if parsed.line_num != row + 1:
       raise ValueError(f'{path}: line {first + row}: a quote is not closed on its line')
     rows.append(values or [''])
   return rows[:-1]

@@ -23,12 +23,12 @@ class Encoder:
 
   @property
   def fields(self) -> tuple[schema_lib.Field, ...]:
-    """The fields of the schema."""
-    kind = lambda made: 'numeric' if made.vocabulary is None else 'categorical'
-    return tuple(
-      schema_lib.Field(name, kind(made), treatment.table_rows(made))
-      for name, made in self.made.items()
-    )
+    """The fields of the schema, in the order of the table."""
+    fields = []
+    for name, made in self.made.items():
+      kind = 'numeric' if made.vocabulary is None else 'categorical'
+      fields.append(schema_lib.Field(name, kind, treatment.table_rows(made)))
+    return tuple(fields)
 
   @property
   def digest(self) -> str:
@@ -54,20 +54,21 @@ def learn(
 ) -> Encoder:
   """The encoder of a settled spec, some numeric columns of which are inferred, from its rows."""
   modes = dict.fromkeys(spec.categorical, 'categorical') | spec.numeric
-  names = sorted(modes, key=lambda name: (modes[name] == 'value', name in spec.numeric))
-  made = {
-    name: treatment.make(seen[name], modes[name], min_count, buckets, name in inferred)
-    for name in names
-  }
+  bucketed = [name for name, mode in spec.numeric.items() if mode != 'value']
+  values = [name for name, mode in spec.numeric.items() if mode == 'value']
+  made = {}
+  for name in (*spec.categorical, *bucketed, *values):
+    made[name] = treatment.make(
+      seen[name], modes[name], min_count, buckets, inferred=name in inferred
+    )
   return Encoder(spec, made)
 
 
 def ids_of(encoder: Encoder) -> dict[str, vocabulary.Encode]:
   """What finds the ids of each field that has a vocabulary; made once for all chunks."""
+  vocabularies = {name: made.vocabulary for name, made in encoder.made.items()}
   return {
-    name: vocabulary.encoder(made.vocabulary)
-    for name, made in encoder.made.items()
-    if made.vocabulary is not None
+    name: vocabulary.encoder(table) for name, table in vocabularies.items() if table is not None
   }
 
 
@@ -91,6 +92,7 @@ def encode(
       unknown_B = is_missing_B & (id_B == 0)
     ids.append(id_B)
     unknown.append(unknown_B)
+
   rows = len(columns.label_BxT)
   value_BxA = np.stack(values, axis=1) if values else np.zeros((rows, 0), np.float32)
   return Encoded(np.stack(ids, axis=1), value_BxA, np.stack(unknown, axis=1))

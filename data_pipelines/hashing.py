@@ -8,16 +8,16 @@ _GOLDEN = 0x9E3779B9
 
 
 def hash_words(*words: Any, xp: Any = np) -> Any:
-  """Hash of a tuple of words -> uint32 in the shape that the words broadcast to, at least
-  one-dimensional.
+  """Hash of a tuple of words: uint32 in the shape that the words broadcast to, at least (1,).
 
   A word is an int or an integer array (`xp` is numpy or jax.numpy) and is taken modulo 2^32.
   """
-  words_N = xp.broadcast_arrays(*(_uint32(w, xp) for w in words))
-  h = xp.full_like(words_N[0], _GOLDEN)
-  for word in words_N:
-    h = _finalize(h * xp.uint32(_GOLDEN) + word, xp)
-  return h
+  arrays = [_uint32(word, xp) for word in words]
+  arrays = xp.broadcast_arrays(*arrays)
+  mixed = xp.full_like(arrays[0], _GOLDEN)
+  for array in arrays:
+    mixed = _finalize(mixed * xp.uint32(_GOLDEN) + array, xp)
+  return mixed
 
 
 def _uint32(word: Any, xp: Any) -> Any:
@@ -28,8 +28,9 @@ def _uint32(word: Any, xp: Any) -> Any:
 
 
 def _finalize(h: Any, xp: Any) -> Any:
-  """The finalizer of MurmurHash3: a bijection in which each input bit flips each output bit half of
-  the time.
+  """The finalizer of MurmurHash3: each input bit flips each output bit half of the time.
+
+  It is a bijection.
   """
   h = (h ^ (h >> xp.uint32(16))) * xp.uint32(0x85EBCA6B)
   h = (h ^ (h >> xp.uint32(13))) * xp.uint32(0xC2B2AE35)

@@ -1,7 +1,6 @@
-"""libfm text: `label id:1 id:1 ...`, one token per field and the same number of tokens in every
-line.
+"""libfm text: `label id:1 id:1 ...`, one token per field.
 
-The label is 0 or 1, or -1 or 1 (-1 is read as 0).
+Every line has the same number of tokens. The label is 0 or 1, or -1 or 1 (-1 is read as 0).
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ _TOKEN = r'^(\d+):1(?:\.0*)?$'  # an integer id with value 1
 def reader(names: tuple[str, ...] | None) -> raw.Reader:
   """Reads columns `names`, the label first; by default label, field_0, field_1, ..."""
   return raw.Reader(
-    columns=lambda path: _names(path, names), chunks=lambda path: _chunks(path, names)
+    columns=lambda path: _names(path, names),
+    chunks=lambda path: _chunks(path, names),
   )
 
 
@@ -32,21 +32,20 @@ def _names(path: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _chunks(path: str, names: tuple[str, ...] | None) -> Iterator[raw.Chunk]:
-  names = _names(path, names)
+  label, *fields = _names(path, names)
   for first, lines in text.read_lines(path):
-    frame = text.split_lines(_tokens(lines), ' ', len(names), path, first)
-    frame.columns = list(names)
-    ids = frame.select(
-      pl.col(name).str.extract(_TOKEN) if name != names[0] else name for name in names
-    )
-    for name in names[1:]:
+    frame = text.split_lines(_tokens(lines), ' ', 1 + len(fields), path, first)
+    frame.columns = [label, *fields]
+    ids = frame.with_columns(pl.col(fields).str.extract(_TOKEN))
+    for name in fields:
       if ids[name].null_count():
         row = ids[name].is_null().arg_max()
+        token = frame[name][row]
         raise ValueError(
-          f'{path}: line {first + row}: {name}: {frame[name][row]!r} is not an integer id with value '
-          '1, as in 123:1'
+          f'{path}: line {first + row}: {name}: {token!r} is not an integer id with value 1, '
+          'as in 123:1'
         )
-    ids = ids.with_columns(pl.col(names[0]).replace({'-1': '0', '+1': '1'}))
+    ids = ids.with_columns(pl.col(label).replace({'-1': '0', '+1': '1'}))
     yield raw.Chunk(ids, path, first, 'line')
 
 

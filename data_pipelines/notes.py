@@ -18,8 +18,10 @@ def of(column: schema_lib.Column, known: pl.DataFrame, inferred: bool) -> tuple[
   `inferred`: that it is numeric is a guess.
   """
   notes = _of_counts(column, known)
-  if column.treatment == 'categorical':
-    notes += _of_numbers_as_ids(known) if column.numbers else _of_texts(known)
+  if column.treatment == 'categorical' and column.numbers:
+    notes += _of_numbers_as_ids(known)
+  elif column.treatment == 'categorical':
+    notes += _of_texts(known)
   if column.numbers and len(known) > 1:
     notes += _of_times(column.least, column.most)
   if inferred and _whole(known['value']):
@@ -49,8 +51,11 @@ def _of_times(least: float, most: float) -> list[str]:
 
 
 def _of_fences(column: schema_lib.Column) -> list[str]:
-  beyond = [f'below {column.low:g}'] if column.least < column.low else []
-  beyond += [f'above {column.high:g}'] if column.most > column.high else []
+  beyond = []
+  if column.least < column.low:
+    beyond.append(f'below {column.low:g}')
+  if column.most > column.high:
+    beyond.append(f'above {column.high:g}')
   if not beyond:
     return []
   return [

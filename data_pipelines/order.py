@@ -1,5 +1,6 @@
-"""The row order: a stateless keyed bijection, the same in numpy and inside jit. No permutation
-array anywhere.
+"""The row order: a stateless keyed bijection, the same in numpy and inside jit.
+
+There is no permutation array anywhere.
 
 A position is mixed by rounds of (add a key, multiply by an odd key, fold the high half onto the low
 half) modulo the next power of two 2^k; each step is invertible, so the whole is a bijection on [0,
@@ -60,20 +61,22 @@ def batch_rows(
   not in [1, rows].
   """
   steps = steps_per_epoch(rows, batch_size)
+  epoch = step // steps
   start = xp.asarray(step % steps).astype(xp.int32) * xp.int32(batch_size)
   last = xp.minimum(xp.int32(rows - 1) - start, xp.int32(batch_size - 1))
   place_B = xp.arange(length or batch_size, dtype=xp.int32)
   real_B = place_B <= last
-  position_B = start + xp.where(real_B, place_B, 0)
-  rows_B = permute(position_B, rows, seed, step // steps, xp) if shuffle else position_B
+  rows_B = start + xp.where(real_B, place_B, 0)
+  if shuffle:
+    rows_B = permute(rows_B, rows, seed, epoch, xp)
   return BatchRows(rows_B, real_B.astype(xp.float32))
 
 
 def permute(index_B: Any, n: int, seed: Any, epoch: Any, xp: Any = np) -> Any:
-  """Where each index of [0, n) goes in the order of (seed, epoch): int32, a bijection for any 1 <=
-  n <= 2^31.
+  """Where each index of [0, n) goes in the order of (seed, epoch): int32.
 
-  With xp=jax.numpy, index, seed and epoch may be traced, and the function may be vmapped.
+  This is a bijection for any 1 <= n <= 2^31. With xp=jax.numpy, index, seed and epoch may be
+  traced, and the function may be vmapped.
   """
   bits = max(1, (n - 1).bit_length())
   keys = hashing.hash_words(seed, epoch, xp.arange(2 * _ROUNDS, dtype=xp.uint32), xp=xp)
@@ -83,9 +86,11 @@ def permute(index_B: Any, n: int, seed: Any, epoch: Any, xp: Any = np) -> Any:
 
 
 def _mix(x: Any, keys: Any, bits: int, xp: Any) -> Any:
-  mask, half = xp.uint32((1 << bits) - 1), xp.uint32((bits + 1) // 2)
+  mask = xp.uint32((1 << bits) - 1)
+  half = xp.uint32((bits + 1) // 2)
   for r in range(_ROUNDS):
-    x = ((x + keys[2 * r]) * (keys[2 * r + 1] | xp.uint32(1))) & mask
+    added, factor = keys[2 * r : 2 * r + 2]
+    x = ((x + added) * (factor | xp.uint32(1))) & mask
     x = x ^ (x >> half)
   return x
 

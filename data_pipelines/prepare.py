@@ -1,10 +1,12 @@
-"""From raw logs to a dataset directory in two passes: count values on training rows, then encode
-every row.
+"""From raw logs to a dataset directory, in two passes.
+
+The first counts values on training rows, the second encodes every row.
 """
 
 from collections.abc import Callable, Iterator
 import dataclasses
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -46,10 +48,10 @@ class Job:
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
-  """Makes the dataset directory `out`; returns its schema and whether it was made now (False: it
-  was there already).
+  """Makes the dataset directory `out`; returns its schema and whether it was made now.
 
-  Raises ValueError naming the file, line, column or flag of bad input; `out` then does not appear.
+  It was not where it was there already. Raises ValueError naming the file, line, column or flag of
+  bad input; `out` then does not appear.
   """
   old = None if job.vocab_from is None else encoder_lib.load(job.vocab_from)
   spec = job.spec if old is None else old.spec
@@ -60,10 +62,12 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
     spec = _resolve(job, columns)
   for path, names in columns.items():
     spec_lib.check_columns(spec, names, path)
+
   options = _options(job, spec, old) | {'format_version': schema_lib.FORMAT_VERSION}
   mark = staging.fingerprint(job.files, options)
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
+
   with staging.directory(out) as directory:
     encoder, groups = _count(job, reader, spec, old)
     splits, unknown = _encode(job, reader, encoder, groups, directory)
@@ -104,9 +108,12 @@ def _columns(job: Job, reader: raw.Reader) -> dict[str, tuple[str, ...]]:
 
 def _with_rows(job: Job, columns: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
   """The files of each split without those that have no rows, which are told."""
+  files = {}
   for split, paths in job.files.items():
-    raw.note_skipped([path for path in paths if path not in columns], split, 'files without rows')
-  return {split: [path for path in paths if path in columns] for split, paths in job.files.items()}
+    files[split] = [path for path in paths if path in columns]
+    empty = [path for path in paths if path not in columns]
+    raw.note_skipped(empty, split, 'files without rows')
+  return files
 
 
 def _resolve(job: Job, columns: dict[str, tuple[str, ...]]) -> spec_lib.Spec:
@@ -132,7 +139,9 @@ def _options(job: Job, spec: spec_lib.Spec, old: encoder_lib.Encoder | None) -> 
 
 def _made_splits(job: Job) -> list[str]:
   """All, of which missing ones are cut from train; with vocab_from those that have files."""
-  return [split for split in schema_lib.SPLITS if split in job.files or not job.vocab_from]
+  if job.vocab_from:
+    return [split for split in schema_lib.SPLITS if split in job.files]
+  return list(schema_lib.SPLITS)
 
 
 def _rows(
@@ -140,17 +149,16 @@ def _rows(
 ) -> Iterator[tuple[np.ndarray, raw.Chunk]]:
   """Yields (split_B: index into SPLITS of each row, chunk) over the files of `splits`."""
   cut = [split for split in _made_splits(job) if split not in job.files]
-  targets = np.array([0, *map(schema_lib.SPLITS.index, cut)])
+  targets = np.array([0, *(schema_lib.SPLITS.index(split) for split in cut)])
   with tqdm.tqdm(desc=doing, unit=' rows', unit_scale=True) as progress:
     for split in splits:
       first = 0
       for path in job.files.get(split, []):
         for chunk in reader.chunks(path):
           count = len(chunk.frame)
+          split_B = np.full(count, schema_lib.SPLITS.index(split))
           if split == 'train':
             split_B = targets[split_lib.split_of_rows(first, count, len(cut), job.split_seed)]
-          else:
-            split_B = np.full(count, schema_lib.SPLITS.index(split))
           yield split_B, chunk
           first += count
           progress.update(count)
@@ -161,12 +169,16 @@ def _count(
 ) -> tuple[encoder_lib.Encoder, pl.DataFrame | None]:
   """Pass 1: what training rows say of each column, if not known of `old`, and the groups of all."""
   seen = {}
+  splits = ()
   if old is None:
     seen = dict.fromkeys((*spec.categorical, *spec.undecided), treatment.TEXTS)
     seen |= dict.fromkeys(spec.numeric, treatment.NUMBERS)
+    splits = ('train',)
+  if spec.group:
+    splits = schema_lib.SPLITS
+
   reading = spec
   groups = vocabulary.EMPTY
-  splits = schema_lib.SPLITS if spec.group else ('train',) if old is None else ()
   for split_B, chunk in _rows(job, reader, splits, 'counting values'):
     columns = columns_lib.clean(chunk, reading)
     is_trained = pl.Series(split_B == 0)
@@ -176,8 +188,11 @@ def _count(
     seen, reading = _decide_crowded(job, seen, reading)
     if spec.group:
       groups = vocabulary.count(groups, columns.group)
+
   encoder = old or _learn(job, spec, seen)
-  return encoder, vocabulary.build_groups(groups) if spec.group else None
+  if not spec.group:
+    return encoder, None
+  return encoder, vocabulary.build_groups(groups)
 
 
 def _decide_crowded(
@@ -186,12 +201,13 @@ def _decide_crowded(
   """Columns with too many values to keep are read as numbers from here on, or are ids for good."""
   seen = dict(seen)
   decided = []
-  numeric = []
   for name in reading.undecided:
     if treatment.is_crowded(seen[name]):
       seen[name] = treatment.merged(seen[name])
     if treatment.is_crowded(seen[name]):
       decided.append(name)
+
+  numeric = []
   for name in decided:
     if treatment.is_numeric(seen[name], name not in reading.categorical, job.buckets):
       seen[name] = treatment.as_numbers(seen[name])
@@ -209,6 +225,7 @@ def _learn(job: Job, spec: spec_lib.Spec, seen: dict[str, treatment.Seen]) -> en
   ]
   settled = spec_lib.settle(spec, numeric, job.numeric)
   spec_lib.check_parts(settled, job.files['train'][0])
+
   encoder = encoder_lib.learn(settled, seen, job.min_count, job.buckets, numeric)
   rows = sum(field.vocab_size for field in encoder.fields)
   if rows >= 2**31:
@@ -225,35 +242,66 @@ def _encode(
 ) -> tuple[dict[str, schema_lib.Split], dict[str, dict[str, int]]]:
   """Pass 2: writes the blocks -> (splits, of each field the rows out of vocabulary by split)."""
   fields = encoder.fields
-  numeric = sum(f.kind == 'numeric' for f in fields)
+  numeric = sum(field.kind == 'numeric' for field in fields)
   dtype = blocks.record_dtype(len(fields), len(encoder.spec.label), numeric, groups is not None)
   made = _made_splits(job)
   writers = {split: blocks.BlockWriter(directory, split, dtype) for split in made}
   unknown_F = {split: np.zeros(len(fields), np.int64) for split in made}
-  offset_F = np.cumsum([0, *(f.vocab_size for f in fields)])[:-1].astype(np.int32)
-  ids_of = encoder_lib.ids_of(encoder)
-  encode_group = None if groups is None else vocabulary.encoder(groups, vocabulary.NO_GROUP)
-  for split_B, chunk in _rows(job, reader, schema_lib.SPLITS, 'encoding rows'):
-    columns = columns_lib.clean(chunk, encoder.spec)
-    encoded = encoder_lib.encode(encoder, ids_of, columns)
-    group_B = None if encode_group is None else encode_group(columns.group)
+
+  for split_B, rows in _encoded(job, reader, encoder, groups):
     for split, writer in writers.items():
       mine_B = split_B == schema_lib.SPLITS.index(split)
       if mine_B.any():
-        unknown_F[split] += encoded.unknown_BxF[mine_B].sum(0)
-        writer.append(
-          encoded.ids_BxF[mine_B] + offset_F,
-          columns.label_BxT[mine_B],
-          encoded.value_BxA[mine_B],
-          None if group_B is None else group_B[mine_B],
-        )
+        mine = rows.of(mine_B)
+        unknown_F[split] += mine.unknown_BxF.sum(0)
+        writer.append(mine.ids_BxF, mine.label_BxT, mine.value_BxA, mine.group_B)
+
   splits = {split: writer.finish() for split, writer in writers.items()}
   for split, written in splits.items():
     if not written.rows:
       source = ', '.join(job.files.get(split, job.files.get('train')))
       raise ValueError(f'{source}: no rows for the {split} split')
-  unknown = {
-    field.name: {split: int(unknown_F[split][f]) for split in made}
-    for f, field in enumerate(fields)
-  }
+  unknown = {}
+  for f, field in enumerate(fields):
+    unknown[field.name] = {split: int(unknown_F[split][f]) for split in made}
   return splits, unknown
+
+
+class _Rows(NamedTuple):
+  """Encoded rows of one chunk, as a block holds them."""
+
+  ids_BxF: np.ndarray  # offset into the stacked table
+  label_BxT: np.ndarray
+  value_BxA: np.ndarray
+  unknown_BxF: np.ndarray  # whether no row of the table stands for the value
+  group_B: np.ndarray | None
+
+  def of(self, mine_B: np.ndarray) -> '_Rows':
+    """Those where `mine_B` is True."""
+    return _Rows(*(None if column is None else column[mine_B] for column in self))
+
+
+def _encoded(
+  job: Job, reader: raw.Reader, encoder: encoder_lib.Encoder, groups: pl.DataFrame | None
+) -> Iterator[tuple[np.ndarray, _Rows]]:
+  """Yields (split_B: index into SPLITS of each row, rows) over all files."""
+  sizes = [field.vocab_size for field in encoder.fields]
+  offset_F = np.cumsum([0, *sizes])[:-1].astype(np.int32)
+  ids_of = encoder_lib.ids_of(encoder)
+  encode_group = None
+  if groups is not None:
+    encode_group = vocabulary.encoder(groups, vocabulary.NO_GROUP)
+
+  for split_B, chunk in _rows(job, reader, schema_lib.SPLITS, 'encoding rows'):
+    columns = columns_lib.clean(chunk, encoder.spec)
+    encoded = encoder_lib.encode(encoder, ids_of, columns)
+    yield (
+      split_B,
+      _Rows(
+        ids_BxF=encoded.ids_BxF + offset_F,
+        label_BxT=columns.label_BxT,
+        value_BxA=encoded.value_BxA,
+        unknown_BxF=encoded.unknown_BxF,
+        group_B=encode_group(columns.group) if encode_group else None,
+      ),
+    )

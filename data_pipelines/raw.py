@@ -1,6 +1,4 @@
-"""What every raw source yields: bounded chunks of columns that know where in which file they came
-from.
-"""
+"""What every raw source yields: bounded chunks that know from where in which file they come."""
 
 from collections.abc import Callable, Iterator
 import glob
@@ -56,6 +54,7 @@ def expand(patterns: list[str], flag: str) -> list[str]:
     if found == [pattern] and path.is_file():
       files.append(pattern)
       continue
+
     parts = [part for name in found for part in _parts(name, flag)]
     markers = [part for part in parts if _is_marker(part)]
     if len(markers) == len(parts):
@@ -67,9 +66,12 @@ def expand(patterns: list[str], flag: str) -> list[str]:
 
 def note_skipped(files: list[str], flag: str, what: str) -> None:
   """Prints a line about files that are left out, if there are any."""
-  if files:
-    shown = ', '.join(files[:3]) + (f' and {len(files) - 3} more' if len(files) > 3 else '')
-    tqdm.tqdm.write(f'--{flag}: skipped {what}: {shown}')
+  if not files:
+    return
+  shown = ', '.join(files[:3])
+  if len(files) > 3:
+    shown += f' and {len(files) - 3} more'
+  tqdm.tqdm.write(f'--{flag}: skipped {what}: {shown}')
 
 
 def _parts(name: str, flag: str) -> list[str]:

@@ -1,5 +1,6 @@
-"""The resident feed: the encoded split lies in device memory, and a batch is a gather inside the
-compiled step.
+"""The resident feed: the encoded split lies in device memory.
+
+A batch is a gather inside the compiled step.
 """
 
 from typing import Any
@@ -22,23 +23,22 @@ def to_device(split: blocks.OpenSplit, sharding: Any = None) -> Data:
 def batch_at(
   data: Data, step: Any, *, batch_size: int, seed: Any, shuffle: bool, length: int | None = None
 ) -> Data:
-  """The batch of global training step `step`, equal to the stream's; step and seed may be traced or
-  vmapped.
+  """The batch of global training step `step`, equal to that of the stream.
 
-  weight_B is 0 for what pads a batch to `length` (default: batch_size). Raises ValueError when
-  batch_size is not in [1, rows].
+  step and seed may be traced or vmapped. weight_B is 0 for what pads a batch to `length` (default:
+  batch_size). Raises ValueError when batch_size is not in [1, rows].
   """
   rows_B, weight_B = order.batch_rows(step, batch_size, _rows(data), seed, shuffle, jnp, length)
   return _take(data, rows_B) | {'weight_B': weight_B}
 
 
 def eval_batch_at(data: Data, index: Any, batch_size: int) -> Data:
-  """Batch `index` in file order with weight_B float32: 1, and 0 for padding (copies of row 0) after
-  the last row.
+  """Batch `index` in file order.
+
+  weight_B is float32: 1, and 0 for padding (copies of row 0) after the last row.
   """
-  position_B = jnp.asarray(index, jnp.int32) * jnp.int32(batch_size) + jnp.arange(
-    batch_size, dtype=jnp.int32
-  )
+  start = jnp.asarray(index, jnp.int32) * jnp.int32(batch_size)
+  position_B = start + jnp.arange(batch_size, dtype=jnp.int32)
   real_B = position_B < _rows(data)
   batch = _take(data, jnp.where(real_B, position_B, 0))
   return batch | {'weight_B': real_B.astype(jnp.float32)}

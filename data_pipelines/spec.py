@@ -1,5 +1,6 @@
-"""The spec: which raw column plays which part; a small JSON file, and inference for what it leaves
-out.
+"""The spec: which raw column plays which part.
+
+It is a small JSON file; what it leaves out is inferred.
 """
 
 from collections.abc import Sequence
@@ -19,20 +20,23 @@ _INDEX = re.compile(r'__index_level_\d+__|Unnamed: \d+|')  # written by pandas; 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-  """Parts of the raw columns. As read from JSON, empty label, categorical and numeric are still to
-  be inferred.
+  """Parts of the raw columns.
+
+  As read from JSON, empty label, categorical and numeric are still to be inferred.
   """
 
   label: tuple[str, ...] = ()  # one column per task
   categorical: tuple[str, ...] | None = None
-  numeric: dict[str, str] | None = None  # column -> quantile (ids of buckets of equally many
-  # training rows), value (standardised, times an embedding) or log_square (Criteo protocols)
+  # column -> quantile (ids of buckets of equally many training rows), value (standardised, times
+  # an embedding) or log_square (Criteo protocols)
+  numeric: dict[str, str] | None = None
   group: str | None = None  # groups of GAUC; may be a feature as well
   drop: tuple[str, ...] = ()
   columns: tuple[str, ...] | None = None  # names of all columns, for files without a header
   delimiter: str | None = None  # of csv
-  missing: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None  # texts that mean missing,
-  # beside MISSING; empty: the empty text alone (NA is Namibia); column -> exactly these there
+  # texts that mean missing, beside MISSING; empty: the empty text alone (NA is Namibia);
+  # column -> exactly these there
+  missing: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
   undecided: tuple[str, ...] = ()  # resolved specs: ids or numbers, as rows will say
 
 
@@ -40,8 +44,9 @@ _KEYS = tuple(f.name for f in dataclasses.fields(Spec) if f.name != 'undecided')
 
 
 def read(path: str | None, mode: str) -> Spec:
-  """Reads a spec file; numeric columns given as a list get `mode`. Raises ValueError naming file
-  and key.
+  """Reads a spec file; numeric columns given as a list get `mode`.
+
+  Raises ValueError naming file and key.
   """
   if path is None:
     return Spec()
@@ -71,14 +76,21 @@ def resolve(spec: Spec, columns: tuple[str, ...], file: str) -> Spec:
   """
   label = spec.label or _infer_label(columns, file)
   check_columns(dataclasses.replace(spec, label=label), columns, file)
+
   numeric = spec.numeric or {}
   named = (*label, *spec.drop, *numeric)
   free = tuple(name for name in columns if name not in named and not _INDEX.fullmatch(name))
-  categorical = free if spec.categorical is None else spec.categorical
-  listed = spec.categorical or ()
-  undecided = tuple(name for name in free if spec.numeric is None and name not in listed)
+  undecided = ()
+  if spec.numeric is None:
+    listed = spec.categorical or ()
+    undecided = tuple(name for name in free if name not in listed)
+
   resolved = dataclasses.replace(
-    spec, label=label, categorical=categorical, numeric=numeric, undecided=undecided
+    spec,
+    label=label,
+    categorical=free if spec.categorical is None else spec.categorical,
+    numeric=numeric,
+    undecided=undecided,
   )
   check_parts(resolved, file)
   return resolved
@@ -119,8 +131,9 @@ def check_mode(mode: str, where: str) -> None:
 
 
 def check_columns(spec: Spec, columns: tuple[str, ...], file: str) -> None:
-  """Raises ValueError naming the first column of the spec that `file` lacks, with the nearest
-  names.
+  """Checks that `file` has the columns that the spec names.
+
+  Raises ValueError naming the first that it lacks, with the nearest names.
   """
   group = (spec.group,) if spec.group else ()
   missing = spec.missing if isinstance(spec.missing, dict) else ()
@@ -138,19 +151,20 @@ def check_columns(spec: Spec, columns: tuple[str, ...], file: str) -> None:
 
 
 def _infer_label(columns: tuple[str, ...], file: str) -> tuple[str, ...]:
-  found = [name for name in columns if name.lower() in LABELS]
-  if len(found) != 1:
-    shown = ', '.join(map(repr, list(columns)[:8])) + (', ...' if len(columns) > 8 else '')
-    seen = (
-      f'several columns could be it ({", ".join(found)})'
-      if found
-      else f'none of {shown} is called {", ".join(LABELS)}'
-    )
-    raise ValueError(
-      f'{file}: which column is the label? {seen}; name it with "label" in a --spec '
-      'file, or the columns of a file without header with "columns"'
-    )
-  return tuple(found)
+  candidates = [name for name in columns if name.lower() in LABELS]
+  if len(candidates) == 1:
+    return tuple(candidates)
+
+  if candidates:
+    seen = f'several columns could be it ({", ".join(candidates)})'
+  else:
+    shown = ', '.join(repr(name) for name in columns[:8])
+    more = ', ...' if len(columns) > 8 else ''
+    seen = f'none of {shown}{more} is called {", ".join(LABELS)}'
+  raise ValueError(
+    f'{file}: which column is the label? {seen}; name it with "label" in a --spec '
+    'file, or the columns of a file without header with "columns"'
+  )
 
 
 def check_parts(spec: Spec, file: str) -> None:

@@ -1,5 +1,6 @@
-"""Cutting missing splits from train: by a keyed hash of the row number, so exact, streamed and
-order-free.
+"""Cutting missing splits from train by a keyed hash of the row number.
+
+So the cut is exact, streamed, and free of the order that rows are read in.
 """
 
 import numpy as np
@@ -10,14 +11,15 @@ TRAIN_SHARE = 8  # rows of train for each row of a split that is cut from it
 
 
 def split_of_rows(first: int, count: int, missing: int, seed: int) -> np.ndarray:
-  """Which split the train-file rows [first, first + count) go to: int64 (count,), 0 train, 1 ...
-  the missing splits.
+  """Which split the rows [first, first + count) of train files go to: int64 (count,).
 
-  In every run of 8 + missing consecutive rows, one row each goes to the missing splits.
+  0 is train, 1 and on are the `missing` splits. In every run of 8 + missing consecutive rows, one
+  row each goes to the missing splits.
   """
   row_B = np.arange(first, first + count)
   if missing == 0:
     return np.zeros(count, np.int64)
+
   length = TRAIN_SHARE + missing
   run_B, place_B = np.divmod(row_B, length)
   split_B = np.zeros(count, np.int64)

@@ -40,11 +40,12 @@ def fingerprint(files: dict[str, list[str]], options: dict) -> str:
         _check_apart(given, other)
       seen[mark].append(given)
       digest.update(f'{split} {mark}\n'.encode())
+
   for equal in seen.values():
     if len(equal) > 1:
+      shown = ', '.join(given.path for given in equal[:3])
       tqdm.tqdm.write(
-        f'--{equal[0].split}: {len(equal)} files hold the same bytes and all count: '
-        + ', '.join(given.path for given in equal[:3])
+        f'--{equal[0].split}: {len(equal)} files hold the same bytes and all count: {shown}'
       )
   return digest.hexdigest()
 
@@ -66,18 +67,19 @@ def is_made(out: pathlib.Path, mark: str) -> bool:
   """
   if not out.exists() or (out.is_dir() and not any(out.iterdir())):
     return False
-  if (
-    not (out / 'schema.json').is_file()
-    or (schema := schema_lib.load_schema(out)).fingerprint != mark
-  ):
+
+  schema = schema_lib.load_schema(out) if (out / 'schema.json').is_file() else None
+  if schema is None or schema.fingerprint != mark:
     raise ValueError(
       f'--out={out}: not empty, and not this data set; remove it or choose another directory'
     )
-  for block in (block for split in schema.splits.values() for block in split.blocks):
-    if not (out / block.file).is_file():
-      raise ValueError(
-        f'--out={out}: {block.file} is missing; remove the directory, and the data set is made anew'
-      )
+  for split in schema.splits.values():
+    for block in split.blocks:
+      if not (out / block.file).is_file():
+        raise ValueError(
+          f'--out={out}: {block.file} is missing; remove the directory, and the data set is made '
+          'anew'
+        )
   return True
 
 
@@ -88,9 +90,11 @@ def directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
   What a killed process left beside `out` is removed first; a living one has its directory locked.
   """
   out.parent.mkdir(parents=True, exist_ok=True)
+  partial = re.compile(rf'\.{re.escape(out.name)}\.\d+\.partial')
   for path in out.parent.iterdir():
-    if re.fullmatch(rf'\.{re.escape(out.name)}\.\d+\.partial', path.name) and not _is_held(path):
+    if partial.fullmatch(path.name) and not _is_held(path):
       shutil.rmtree(path, ignore_errors=True)
+
   temporary = out.parent / f'.{out.name}.{os.getpid()}.partial'
   temporary.mkdir()
   held = os.open(temporary, os.O_RDONLY)

@@ -1,6 +1,4 @@
-"""The Grain feed: blocks on disk, one element = one whole batch, an exact position to save and
-restore.
-"""
+"""The Grain feed: blocks on disk, a whole batch an element, an exact position to restore."""
 
 from collections.abc import Iterator
 import contextlib
@@ -51,12 +49,12 @@ def train_stream(
   part: tuple[int, int] | None = None,
   length: int | None = None,
 ) -> grain.DatasetIterator:
-  """Grain iterator over the batches of steps 0 to `steps` - 1; get_state and set_state save and
-  restore its position.
+  """Grain iterator over the batches of steps 0 to `steps` - 1.
 
-  `threads` read up to `read_ahead` batches in advance; `length` is that of a padded batch (None:
-  batch_size), `part` is which examples of it to read (None: all). Call close() when done. Raises
-  ValueError when batch_size is not in [1, rows] or the part not in the batch.
+  get_state and set_state save and restore its position. `threads` read up to `read_ahead` batches
+  in advance; `length` is that of a padded batch (None: batch_size), `part` is which examples of it
+  to read (None: all). Call close() when done. Raises ValueError when batch_size is not in [1, rows]
+  or the part not in the batch.
   """
   order.steps_per_epoch(split.rows, batch_size)
   length = length or batch_size
@@ -74,15 +72,15 @@ def eval_steps(rows: int, batch_size: int) -> int:
 
 
 def eval_batches(split: blocks.OpenSplit, batch_size: int) -> Iterator[blocks.Batch]:
-  """All rows in file order; each batch has weight_B float32: 1, and 0 for padding (copies of row 0)
-  in the last.
+  """All rows in file order.
+
+  weight_B is float32: 1, and 0 for padding (copies of row 0) in the last batch.
   """
   for step in range(eval_steps(split.rows, batch_size)):
     position_B = step * batch_size + np.arange(batch_size)
     real_B = position_B < split.rows
-    yield blocks.take(split, np.where(real_B, position_B, 0)) | {
-      'weight_B': real_B.astype(np.float32)
-    }
+    batch = blocks.take(split, np.where(real_B, position_B, 0))
+    yield batch | {'weight_B': real_B.astype(np.float32)}
 
 
 def measure_feed(
@@ -93,7 +91,9 @@ def measure_feed(
   with contextlib.closing(stream):
     for _ in range(20):
       next(stream)
-    steps, start = 0, time.perf_counter()
+
+    steps = 0
+    start = time.perf_counter()
     while time.perf_counter() - start < seconds:
       next(stream)
       steps += 1

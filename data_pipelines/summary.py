@@ -5,18 +5,7 @@ from rec_sparse import schema as schema_lib
 
 def table(schema: schema_lib.FeatureSchema) -> str:
   """Fields and what became of their columns, splits, what the teacher knows, warnings."""
-  width = max(24, *(len(field.name) for field in schema.fields))
-  unknown = ''.join(f'{"unk. " + split:>12}' for split in schema.splits)
-  of_columns = f' {"distinct":>12} {"missing":>8} {"range":>28}{unknown}' if schema.columns else ''
-  lines = [f'{"field":<{width}} {"treatment":<12} {"table rows":>12}{of_columns}']
-  lines += [_field(schema, field, width) for field in schema.fields]
-  lines += [f'{len(schema.fields):<3} {"fields":<{width + 9}} {schema.table_rows:>12,}', '']
-  lines += [
-    f'{"split":<12} {"rows":>12}  ' + '  '.join(f'{"rate of " + task:>16}' for task in schema.tasks)
-  ]
-  for name, split in schema.splits.items():
-    rates = '  '.join(f'{positives / split.rows:>16.4f}' for positives in split.positives)
-    lines.append(f'{name:<12} {split.rows:>12,}  {rates}')
+  lines = [*_fields(schema), '', *_splits(schema)]
   if schema.teacher:
     lines.append(
       f'irreducible: log loss {schema.teacher.logloss:.4f}, AUC {schema.teacher.auc:.4f}'
@@ -26,12 +15,33 @@ def table(schema: schema_lib.FeatureSchema) -> str:
   return '\n'.join(lines)
 
 
+def _fields(schema: schema_lib.FeatureSchema) -> list[str]:
+  width = max(24, *(len(field.name) for field in schema.fields))
+  head = f'{"field":<{width}} {"treatment":<12} {"table rows":>12}'
+  if schema.columns:
+    unknown = ''.join(f'{"unk. " + split:>12}' for split in schema.splits)
+    head += f' {"distinct":>12} {"missing":>8} {"range":>28}{unknown}'
+  rows = [_field(schema, field, width) for field in schema.fields]
+  total = f'{len(schema.fields):<3} {"fields":<{width + 9}} {schema.table_rows:>12,}'
+  return [head, *rows, total]
+
+
+def _splits(schema: schema_lib.FeatureSchema) -> list[str]:
+  tasks = '  '.join(f'{"rate of " + task:>16}' for task in schema.tasks)
+  lines = [f'{"split":<12} {"rows":>12}  {tasks}']
+  for name, split in schema.splits.items():
+    rates = '  '.join(f'{positives / split.rows:>16.4f}' for positives in split.positives)
+    lines.append(f'{name:<12} {split.rows:>12,}  {rates}')
+  return lines
+
+
 def _field(schema: schema_lib.FeatureSchema, field: schema_lib.Field, width: int) -> str:
   column = schema.columns.get(field.name)
   treatment = field.kind if column is None else column.treatment
   line = f'{field.name:<{width}} {treatment:<12} {field.vocab_size:>12,}'
   if column is None:
     return line
+
   distinct = f'{column.distinct:,}{"" if column.exact else "+"}'
   span = '' if column.least is None else f'{_number(column.least)} to {_number(column.most)}'
   shares = [_share(column.unknown[name], split.rows) for name, split in schema.splits.items()]

@@ -1,5 +1,6 @@
-"""A dataset directory from the synthetic teacher: any row count, in chunks, the same rows for the
-same seed.
+"""A dataset directory from the synthetic teacher.
+
+It has any row count and is made in chunks; the same seed gives the same rows.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ from rec_sparse import schema as schema_lib
 
 ROWS = 1_000_000
 CHUNK_ROWS = 1 << 16
-_ROWS, _IRREDUCIBLE = 3, 4  # streams of random numbers; the teacher itself uses 0 to 2
+# streams of random numbers; the teacher itself uses 0 to 2
+_ROWS = 3
+_IRREDUCIBLE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +37,9 @@ class Job:
 
 
 def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool]:
-  """Makes the dataset directory `out`; returns its schema and whether it was made now (False: it
-  was there already).
+  """Makes the dataset directory `out`; returns its schema and whether it was made now.
+
+  It was not where it was there already.
 
   The schema's teacher is the irreducible log loss and AUC; source['realised_logloss'] is the log
   loss of the true probability on the labels that each split happened to get. Raises ValueError
@@ -51,15 +55,8 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
   mark = staging.fingerprint({}, options | {'format_version': schema_lib.FORMAT_VERSION})
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
-  with np.errstate(all='ignore'):  # logits beyond floats: refused below
-    teacher = teacher_lib.make(job.recipe)
-    best = teacher_lib.irreducible(
-      teacher, np.random.default_rng([job.recipe.seed, _IRREDUCIBLE]), job.expected_error
-    )
-  if not math.isfinite(best.logloss):
-    raise ValueError(
-      f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be certain'
-    )
+
+  teacher, best = _teacher(job)
   with staging.directory(out) as directory:
     splits, realised, counts_FxW = _write(job, teacher, directory)
     fields = tuple(
@@ -85,10 +82,27 @@ def prepare(job: Job, out: pathlib.Path) -> tuple[schema_lib.FeatureSchema, bool
   return schema_lib.load_schema(out), True
 
 
+def _teacher(job: Job) -> tuple[teacher_lib.Teacher, teacher_lib.Irreducible]:
+  """The teacher and what is irreducible of it; raises ValueError when its labels are certain."""
+  rng = np.random.default_rng([job.recipe.seed, _IRREDUCIBLE])
+  with np.errstate(all='ignore'):  # logits beyond floats: refused below
+    teacher = teacher_lib.make(job.recipe)
+    best = teacher_lib.irreducible(teacher, rng, job.expected_error)
+  if not math.isfinite(best.logloss):
+    raise ValueError(
+      f'teacher: signal={job.recipe.signal}, noise={job.recipe.noise}: too large, labels would be '
+      'certain'
+    )
+  return teacher, best
+
+
 def chunks(
   job: Job, teacher: teacher_lib.Teacher
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-  """Yields (ids_BxF from 0, label_B, probability_B); more rows only append to what fewer rows give."""
+  """Yields (ids_BxF from 0, label_B, probability_B).
+
+  More rows only append to what fewer rows give.
+  """
   for index, first in enumerate(range(0, job.rows, CHUNK_ROWS)):
     rng = np.random.default_rng([job.recipe.seed, _ROWS, index])
     ids_BxF = teacher_lib.draw_ids(teacher, CHUNK_ROWS, rng)
@@ -103,24 +117,31 @@ def _write(
 ) -> tuple[dict[str, schema_lib.Split], dict[str, float], np.ndarray]:
   """Writes the blocks -> (splits, realised log loss per split, counts_FxW of the training rows)."""
   names = schema_lib.SPLITS
-  fields, vocab = job.recipe.fields, job.recipe.vocab
-  dtype = blocks.record_dtype(fields, 1, 0, False)
+  fields = job.recipe.fields
+  vocab = job.recipe.vocab
+  dtype = blocks.record_dtype(fields, tasks=1, numeric=0, grouped=False)
   writers = {name: blocks.BlockWriter(directory, name, dtype) for name in names}
-  loss, counts_FxW, first = dict.fromkeys(names, 0.0), np.zeros((fields, vocab), np.int64), 0
   # row 0 of a field is out of vocabulary
   offset_F = (np.arange(fields) * (vocab + 1) + 1).astype(np.int32)
+
+  loss = dict.fromkeys(names, 0.0)
+  counts_FxW = np.zeros((fields, vocab), np.int64)
+  first = 0
   with tqdm.tqdm(desc='generating rows', total=job.rows, unit=' rows', unit_scale=True) as progress:
     for ids_BxF, label_B, p_B in chunks(job, teacher):
       split_B = split_lib.split_of_rows(first, len(label_B), len(names) - 1, job.split_seed)
       counts_FxW += [np.bincount(ids_B, minlength=vocab) for ids_B in ids_BxF[split_B == 0].T]
+      log_p_B = np.log(np.where(label_B == 1, p_B, 1 - p_B))
       for split, name in enumerate(names):
         mine_B = split_B == split
         writers[name].append((ids_BxF + offset_F)[mine_B], label_B[mine_B, None])
-        loss[name] -= np.log(np.where(label_B == 1, p_B, 1 - p_B))[mine_B].sum()
+        loss[name] -= log_p_B[mine_B].sum()
       first += len(label_B)
       progress.update(len(label_B))
+
   splits = {name: writer.finish() for name, writer in writers.items()}
-  return splits, {name: float(loss[name] / splits[name].rows) for name in names}, counts_FxW
+  realised = {name: float(loss[name] / splits[name].rows) for name in names}
+  return splits, realised, counts_FxW
 
 
 def _vocabulary(counts_W: np.ndarray) -> pl.DataFrame:

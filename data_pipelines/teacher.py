@@ -1,5 +1,6 @@
-"""The synthetic teacher: a planted network over Zipf ids, whose best reachable log loss and AUC are
-known.
+"""The synthetic teacher: a planted network over Zipf ids.
+
+Its best reachable log loss and AUC are known.
 
 Every id of every field has a fixed random vector of d dimensions, standardised under the law of its
 field. Each hidden unit is |z| of a sum z over K of the F x d dimensions, spread over a few fields:
@@ -15,12 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 # s of P(rank r) ~ 1 / r^s; long: the longest tail
-SKEWS = {
-  'uniform': 0.0,
-  'long': 0.9,
-  'medium': 1.1,
-  'short': 1.3,
-}
+SKEWS = {'uniform': 0.0, 'long': 0.9, 'medium': 1.1, 'short': 1.3}
 _SAMPLE = 1 << 18  # rows that calibrate scale and intercept
 _CHUNK = 1 << 16  # rows at a time
 EXPECTED_ERROR = 8e-5  # nats: standard error of irreducible log loss, below any gain that matters
@@ -96,8 +92,9 @@ def logits(teacher: Teacher, ids_BxF: np.ndarray) -> np.ndarray:
 
 
 def probability(teacher: Teacher, logit_B: np.ndarray) -> np.ndarray:
-  """Click probability given the ids, p(x) = E sigmoid(logit + noise), by Gauss-Hermite quadrature;
-  float64.
+  """Click probability given the ids, p(x) = E sigmoid(logit + noise), float64.
+
+  The expectation is by Gauss-Hermite quadrature.
   """
   p_B = np.zeros(len(logit_B))
   for node, weight in zip(_NODES, _WEIGHTS, strict=True):
@@ -122,13 +119,14 @@ class Irreducible(NamedTuple):
 def irreducible(
   teacher: Teacher, rng: np.random.Generator, error: float = EXPECTED_ERROR
 ) -> Irreducible:
-  """Log loss and AUC of the true probability, over a sample of ids that is as large
-  as `error` wants it.
+  """Log loss and AUC of the true probability, over a sample of ids.
+
+  The sample is so large that the standard error of the log loss is at most `error`.
   """
   parts = []
   entropies = []
-  found = math.inf
-  while not found <= error:
+  reached = math.inf
+  while not reached <= error:
     p_B = probability(teacher, logits(teacher, draw_ids(teacher, _CHUNK, rng)))
     entropy_B = -(p_B * np.log(p_B) + (1 - p_B) * np.log1p(-p_B))
     parts.append(p_B)
@@ -136,12 +134,12 @@ def irreducible(
     logloss, variance = np.mean(entropies, axis=0)
     if not math.isfinite(logloss):
       return Irreducible(float(logloss), math.nan, math.nan)
-    found = math.sqrt(variance / (len(parts) * _CHUNK))
+    reached = math.sqrt(variance / (len(parts) * _CHUNK))
 
   p_B = np.sort(np.concatenate(parts))  # each row is p_B positives and 1 - p_B negatives
   below_B = np.cumsum(1 - p_B) - (1 - p_B) / 2
   auc = (p_B * below_B).sum() / (p_B.sum() * (1 - p_B).sum())
-  return Irreducible(float(logloss), float(auc), found)
+  return Irreducible(float(logloss), float(auc), reached)
 
 
 def _check(recipe: Recipe) -> None:
@@ -150,20 +148,13 @@ def _check(recipe: Recipe) -> None:
   for name in ('signal', 'noise', 'ctr'):
     if not math.isfinite(getattr(recipe, name)):
       raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected a finite number')
-  for name, least in (
-    ('fields', 1),
-    ('vocab', 2),
-    ('hidden', 1),
-    ('dims', 1),
-    ('noise', 0),
-    ('seed', 0),
-  ):
+  at_least = {'fields': 1, 'vocab': 2, 'hidden': 1, 'dims': 1, 'noise': 0, 'seed': 0}
+  for name, least in at_least.items():
     if getattr(recipe, name) < least:
       raise ValueError(f'teacher: {name}={getattr(recipe, name)}: expected at least {least}')
-  if not 1 <= recipe.inputs <= recipe.fields * recipe.dims:
-    raise ValueError(
-      f'teacher: inputs={recipe.inputs}: expected 1 to {recipe.fields * recipe.dims} (fields x dims)'
-    )
+  most = recipe.fields * recipe.dims
+  if not 1 <= recipe.inputs <= most:
+    raise ValueError(f'teacher: inputs={recipe.inputs}: expected 1 to {most} (fields x dims)')
   if not recipe.signal > 0:
     raise ValueError(f'teacher: signal={recipe.signal}: expected more than 0')
   if not 0 < recipe.ctr < 1:
@@ -179,12 +170,13 @@ def _vectors(recipe: Recipe, law_W: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def _inputs(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-  """K weights per unit, over about K / 2 fields and at least 2; all fields are read about equally
-  often.
+  """K weights per unit, over about K / 2 fields and at least 2.
+
+  All fields are read about equally often.
   """
-  count = min(
-    recipe.fields, recipe.inputs, max(2, -(-recipe.inputs // 2), -(-recipe.inputs // recipe.dims))
-  )
+  half = -(-recipe.inputs // 2)
+  enough = -(-recipe.inputs // recipe.dims)
+  count = min(recipe.fields, recipe.inputs, max(2, half, enough))
   weights_HxFxD = np.zeros((recipe.hidden, recipe.fields, recipe.dims), np.float32)
   read_F = np.zeros(recipe.fields, int)
   for unit_FxD in weights_HxFxD:
@@ -194,24 +186,24 @@ def _inputs(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
     order_JxD = np.argsort(rng.random((count, recipe.dims)), axis=1)
     # one dimension of each field, then a second one of each, and so on
     for k in range(recipe.inputs):
-      unit_FxD[fields[k % count], order_JxD[k % count, k // count]] = rng.choice(
-        [-1, 1]
-      ) * rng.uniform(0.5, 1.5)
+      turn, j = divmod(k, count)
+      sign = rng.choice([-1, 1])
+      unit_FxD[fields[j], order_JxD[j, turn]] = sign * rng.uniform(0.5, 1.5)
     unit_FxD /= np.sqrt((unit_FxD**2).sum())
   return weights_HxFxD.reshape(recipe.hidden, -1).T.copy()
 
 
 def _intercept(logit_B: np.ndarray, recipe: Recipe) -> float:
   """Bisection for the intercept at which the mean click probability is the label rate."""
-  noisy_B = logit_B + recipe.noise * np.random.default_rng([recipe.seed, 2]).standard_normal(
-    len(logit_B)
-  )
-  low, high = -50.0 - noisy_B.max(), 50.0 - noisy_B.min()
+  rng = np.random.default_rng([recipe.seed, 2])
+  noisy_B = logit_B + recipe.noise * rng.standard_normal(len(logit_B))
+  low = -50.0 - noisy_B.max()
+  high = 50.0 - noisy_B.min()
   for _ in range(60):
     middle = (low + high) / 2
-    low, high = (
-      (middle, high)
-      if np.mean(1 / (1 + np.exp(-(noisy_B + middle)))) < recipe.ctr
-      else (low, middle)
-    )
+    rate = np.mean(1 / (1 + np.exp(-(noisy_B + middle))))
+    if rate < recipe.ctr:
+      low = middle
+    else:
+      high = middle
   return float(middle)

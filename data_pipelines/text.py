@@ -32,7 +32,8 @@ def read_lines(path: str) -> Iterator[tuple[int, list[str]]]:
   Raises raw.Empty when there is no line, and ValueError naming the file when it is damaged or not
   UTF-8 text.
   """
-  first, rest = 1, b''
+  first = 1
+  rest = b''
   for piece in _pieces(path):
     rest += piece
     filled = len(rest.rstrip(b'\r\n'))  # what follows may be the blank end of the file, and waits
@@ -52,8 +53,9 @@ def read_lines(path: str) -> Iterator[tuple[int, list[str]]]:
 def split_lines(
   lines: list[str], separator: str, columns: int, path: str, first: int
 ) -> pl.DataFrame:
-  """Lines -> string columns named '0', '1', ...; raises ValueError naming the line of a wrong
-  column count.
+  """Lines -> string columns named '0', '1', ...
+
+  Raises ValueError naming the line of a wrong column count.
   """
   parts = pl.Series(lines, dtype=pl.String).str.split(separator)
   wrong = (parts.list.len() != columns).arg_max()
@@ -87,9 +89,12 @@ def _pieces(path: str) -> Iterator[bytes]:
 
 
 def _file_pieces(path: str, start: bytes) -> Iterator[bytes]:
-  opened = next((opens for magic, opens in _OPEN.items() if start.startswith(magic)), open)
-  with opened(path, 'rb') as f:
-    while piece := f.read(PIECE_BYTES):
+  opens = open
+  for magic, decompresses in _OPEN.items():
+    if start.startswith(magic):
+      opens = decompresses
+  with opens(path, 'rb') as file:
+    while piece := file.read(PIECE_BYTES):
       yield piece
 
 
@@ -114,6 +119,7 @@ def _decode(whole: bytes, path: str, first: int) -> list[str]:
   lines = text.split('\n')
   if '\r' not in text:
     return lines
+
   lines = [line.removesuffix('\r') for line in lines]
   for row, line in enumerate(lines):
     if '\r' in line:

@@ -1,4 +1,4 @@
-"""What becomes of a column, decided and learned from the values of all its training rows.
+"""What becomes of a column, learned from the values of all its training rows.
 
 A column that the spec leaves open is numeric when all its values are numbers, some of them written
 with a point or an exponent, and they are quantities: some are not whole; or they are whole, more
@@ -52,7 +52,8 @@ def is_crowded(seen: Seen) -> bool:
   """Whether there are more texts than are kept of a column of numbers; exact once `merged`."""
   if seen.cells is not None:
     return False
-  return sum(map(len, (seen.texts.merged, *seen.texts.pending))) > numbers.CELLS
+  texts = len(seen.texts.merged) + sum(len(chunk) for chunk in seen.texts.pending)
+  return texts > numbers.CELLS
 
 
 def merged(seen: Seen) -> Seen:
@@ -68,6 +69,7 @@ def is_numeric(seen: Seen, listed: bool, buckets: int) -> bool:
   texts = table['value']
   if not numbers.are_numbers(texts) or not texts.str.contains('[.eE]').any():
     return False
+
   number = _parsed(texts)
   if listed or (number != number.floor()).any():
     return True
@@ -100,9 +102,11 @@ def _categorical(seen: Seen, min_count: int) -> Made:
   table = vocabulary.total(seen.texts)
   texts = table.filter(_IS_KNOWN)['value']
   are_numbers = numbers.are_numbers(texts)
-  number = _parsed(texts) if are_numbers else pl.Series([], dtype=pl.Float64)
+  number = pl.Series([], dtype=pl.Float64)
   if are_numbers:
+    number = _parsed(texts)
     table = vocabulary.summed(table.with_columns(numbers.canonical(table['value'])))
+
   known = table.filter(_IS_KNOWN)
   column = schema_lib.Column(
     treatment='categorical',
@@ -125,6 +129,7 @@ def _numeric(seen: Seen, treatment: str, min_count: int, buckets: int, inferred:
     learned = {'edges': numbers.edges(table, buckets, dropped)}
   elif treatment == 'value':
     learned = numbers.scale(table)._asdict()
+
   column = schema_lib.Column(
     treatment=treatment,
     distinct=len(table),
@@ -158,7 +163,9 @@ def text(column: schema_lib.Column, columns: columns_lib.Columns, name: str) -> 
   """The rows of a field that has a vocabulary, as the texts that it holds."""
   if column.treatment != 'categorical':
     return _bucket(column, columns.number[name])
-  return numbers.canonical(columns.text[name]) if column.numbers else columns.text[name]
+  if column.numbers:
+    return numbers.canonical(columns.text[name])
+  return columns.text[name]
 
 
 def _bucket(column: schema_lib.Column, number: pl.Series) -> pl.Series:
@@ -174,13 +181,17 @@ def scale(column: schema_lib.Column) -> numbers.Scale:
 
 def table_rows(made: Made) -> int:
   """Rows of the table: the vocabulary's, or one for the value and one for missing, if seen."""
-  return 1 + (made.column.missing > 0) if made.vocabulary is None else len(made.vocabulary)
+  if made.vocabulary is None:
+    return 1 + (made.column.missing > 0)
+  return len(made.vocabulary)
 
 
 def meaning(made: Made) -> pl.Series:
   """What the rows of a field stand for, as texts: its part of the digest."""
   column = made.column
   learned = [column.treatment, str(table_rows(made))]
-  learned += map(repr, (*scale(column), *column.edges))
-  values = [] if made.vocabulary is None else [vocabulary.meaning(made.vocabulary)]
-  return pl.concat([pl.Series('value', learned), *values])
+  learned += [repr(number) for number in (*scale(column), *column.edges)]
+  series = pl.Series('value', learned)
+  if made.vocabulary is None:
+    return series
+  return pl.concat([series, vocabulary.meaning(made.vocabulary)])

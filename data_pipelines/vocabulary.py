@@ -30,11 +30,10 @@ EMPTY = Counts(pl.DataFrame(schema={'value': pl.String, 'count': pl.UInt64}))
 
 def count(counts: Counts, values: pl.Series) -> Counts:
   """Adds one chunk of string values."""
-  chunk = (
-    values.alias('value').to_frame().group_by('value').agg(pl.len().cast(pl.UInt64).alias('count'))
-  )
+  rows = pl.len().cast(pl.UInt64).alias('count')
+  chunk = values.alias('value').to_frame().group_by('value').agg(rows)
   pending = (*counts.pending, chunk)
-  if sum(map(len, pending)) > len(counts.merged) + _MERGE_ROWS:
+  if sum(len(chunk) for chunk in pending) > len(counts.merged) + _MERGE_ROWS:
     return Counts(total(Counts(counts.merged, pending)))
   return Counts(counts.merged, pending)
 
@@ -64,8 +63,9 @@ def build(counts: Counts, min_count: int) -> pl.DataFrame:
 
 
 def build_groups(counts: Counts) -> pl.DataFrame:
-  """Exact factorisation: value, id int32 from 0 in the order of values;
-  a missing value ('') is no group.
+  """Exact factorisation: value, id int32 from 0 in the order of values.
+
+  A missing value ('') is no group.
   """
   values = total(counts).filter(pl.col('value') != '').select(pl.col('value').sort())
   return values.with_row_index('id').select('value', pl.col('id').cast(pl.Int32))
@@ -107,13 +107,13 @@ def digest(tasks: tuple[str, ...], meanings: Mapping[str, pl.Series]) -> str:
   `meanings` that its rows stand for. Data sets of equal digest may share a table.
   """
   sizes = [[name, len(texts)] for name, texts in meanings.items()]
-  found = hashlib.sha256(json.dumps([tasks, sizes]).encode())
+  digest = hashlib.sha256(json.dumps([tasks, sizes]).encode())
   for texts in meanings.values():
     for start in range(0, len(texts), _HASH_VALUES):
       part = texts[start : start + _HASH_VALUES]
-      found.update(part.str.len_bytes().to_numpy().astype('<u4').tobytes())
-      found.update(part.str.join('').item().encode())
-  return found.hexdigest()
+      digest.update(part.str.len_bytes().to_numpy().astype('<u4').tobytes())
+      digest.update(part.str.join('').item().encode())
+  return digest.hexdigest()
 
 
 def meaning(vocabulary: pl.DataFrame) -> pl.Series:

@@ -141,8 +141,9 @@ def test_no_such_batch(batch_size):
 
 
 def test_golden_order():
-  """The order is part of what a checkpoint means: if this must change, say that runs do not resume
-  across it.
+  """The order is part of what a checkpoint means.
+
+  If this must change, say that runs do not resume across it.
   """
   assert _order(10, 1, 2).tolist() == [8, 1, 0, 5, 4, 7, 6, 3, 2, 9]
   assert hashing.hash_words(1, 2, 3).tolist() == [3661122072]

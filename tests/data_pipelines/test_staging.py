@@ -25,9 +25,11 @@ def test_nothing_is_left_after_an_exception(tmp_path, error):
 def test_fingerprint_is_of_contents_and_options(tmp_path):
   for name, content in (('a', 'x'), ('b', 'x'), ('c', 'z')):
     (tmp_path / name).write_text(content)
-  mark = lambda options, **files: staging.fingerprint(
-    {k: [str(tmp_path / v)] for k, v in files.items()}, options
-  )
+
+  def mark(options, **files):
+    given = {split: [str(tmp_path / name)] for split, name in files.items()}
+    return staging.fingerprint(given, options)
+
   same = mark({'k': 1}, train='a')
   assert len(same) == 64 and same == mark({'k': 1}, train='b')
   others = [

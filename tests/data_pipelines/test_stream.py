@@ -49,11 +49,10 @@ def test_resident_inside_scan_and_vmap(dataset):
   data = resident.to_device(split)
 
   def run(seed):
-    step = lambda carry, step: (
-      carry,
-      resident.batch_at(data, step, batch_size=BATCH, seed=seed, shuffle=True),
-    )
-    return jax.lax.scan(step, 0, jnp.arange(STEPS))[1]
+    def next_batch(carry, step):
+      return carry, resident.batch_at(data, step, batch_size=BATCH, seed=seed, shuffle=True)
+
+    return jax.lax.scan(next_batch, 0, jnp.arange(STEPS))[1]
 
   stacked = jax.device_get(jax.jit(jax.vmap(run))(jnp.array([5, 6])))
   for i, seed in enumerate((5, 6)):

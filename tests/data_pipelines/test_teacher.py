@@ -57,9 +57,7 @@ def test_units_read_a_few_dimensions_of_a_few_fields(inputs):
   ],
 )
 def test_irreducible_loss_and_auc_are_those_of_the_labels(recipe):
-  """Monte Carlo: the true probability, scored on drawn labels, reaches the stored numbers within
-  their error.
-  """
+  """Monte Carlo: the true probability, scored on drawn labels, reaches the stored numbers."""
   teacher, _, logit_B, label_B = _sample(recipe)
   logloss, auc, error = teacher_lib.irreducible(teacher, np.random.default_rng(3), 3e-4)
   assert error <= 3e-4
@@ -81,8 +79,9 @@ def test_noise_is_integrated_out():
 
 
 def test_little_of_the_signal_is_additive():
-  """What a logistic regression on ids can see: main effects, here by averaging the logit over each
-  id of each field.
+  """What a logistic regression on ids can see: main effects.
+
+  They are found by averaging the logit over each id of each field.
   """
   for seed in range(3):
     _, ids_BxF, logit_B, _ = _sample(teacher_lib.Recipe(seed=seed))
