@@ -1,11 +1,11 @@
 """Explicitly sparse recommender networks, and the studies that compare them with dense ones.
 
-  import rec_sparse as rs
+import rec_sparse as rs
 
-  data = rs.open_data('data/clicks')
-  setup = rs.setup(rs.configure('ssr_s', data, width=64, views=8), data)
-  state = rs.advance(setup, rs.init(setup), steps=1000)
-  print(rs.evaluate(setup, state))
+data = rs.open_data('data/clicks')
+setup = rs.setup(rs.configure('ssr_s', data, width=64, views=8), data)
+state = rs.advance(setup, rs.init(setup), steps=1000)
+print(rs.evaluate(setup, state))
 """
 
 from typing import Any
