@@ -1,3 +1,4 @@
-"""What a restored model says: pure functions on arrays that give plain dicts JSON can hold, and
-pictures of them.
+"""What a restored model says, and pictures of it.
+
+Analyses are pure functions of arrays that give plain dicts which JSON can hold.
 """

@@ -1,5 +1,6 @@
-"""Does an embedding use its dimensions? Information abundance per field (Guo et al. 2023, arXiv
-2310.04400).
+"""Does an embedding use its dimensions? Information abundance per field.
+
+Guo et al. 2023, arXiv 2310.04400.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,9 @@ from rec_sparse.analysis import spectrum
 def fields(
   table_RxD: np.ndarray, names: Sequence[str], offsets: Sequence[int], sizes: Sequence[int]
 ) -> dict[str, dict]:
-  """`field` of every field of the stacked table; rows past the last field (padding) are not looked
-  at.
+  """`field` of every field of the stacked table.
+
+  Rows past the last field (padding) are not looked at.
   """
   cut = zip(names, offsets, sizes, strict=True)
   return {name: field(table_RxD[first : first + size]) for name, first, size in cut}

@@ -1,6 +1,4 @@
-"""Pictures of the analyses: a function takes what its analysis returned and gives a matplotlib
-Figure (no pyplot).
-"""
+"""Pictures of the analyses: what an analysis returned -> a matplotlib Figure (no pyplot)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,22 +14,20 @@ GREY = '0.45'
 def implicit_sparsity(
   after: Mapping[str, dict], before: Mapping[str, dict] | None = None
 ) -> Figure:
-  """Of `implicit_sparsity.network`: mass by inputs, small weights, spectrum; `before`
-  (initialisation) is dashed.
+  """Of `implicit_sparsity.network`: mass by inputs, small weights, spectrum.
+
+  `before`, at initialisation, is dashed.
   """
   figure, (mass, small, spectrum) = _panels(3)
-  for found, style in ((before or {}, '--'), (after, '-')):
-    for (name, layer), color in zip(found.items(), _colors(len(found)), strict=True):
-      label = name if style == '-' else None
-      curve = layer['mass_curve_absolute']
-      mass.plot(
-        np.linspace(0, 100, len(curve)), 100 * np.array(curve), style, color=color, label=label
-      )
-      singular = np.array(layer['singular_values'])
-      at = np.linspace(0, 100, len(singular)) if len(singular) > 1 else [0.0]
-      spectrum.semilogy(
-        at, np.maximum(singular / (singular.max() or 1.0), 1e-8), style, color=color, label=label
-      )
+  for layers, style in ((before or {}, '--'), (after, '-')):
+    for (name, layer), color in zip(layers.items(), _colors(len(layers)), strict=True):
+      look = {'linestyle': style, 'color': color, 'label': name if style == '-' else None}
+      curve = 100 * np.array(layer['mass_curve_absolute'])
+      mass.plot(np.linspace(0, 100, len(curve)), curve, **look)
+      relative = _relative(layer['singular_values'])
+      at = np.linspace(0, 100, len(relative)) if len(relative) > 1 else [0.0]
+      spectrum.semilogy(at, relative, **look)
+
   mass.axhline(80, color=GREY, linewidth=0.8, linestyle=':')
   _finish(
     mass,
@@ -49,53 +45,43 @@ def implicit_sparsity(
 def _small_weights(
   axes: Axes, after: Mapping[str, dict], before: Mapping[str, dict] | None
 ) -> None:
-  labels = (
-    ('below_1e-3', '|w| < 1e-3'),
-    ('below_1e-2_of_max', '|w| < .01 max'),
-    ('below_1e-2_of_init_std', '|w| < .01 init std'),
-  )
-  measures = {
-    m: label for m, label in labels if any(layer[m] is not None for layer in after.values())
+  labels = {
+    'below_1e-3': '|w| < 1e-3',
+    'below_1e-2_of_max': '|w| < .01 max',
+    'below_1e-2_of_init_std': '|w| < .01 init std',
   }
+  known = [m for m in labels if any(layer[m] is not None for layer in after.values())]
+  places = np.arange(len(known))
   height = 0.8 / len(after)
+
+  def percent(layer: Mapping[str, Any]) -> list[float]:
+    return [100 * (layer[m] or 0.0) for m in known]
+
   for i, ((name, layer), color) in enumerate(zip(after.items(), _colors(len(after)), strict=True)):
-    at = np.arange(len(measures)) + (i - (len(after) - 1) / 2) * height
-    axes.barh(at, [100 * (layer[m] or 0.0) for m in measures], 0.9 * height, color=color)
+    at = places + (i - (len(after) - 1) / 2) * height
+    axes.barh(at, percent(layer), 0.9 * height, color=color)
     if before and name in before:
-      axes.plot(
-        [100 * (before[name][m] or 0.0) for m in measures], at, '|', color='black', markersize=9
-      )
-  axes.set_yticks(np.arange(len(measures)), measures.values())
+      axes.plot(percent(before[name]), at, '|', color='black', markersize=9)
+  axes.set_yticks(places, [labels[m] for m in known])
   axes.invert_yaxis()
   _finish(axes, 'Small weights', 'share of the weights (%)', '')
 
 
 def ics(layers: Mapping[str, dict]) -> Figure:
-  """Of `ics_dynamics.network`: zeros with and without the competition, and thresholds, a dot or a
-  line per view.
+  """Of `ics_dynamics.network`: zeros with and without the competition, and thresholds.
+
+  A dot or a line is a view.
   """
   with_threshold = any(layer['thresholds'] for layer in layers.values())
   figure, (zeros, *thresholds) = _panels(1 + with_threshold)
-  for i, ((name, layer), color) in enumerate(
-    zip(layers.items(), _colors(len(layers)), strict=True)
-  ):
-    at = i + np.linspace(-0.25, 0.25, len(layer['zeros'])) * (len(layer['zeros']) > 1)
-    zeros.vlines(
-      at,
-      100 * np.array(layer['zeros_of_relu']),
-      100 * np.array(layer['zeros']),
-      color=color,
-      linewidth=0.8,
-    )
-    zeros.plot(
-      at, 100 * np.array(layer['zeros_of_relu']), 'o', color=color, markerfacecolor='white'
-    )
-    zeros.plot(at, 100 * np.array(layer['zeros']), 'o', color=color)
+  colors = _colors(len(layers))
+  for i, ((name, layer), color) in enumerate(zip(layers.items(), colors, strict=True)):
+    _zeros_of_layer(zeros, i, layer, color)
     for view, tau_I in enumerate(layer['thresholds'] or []):
+      iterations = range(1, len(tau_I) + 1)
       label = name if view == 0 else None
-      thresholds[0].plot(
-        range(1, len(tau_I) + 1), tau_I, '.-', color=color, linewidth=0.8, label=label
-      )
+      thresholds[0].plot(iterations, tau_I, '.-', color=color, linewidth=0.8, label=label)
+
   zeros.set_xticks(range(len(layers)), layers.keys())
   zeros.set_xlim(-0.6, len(layers) - 0.4)
   zeros.set_ylim(0, 100)
@@ -107,6 +93,16 @@ def ics(layers: Mapping[str, dict]) -> Figure:
   return figure
 
 
+def _zeros_of_layer(axes: Axes, place: int, layer: Mapping[str, Any], color: Any) -> None:
+  """A dot for each view around `place`, and a line from where ReLU alone has it."""
+  zeros_V = 100 * np.array(layer['zeros'])
+  relu_V = 100 * np.array(layer['zeros_of_relu'])
+  at = place + np.linspace(-0.25, 0.25, len(zeros_V)) * (len(zeros_V) > 1)
+  axes.vlines(at, relu_V, zeros_V, color=color, linewidth=0.8)
+  axes.plot(at, relu_V, 'o', color=color, markerfacecolor='white')
+  axes.plot(at, zeros_V, 'o', color=color)
+
+
 PATHS = (  # quantity of `ics_dynamics.layer`, title, axis
   ('zeros', 'Exact zeros (dotted: ReLU alone)', 'zeros (%)'),
   ('threshold_over_std', 'Threshold', r'$\tau_I$ / std of $z$'),
@@ -116,102 +112,110 @@ PATHS = (  # quantity of `ics_dynamics.layer`, title, axis
 
 
 def ics_over_steps(found: Mapping[str, Any]) -> Figure:
-  """Of `ics_dynamics.over_steps`: per layer the mean over views, from the lowest to the highest
-  view.
-  """
+  """Of `ics_dynamics.over_steps`: per layer the mean over views, and the span of views."""
   layers = {f'layer {i + 1}': layer for i, layer in enumerate(found['layers'].values())}
   panels = [panel for panel in PATHS if all(layer[panel[0]] for layer in layers.values())]
   figure, grid = _panels(len(panels), height=3.2, rows=2 if len(panels) == len(PATHS) else 1)
   for axes, (quantity, title, label) in zip(grid, panels, strict=True):
-    for (name, layer), color in zip(layers.items(), _colors(len(layers)), strict=True):
-      scale = 100.0 if quantity == 'zeros' else 1.0
-      values_JxV = _per_view(layer[quantity]) * scale
-      end = f'{name}: {values_JxV[-1].mean():.0f} % at the end'
-      axes.plot(found['steps'], values_JxV.mean(1), color=color, label=end)
-      axes.fill_between(
-        found['steps'], values_JxV.min(1), values_JxV.max(1), color=color, alpha=0.2, linewidth=0
-      )
-      if quantity == 'zeros':
-        axes.plot(
-          found['steps'], scale * _per_view(layer['zeros_of_relu']).mean(1), ':', color=color
-        )
-        axes.set_ylim(0, 100)
+    _paths(axes, quantity, found['steps'], layers)
     axes.set_xlim(0, max(found['steps'][-1], 1))
     _finish(axes, title, 'training step', label, legend=axes is grid[0])
   return figure
 
 
+def _paths(
+  axes: Axes, quantity: str, steps: Sequence[int], layers: Mapping[str, Mapping[str, Any]]
+) -> None:
+  """One quantity of every layer over the steps; shares of zeros in percent."""
+  scale = 100.0 if quantity == 'zeros' else 1.0
+  for (name, layer), color in zip(layers.items(), _colors(len(layers)), strict=True):
+    values_JxV = scale * _per_view(layer[quantity])
+    end = f'{name}: {values_JxV[-1].mean():.0f} % at the end'
+    axes.plot(steps, values_JxV.mean(1), color=color, label=end)
+    axes.fill_between(
+      steps, values_JxV.min(1), values_JxV.max(1), color=color, alpha=0.2, linewidth=0
+    )
+    if quantity == 'zeros':
+      relu_JxV = scale * _per_view(layer['zeros_of_relu'])
+      axes.plot(steps, relu_JxV.mean(1), ':', color=color)
+      axes.set_ylim(0, 100)
+
+
 def _per_view(path: Sequence) -> np.ndarray:
-  """values_JxV of a path over S steps, what else it has (iterations) averaged."""
+  """values_JxV of a path over J steps, what else it has (iterations) averaged."""
   values_JxV = np.array(path)
   return values_JxV.mean(2) if values_JxV.ndim == 3 else values_JxV
 
 
 def views(layers: Mapping[str, dict], measure: str) -> Figure:
-  """Of `view_diversity.projections` ('cosine', 'subspace_overlap') or `.filters` ('jaccard'), one
-  panel per layer.
+  """Of `view_diversity`: overlaps of views, one panel per layer.
+
+  `measure` is 'cosine' or 'subspace_overlap' of `projections`, or 'jaccard' of `filters`.
   """
   figure, grid = _panels(len(layers))
+  signed = measure == 'cosine'
   for axes, (name, layer) in zip(grid, layers.items(), strict=True):
     found = layer[measure]
     matrix_VxV = np.array(found['matrix'])
     np.fill_diagonal(matrix_VxV, np.nan)
-    signed = measure == 'cosine'
     image = axes.imshow(
       matrix_VxV, cmap='RdBu_r' if signed else 'viridis', vmin=-1 if signed else 0, vmax=1
     )
     figure.colorbar(image, ax=axes, shrink=0.8)
-    labels = {
-      'mean': 'mean',
-      **({'mean_absolute': 'mean size'} if signed else {'expected': 'expected'}),
-      'max': 'max',
-    }
-    numbers = ', '.join(
-      f'{label} {found[n]:.3f}' for n, label in labels.items() if found[n] is not None
-    )
+
+    numbers = _numbers_of_views(found, signed)
     _finish(axes, f'{name}: {measure.replace("_", " ")}', f'view\n{numbers}', 'view')
     axes.grid(False)
     ticks = range(0, len(matrix_VxV), -(-len(matrix_VxV) // 8))
-    axes.set_xticks(ticks), axes.set_yticks(ticks)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
   return figure
+
+
+def _numbers_of_views(found: Mapping[str, Any], signed: bool) -> str:
+  if signed:
+    labels = {'mean': 'mean', 'mean_absolute': 'mean size', 'max': 'max'}
+  else:
+    labels = {'mean': 'mean', 'expected': 'expected', 'max': 'max'}
+  numbers = {label: found[key] for key, label in labels.items()}
+  return ', '.join(f'{label} {value:.3f}' for label, value in numbers.items() if value is not None)
 
 
 def embeddings(found: Mapping[str, dict]) -> Figure:
   """Of `embedding_collapse.fields`: abundance of every field beside its maximum, and spectra."""
   figure, (bars, spectra) = _panels(2, height=max(3.6, 0.22 * len(found)))
   ordered = sorted(found.items(), key=lambda item: item[1]['abundance_share'])
-  at = np.arange(len(ordered))
-  possible = [
-    field['abundance'] / field['abundance_share'] if field['abundance'] else 0.0
-    for _, field in ordered
-  ]
-  bars.barh(at, possible, color='0.9', label='possible: min(rows, dimensions)')
-  bars.barh(
-    at,
-    [field['abundance'] for _, field in ordered],
-    color='tab:blue',
-    label='information abundance',
-  )
-  bars.set_yticks(
-    at, [f'{name} ({field["rows"]:,} rows)' for name, field in ordered], fontsize='small'
-  )
-  bars.set_ylim(-0.6, len(ordered) - 0.4)
-  bars.legend(
-    frameon=False, fontsize='small', loc='lower center', bbox_to_anchor=(0.5, 1.06), ncols=2
-  )
+  _abundances(bars, [name for name, _ in ordered], [field for _, field in ordered])
   for (_, field), color in zip(ordered, _colors(len(ordered)), strict=True):
-    singular = np.array(field['singular_values'])
-    spectra.semilogy(
-      range(1, len(singular) + 1),
-      np.maximum(singular / (singular.max() or 1.0), 1e-8),
-      '.-',
-      color=color,
-      linewidth=0.8,
-    )
+    relative = _relative(field['singular_values'])
+    at = range(1, len(relative) + 1)
+    spectra.semilogy(at, relative, '.-', color=color, linewidth=0.8)
   spectra.xaxis.get_major_locator().set_params(integer=True)
   _finish(bars, 'Fields, collapsed ones at the bottom', 'directions', '')
   _finish(spectra, 'Spectra (dark: collapsed)', 'singular value', 'relative to the largest')
   return figure
+
+
+def _abundances(axes: Axes, names: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> None:
+  """A bar for each field, before that of what is possible."""
+  at = np.arange(len(fields))
+  abundance = np.array([field['abundance'] for field in fields])
+  share = np.array([field['abundance_share'] for field in fields])
+  possible = np.divide(abundance, share, out=np.zeros(len(fields)), where=abundance > 0)
+  axes.barh(at, possible, color='0.9', label='possible: min(rows, dimensions)')
+  axes.barh(at, abundance, color='tab:blue', label='information abundance')
+  labels = [f'{name} ({field["rows"]:,} rows)' for name, field in zip(names, fields, strict=True)]
+  axes.set_yticks(at, labels, fontsize='small')
+  axes.set_ylim(-0.6, len(fields) - 0.4)
+  axes.legend(
+    frameon=False, fontsize='small', loc='lower center', bbox_to_anchor=(0.5, 1.06), ncols=2
+  )
+
+
+def _relative(singular: Sequence[float]) -> np.ndarray:
+  """Singular values over the largest, for a logarithmic axis."""
+  values = np.array(singular)
+  return np.maximum(values / (values.max() or 1.0), 1e-8)
 
 
 def _panels(count: int, height: float = 3.6, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
@@ -238,6 +242,5 @@ def _finish(axes: Axes, title: str, x: str, y: str, legend: bool = False) -> Non
 
 def _note_before(figure: Figure, before: Mapping[str, dict] | None) -> None:
   if before:
-    figure.supxlabel(
-      'dashed lines and black ticks: at initialisation', fontsize='small', color=GREY
-    )
+    said = 'dashed lines and black ticks: at initialisation'
+    figure.supxlabel(said, fontsize='small', color=GREY)

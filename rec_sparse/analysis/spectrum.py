@@ -8,11 +8,10 @@ ROWS_AT_ONCE = 65_536
 
 
 def singular_values(matrix_RxD: np.ndarray) -> np.ndarray:
-  """Singular values in falling order, float64; a tall matrix goes through its Gram matrix, a block
-  of rows at a time.
+  """Singular values in falling order, float64.
 
-  Through the Gram matrix values below 1e-8 of the largest are noise; that is far below what any
-  count here sees.
+  A tall matrix goes through its Gram matrix, a block of rows at a time. Through the Gram matrix
+  values below 1e-8 of the largest are noise; that is far below what any count here sees.
   """
   rows, columns = matrix_RxD.shape
   if rows <= 4 * columns:
@@ -25,8 +24,9 @@ def singular_values(matrix_RxD: np.ndarray) -> np.ndarray:
 
 
 def entropy_rank(singular: Sequence[float]) -> float:
-  """exp of the entropy of the singular values as a distribution (Roy and Vetterli 2007, definition
-  1); 0 for zero.
+  """exp of the entropy of the singular values as a distribution; 0 for zero.
+
+  Roy and Vetterli 2007, definition 1.
   """
   p = np.asarray(singular, np.float64)
   p = p[p > 0] / max(p.sum(), np.finfo(np.float64).tiny)
@@ -34,16 +34,24 @@ def entropy_rank(singular: Sequence[float]) -> float:
 
 
 def stable_rank(singular: Sequence[float]) -> float:
-  """Squared Frobenius norm over squared largest singular value (Rudelson and Vershynin 2007); 0 for
-  zero.
+  """Squared Frobenius norm over squared largest singular value; 0 for zero.
+
+  Rudelson and Vershynin 2007.
   """
-  s = np.asarray(singular, np.float64)
-  return float(np.sum((s / s.max()) ** 2)) if len(s) and s.max() > 0 else 0.0
+  return float(np.sum(_relative(singular) ** 2))
 
 
 def abundance(singular: Sequence[float]) -> float:
-  """Sum over largest: information abundance of Guo et al. 2023 (arXiv 2310.04400, definition 1); 0
-  for zero.
+  """Sum of the singular values over the largest, information abundance; 0 for zero.
+
+  Guo et al. 2023 (arXiv 2310.04400), definition 1.
   """
-  s = np.asarray(singular, np.float64)
-  return float(np.sum(s / s.max())) if len(s) and s.max() > 0 else 0.0
+  return float(np.sum(_relative(singular)))
+
+
+def _relative(singular: Sequence[float]) -> np.ndarray:
+  """Over the largest; empty where there is nothing above 0."""
+  values = np.asarray(singular, np.float64)
+  if not len(values) or values.max() <= 0:
+    return np.empty(0)
+  return values / values.max()

@@ -1,5 +1,6 @@
-"""The controls of ICS: gates on the pre-activations of a view, each a drop-in for ICS at equal
-parameters.
+"""The controls of ICS: gates on the pre-activations of a view.
+
+Each is a drop-in for ICS at equal parameters.
 
 Every gate is `gate(z_VxKxB, params, options, key) -> h_VxKxB`: K dimensions compete in each of V
 views, for each of B examples; `key` is None in evaluation. `GATES` maps a name to its gate. A gate
@@ -30,15 +31,16 @@ class Params(NamedTuple):
 class Options:
   """What a gate is told."""
 
-  kept: float = 0.5  # top-k: share of the K dimensions kept; .5 is k = d_v at d_v* = 2 d_v
-  dropout: float = 0.5  # dropout: share of the dimensions dropped in training
-  temperature: float = (
-    1.0  # gumbel: of the relaxed Bernoulli, in units of z; towards 0 the gradient vanishes
-  )
-  mass: float = (
-    0.25  # sparsemax, entmax15: mean of the K outputs before gamma, in units of z; less is sparser
-  )
-  examples: int | None = None  # dropout, gumbel: of a batch without what pads it; None: all of them
+  # top-k: share of the K dimensions kept; .5 is k = d_v at d_v* = 2 d_v
+  kept: float = 0.5
+  # dropout: share of the dimensions dropped in training
+  dropout: float = 0.5
+  # gumbel: of the relaxed Bernoulli, in units of z; towards 0 the gradient vanishes
+  temperature: float = 1.0
+  # sparsemax, entmax15: mean of the K outputs before gamma, in units of z; less is sparser
+  mass: float = 0.25
+  # dropout, gumbel: of a batch without what pads it; None: all of them
+  examples: int | None = None
 
 
 Gate = Callable[[jax.Array, Params, Options, jax.Array | None], jax.Array]
@@ -75,10 +77,11 @@ def relu(
 def soft_threshold(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
-  """A threshold that does not look at the data: ICS with mu_t of z ~ N(0, 1) in place of the mean
-  of the example.
+  """A threshold that does not look at the data.
 
-  tau_{t+1} = tau_t + alpha_t E[ReLU(z - tau_t)], E[ReLU(z - tau)] = phi(tau) - tau (1 - Phi(tau)).
+  It is ICS with mu_i of z ~ N(0, 1) in place of the mean of the example.
+
+  tau_{i+1} = tau_i + alpha_i E[ReLU(z - tau_i)], E[ReLU(z - tau)] = phi(tau) - tau (1 - Phi(tau)).
   At the scale of the initialisation it starts where ICS starts; unlike ICS it does not follow the
   scale of z.
   """
@@ -87,23 +90,25 @@ def soft_threshold(
 
 
 def normal_thresholds(alpha_VxI: jax.Array) -> jax.Array:
-  """tau_1 ... tau_I of `soft_threshold`: (I, V, 1 or K, 1)."""
+  """tau_1 ... tau_I of `soft_threshold`: (I, V, 1, 1), or (I, V, K, 1) per dimension."""
   alpha_VxI = alpha_VxI.astype(jnp.float32)
-  taus = [jnp.zeros_like(alpha_VxI[..., 0])]
-  for t in range(alpha_VxI.shape[-1]):
-    mean_above = jax.scipy.stats.norm.pdf(taus[-1]) - taus[-1] * jax.scipy.stats.norm.sf(taus[-1])
-    taus.append(taus[-1] + alpha_VxI[..., t] * mean_above)
-  return jnp.stack(taus[1:]).reshape(len(taus) - 1, len(alpha_VxI), -1, 1)
+  iterations = alpha_VxI.shape[-1]
+  tau = jnp.zeros_like(alpha_VxI[..., 0])
+  taus = []
+  for i in range(iterations):
+    mean_above = jax.scipy.stats.norm.pdf(tau) - tau * jax.scipy.stats.norm.sf(tau)
+    tau = tau + alpha_VxI[..., i] * mean_above
+    taus.append(tau)
+  return jnp.stack(taus).reshape(iterations, len(alpha_VxI), -1, 1)
 
 
 def top_k(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
-  """The k largest of the K stay where they are, the others become 0; straight-through (SSR table 4,
-  "Top-k (STE)").
+  """The k largest of the K stay where they are, the others become 0.
 
-  The derivative is that of the identity: dimensions that lost receive a gradient too (Bengio et al.
-  2013, 1308.3432).
+  SSR table 4, "Top-k (STE)": straight-through. The derivative is that of the identity: dimensions
+  that lost receive a gradient too (Bengio et al. 2013, 1308.3432).
   """
   z_f32 = z_VxKxB.astype(jnp.float32)
   hard_VxKxB = jnp.where(_largest(z_f32, _k(z_f32, options)), z_f32, 0.0)
@@ -113,11 +118,10 @@ def top_k(
 def top_k_values(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
-  """The k largest values in falling order, positions discarded, then zeros (official code,
-  `block_t18a`).
+  """The k largest values in falling order, positions discarded, then zeros.
 
-  Slot r holds the r-th largest value whichever dimension had it; gamma belongs to ranks. Ordinary
-  derivative.
+  `block_t18a` of the official code. Slot r holds the r-th largest value whichever dimension had it;
+  gamma belongs to ranks. Ordinary derivative.
   """
   sorted_VxKxB = -jnp.sort(-z_VxKxB.astype(jnp.float32), axis=-2)
   rank_Kx1 = jnp.arange(z_VxKxB.shape[-2])[:, None]
@@ -134,16 +138,16 @@ def dropout(
   keep = 1.0 - options.dropout
   draw = functools.partial(jax.random.bernoulli, key, keep)
   stays_VxKxB = noise.for_examples(draw, z_VxKxB.shape, options.examples or z_VxKxB.shape[-1])
-  return _scale(
-    jnp.where(stays_VxKxB, z_VxKxB.astype(jnp.float32) / keep, 0.0), params, z_VxKxB.dtype
-  )
+  kept_VxKxB = jnp.where(stays_VxKxB, z_VxKxB.astype(jnp.float32) / keep, 0.0)
+  return _scale(kept_VxKxB, params, z_VxKxB.dtype)
 
 
 def sigmoid(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
-  """A dense gate: with the value gate of the code form, s = sigmoid(x W) (x W_val) is a GLU without
-  ICS.
+  """A dense gate.
+
+  With the value gate of the code form, s = sigmoid(x W) (x W_val) is a GLU without ICS.
   """
   return _scale(jax.nn.sigmoid(z_VxKxB.astype(jnp.float32)), params, z_VxKxB.dtype)
 
@@ -151,17 +155,17 @@ def sigmoid(
 def gumbel(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
-  """z times a sampled bit, P(bit = 1) = sigmoid(z / temperature); straight through the binary
-  concrete relaxation.
+  """z times a sampled bit, P(bit = 1) = sigmoid(z / temperature).
 
-  Maddison et al. 2017 (1611.00712), Jang et al. 2017 (1611.01144). In evaluation the likelier bit,
-  which is ReLU.
+  The derivative goes straight through the binary concrete relaxation. Maddison et al. 2017
+  (1611.00712), Jang et al. 2017 (1611.01144). In evaluation the likelier bit, which is ReLU.
   """
   if key is None:
     return relu(z_VxKxB, params, options)
   z_f32 = z_VxKxB.astype(jnp.float32)
   draw = functools.partial(jax.random.logistic, key)
   noise_VxKxB = noise.for_examples(draw, z_f32.shape, options.examples or z_f32.shape[-1])
+
   noisy_VxKxB = z_f32 / options.temperature + noise_VxKxB
   bit_VxKxB = _straight_through((noisy_VxKxB > 0).astype(jnp.float32), jax.nn.sigmoid(noisy_VxKxB))
   return _scale(z_f32 * bit_VxKxB, params, z_VxKxB.dtype)
@@ -170,8 +174,9 @@ def gumbel(
 def sparsemax(
   z_VxKxB: jax.Array, params: Params, options: Options, key: jax.Array | None = None
 ) -> jax.Array:
-  """m sparsemax(z / m), m = `mass` K: the soft threshold ReLU(z - tau) whose tau leaves the sum m
-  to every example.
+  """m sparsemax(z / m), m = `mass` K.
+
+  This is the soft threshold ReLU(z - tau) whose tau leaves the sum m to every example.
   """
   m = options.mass * z_VxKxB.shape[-2]
   return _scale(m * sparsemax_p(z_VxKxB.astype(jnp.float32) / m), params, z_VxKxB.dtype)
@@ -229,11 +234,16 @@ def _k(z_VxKxB: jax.Array, options: Options) -> int:
 
 
 def _largest(z_VxKxB: jax.Array, k: int) -> jax.Array:
-  """Boolean mask of exactly k of the K dimensions; of equal values at the edge the first ones stay."""
+  """Boolean mask of exactly k of the K dimensions.
+
+  Of equal values at the edge the first ones stay.
+  """
   edge_Vx1xB = -jnp.sort(-z_VxKxB, axis=-2)[:, k - 1 : k]
-  above_VxKxB, tied_VxKxB = z_VxKxB > edge_Vx1xB, z_VxKxB == edge_Vx1xB
+  above_VxKxB = z_VxKxB > edge_Vx1xB
+  tied_VxKxB = z_VxKxB == edge_Vx1xB
   room_Vx1xB = k - jnp.sum(above_VxKxB, -2, keepdims=True, dtype=jnp.int32)
-  return above_VxKxB | (tied_VxKxB & (jnp.cumsum(tied_VxKxB, -2, dtype=jnp.int32) <= room_Vx1xB))
+  is_first_VxKxB = jnp.cumsum(tied_VxKxB, -2, dtype=jnp.int32) <= room_Vx1xB
+  return above_VxKxB | (tied_VxKxB & is_first_VxKxB)
 
 
 def _straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
@@ -243,8 +253,9 @@ def _straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def sparsemax_p(z_VxKxB: jax.Array) -> jax.Array:
-  """Euclidean projection on the simplex over K (Martins and Astudillo 2016, 1602.02068, algorithm
-  1).
+  """Euclidean projection on the simplex over K.
+
+  Martins and Astudillo 2016 (1602.02068), algorithm 1.
   """
   return _sparsemax_fwd(z_VxKxB)[0]
 
@@ -269,8 +280,9 @@ def _sparsemax_bwd(p_VxKxB: jax.Array, bar_VxKxB: jax.Array) -> tuple[jax.Array]
 
 @jax.custom_vjp
 def entmax15_p(z_VxKxB: jax.Array) -> jax.Array:
-  """1.5-entmax over K, p = ReLU(z / 2 - tau)^2 with sum 1 (Peters et al. 2019, 1905.05702,
-  algorithm 2).
+  """1.5-entmax over K: p = ReLU(z / 2 - tau)^2 with sum 1.
+
+  Peters et al. 2019 (1905.05702), algorithm 2.
   """
   return _entmax15_fwd(z_VxKxB)[0]
 

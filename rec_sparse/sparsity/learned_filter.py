@@ -1,5 +1,4 @@
-"""The learned control of the static filter: which dimensions a view keeps is found in a warm-up,
-then fixed.
+"""The learned control of the static filter: subsets are found in a warm-up, then fixed.
 
 Every view has a score per unit of its input (a dimension, or a whole field); the largest scores are
 kept, as many as SSR-S keeps. Scores learn straight through the choice: edge-popup (Ramanujan et al.
@@ -17,8 +16,9 @@ SPREAD = 0.1
 
 
 def initial_scores(key: jax.Array, drawn_VxU: jax.Array) -> jax.Array:
-  """Random scores whose largest are the units that were drawn: training starts from the subset of
-  SSR-S.
+  """Random scores whose largest are the units that were drawn.
+
+  So training starts from the subset of SSR-S.
   """
   return SPREAD * (jax.random.uniform(key, drawn_VxU.shape) + drawn_VxU.astype(jnp.float32))
 
@@ -26,23 +26,24 @@ def initial_scores(key: jax.Array, drawn_VxU: jax.Array) -> jax.Array:
 def largest(scores_VxU: jax.Array, kept: int) -> jax.Array:
   """Boolean mask of exactly `kept` units a view; of equal scores the first ones stay."""
   _, indices_VxJ = jax.lax.top_k(scores_VxU, kept)
-  return jnp.put_along_axis(
-    jnp.zeros(scores_VxU.shape, bool), indices_VxJ, True, axis=-1, inplace=False
-  )
+  none_VxU = jnp.zeros(scores_VxU.shape, bool)
+  return jnp.put_along_axis(none_VxU, indices_VxJ, True, axis=-1, inplace=False)
 
 
 def straight_through(mask_VxU: jax.Array, scores_VxU: jax.Array) -> jax.Array:
-  """The mask as exact zeros and ones, with the derivative of the scores: units left out receive one
-  too.
+  """The mask as exact zeros and ones, with the derivative of the scores.
+
+  Units left out receive one too.
   """
-  return mask_VxU.astype(scores_VxU.dtype) + (scores_VxU - jax.lax.stop_gradient(scores_VxU))
+  zero_VxU = scores_VxU - jax.lax.stop_gradient(scores_VxU)
+  return mask_VxU.astype(scores_VxU.dtype) + zero_VxU
 
 
 def masked(kernel_VxNxH: jax.Array, mask_VxN: jax.Array, scores_VxN: jax.Array) -> jax.Array:
-  """The kernel with exact zeros outside the mask; the derivative by the kernel is that of the
-  kernel without one.
+  """The kernel with exact zeros outside the mask.
+
+  The derivative by the kernel is that of the kernel without a mask.
   """
   fixed_VxNxH = jax.lax.stop_gradient(kernel_VxNxH)
-  return fixed_VxNxH * straight_through(mask_VxN, scores_VxN)[..., None] + (
-    kernel_VxNxH - fixed_VxNxH
-  )
+  mask_VxNx1 = straight_through(mask_VxN, scores_VxN)[..., None]
+  return fixed_VxNxH * mask_VxNx1 + (kernel_VxNxH - fixed_VxNxH)

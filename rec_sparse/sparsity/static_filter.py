@@ -13,20 +13,22 @@ import numpy as np
 
 
 class StaticFilter(NamedTuple):
-  """M_1..M_V of equation 4 as indices, and where each input dimension went: the filter's transpose
-  is a gather too.
+  """M_1 ... M_V of equation 4 as indices, and where each input dimension went.
+
+  With both the transpose of the filter is a gather too.
   """
 
   indices_VxK: jax.Array | np.ndarray  # int32; view v keeps dimension indices[v, k]
-  # int32 flat (v * K + k) of each occurrence of dimension n; V * K pads
+  # int32; flat place v * K + k of each occurrence of dimension n, padded by V * K
   inverse_NxM: jax.Array | np.ndarray
 
 
 def draw(
   seed: int, layer: int, *, inputs: int, views: int, kept: int, unit: int = 1
 ) -> StaticFilter:
-  """Uniform without replacement inside a view, independent across views and layers (SSR section
-  3.1, equation 4).
+  """Uniform without replacement inside a view, independent across views and layers.
+
+  SSR (arXiv 2604.08011), section 3.1 and equation 4.
 
   Dimensions are kept in runs of `unit`: 1, or the embedding's length to keep whole fields. The same
   (seed, layer, sizes) always give the same filter. Raises ValueError if `kept` exceeds `inputs` or
@@ -38,11 +40,13 @@ def draw(
     )
   if kept % unit:
     raise ValueError(f'width: a view cannot keep {kept} dimensions in whole fields of {unit}')
+
   rng = np.random.default_rng((seed, layer))
-  runs_VxJ = np.stack(
-    [rng.choice(inputs // unit, kept // unit, replace=False) for _ in range(views)]
-  )
-  indices_VxK = (runs_VxJ[..., None] * unit + np.arange(unit)).reshape(views, kept).astype(np.int32)
+  units = inputs // unit
+  drawn = [rng.choice(units, kept // unit, replace=False) for _ in range(views)]
+  units_VxJ = np.stack(drawn)
+  dims_VxJxX = units_VxJ[..., None] * unit + np.arange(unit)
+  indices_VxK = dims_VxJxX.reshape(views, kept).astype(np.int32)
   return StaticFilter(indices_VxK, invert(indices_VxK, inputs))
 
 
@@ -58,17 +62,19 @@ def invert(indices_VxK: np.ndarray, inputs: int) -> np.ndarray:
 
 
 def stack(filters: Sequence[StaticFilter]) -> StaticFilter:
-  """Filters of equal sizes with a leading trial axis, their inverses padded to a common
-  multiplicity.
+  """Filters of equal sizes with a leading trial axis.
+
+  Their inverses are padded to a common multiplicity.
   """
-  most = max(f.inverse_NxM.shape[1] for f in filters)
-  padding = filters[0].indices_VxK.size
-  pad = lambda inverse: np.pad(
-    inverse, ((0, 0), (0, most - inverse.shape[1])), constant_values=padding
-  )
-  return StaticFilter(
-    np.stack([f.indices_VxK for f in filters]), np.stack([pad(f.inverse_NxM) for f in filters])
-  )
+  most = max(filter_.inverse_NxM.shape[1] for filter_ in filters)
+  nowhere = filters[0].indices_VxK.size
+  inverses = []
+  for filter_ in filters:
+    missing = most - filter_.inverse_NxM.shape[1]
+    padded = np.pad(filter_.inverse_NxM, ((0, 0), (0, missing)), constant_values=nowhere)
+    inverses.append(padded)
+  indices = [filter_.indices_VxK for filter_ in filters]
+  return StaticFilter(np.stack(indices), np.stack(inverses))
 
 
 @jax.custom_vjp
@@ -82,15 +88,17 @@ def _keep_forward(filter_: StaticFilter, x_NxB: jax.Array) -> tuple[jax.Array, S
 
 
 def _keep_backward(filter_: StaticFilter, bar_VxKxB: jax.Array) -> tuple[None, jax.Array]:
-  """Each input dimension sums its occurrences in float32: gathers, as a scatter is slower and, on a
-  GPU, in no order.
+  """Each input dimension sums its occurrences in float32.
+
+  By gathers: a scatter is slower and, on a GPU, in no order.
   """
   flat_XxB = bar_VxKxB.reshape(-1, bar_VxKxB.shape[-1])
   padded_XxB = jnp.concatenate([flat_XxB, jnp.zeros_like(flat_XxB[:1])])
   inverse_NxM = filter_.inverse_NxM
-  summed_NxB = sum(
+  occurrences = [
     padded_XxB[inverse_NxM[:, m]].astype(jnp.float32) for m in range(inverse_NxM.shape[1])
-  )
+  ]
+  summed_NxB = sum(occurrences)
   return None, summed_NxB.astype(bar_VxKxB.dtype)
 
 

@@ -105,9 +105,7 @@ def test_ics_dead_dimensions_and_alpha_per_dimension(rng):
 
 @pytest.mark.parametrize('gate', gates.GATES)
 def test_zeros_and_threshold_are_those_of_the_gate(rng, gate):
-  """Where there is a threshold, the gate is ReLU(z - tau): what it puts out, and how much of it is
-  zero, follow.
-  """
+  """Where there is a threshold, the gate is ReLU(z - tau): its output and its zeros follow."""
   z_VxKxB, alpha_VxI = (
     rng.normal(size=(2, 8, 1)).astype(np.float32),
     np.full((2, 3), 0.3, np.float32),

@@ -1,6 +1,4 @@
-"""Every picture draws, without a warning, from what its analysis returned after a trip through
-JSON.
-"""
+"""Every picture draws, without a warning, from what its analysis returned, by way of JSON."""
 
 import io
 import json

@@ -13,12 +13,12 @@ import pytest
 
 from rec_sparse.sparsity import gates
 
-V, K, B, T = 3, 16, 40, 5
+V, K, B, ITERATIONS = 3, 16, 40, 5
 OPTIONS = gates.Options()
 
 
 def params(alpha=0.1, gamma=1.0):
-  return gates.Params(jnp.full((V, T), alpha), jnp.full((V, K), gamma))
+  return gates.Params(jnp.full((V, ITERATIONS), alpha), jnp.full((V, K), gamma))
 
 
 @pytest.fixture
@@ -67,14 +67,17 @@ def test_one_iteration_is_ics_with_one_alpha(z_VxKxB):
 def test_soft_threshold_starts_where_ics_does_but_does_not_follow_the_scale(alpha, zeros):
   z_VxKxB = jax.random.normal(jax.random.key(2), (1, 128, 2048))
   p = gates.Params(jnp.full((1, 5), alpha), jnp.ones((1, 128)))
-  share = lambda c: float(jnp.mean(gates.soft_threshold(c * z_VxKxB, p, OPTIONS) == 0))
+
+  def share(scale):
+    return float(jnp.mean(gates.soft_threshold(scale * z_VxKxB, p, OPTIONS) == 0))
+
   assert share(1.0) == pytest.approx(zeros, abs=0.01)
   assert share(0.2) > share(1.0) + 0.1
 
 
 def test_soft_threshold_per_dimension(z_VxKxB):
   p = params()
-  wide = gates.Params(jnp.broadcast_to(p.alpha_VxI[:, None], (V, K, T)), p.gamma_VxK)
+  wide = gates.Params(jnp.broadcast_to(p.alpha_VxI[:, None], (V, K, ITERATIONS)), p.gamma_VxK)
   np.testing.assert_allclose(
     gates.soft_threshold(z_VxKxB, wide, OPTIONS), gates.soft_threshold(z_VxKxB, p, OPTIONS)
   )

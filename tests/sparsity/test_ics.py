@@ -1,6 +1,4 @@
-"""ICS in closed form against the iteration of the paper, its derivative against autodiff and finite
-differences.
-"""
+"""ICS in closed form against the iteration of the paper, its derivative against autodiff."""
 
 import functools
 

@@ -1,6 +1,4 @@
-"""The learned static filter: how many it keeps, what it finds, when it is fixed, and SSR-S as its
-oracle.
-"""
+"""The learned static filter: how many it keeps, what it finds, and SSR-S as its oracle."""
 
 import jax
 import jax.numpy as jnp
@@ -79,8 +77,9 @@ def train(module, filters, params, statistics, examples, steps, learning_rate=0.
 
 
 def few_dimensions_decide(key):
-  """The label is a function of the first coordinate of the first two fields: dimensions 0 and DIM
-  of INPUTS.
+  """The label is a function of the first coordinate of the first two fields.
+
+  These are dimensions 0 and DIM of INPUTS.
   """
   rows_BxFxD = jax.random.normal(key, (256, FIELDS, DIM))
   return rows_BxFxD, (rows_BxFxD[:, 0, 0] + 0.7 * rows_BxFxD[:, 1, 0] > 0).astype(jnp.float32)
@@ -95,8 +94,9 @@ def test_starts_from_the_subset_that_ssr_s_draws():
 
 
 def test_views_find_the_dimensions_that_decide_and_keep_them():
-  """A view keeps 4 of 24 dimensions and 2 decide: 1 view in 6 keeps each by chance, most do in the
-  end.
+  """A view keeps 4 of 24 dimensions and 2 decide.
+
+  1 view in 6 keeps each by chance, most do in the end.
   """
   _, module, filters, params, statistics = build(width=4, depth=1, views=8, filter_warmup=150)
   seen = train(module, filters, params, statistics, few_dimensions_decide, 170, learning_rate=0.03)
@@ -217,11 +217,11 @@ def test_whole_fields_are_chosen_where_the_unit_is_a_field():
   # the two that decide
   assert masks(first[1])['layer_0'][:, :2].mean() < 0.3 and kept_VxF[:, :2].mean() > 0.5
   rows_BxFxD = few_dimensions_decide(jax.random.key(9))[0]
-  logits = lambda rows: module.apply(
-    {'params': last[0], 'batch_stats': last[1], 'constants': filters},
-    {'embedding': rows},
-    train=False,
-  )
+
+  def logits(rows_BxFxD):
+    variables = {'params': last[0], 'batch_stats': last[1], 'constants': filters}
+    return module.apply(variables, {'embedding': rows_BxFxD}, train=False)
+
   for field in range(FIELDS):
     changed = logits(rows_BxFxD.at[:, field].add(1.0)) != logits(rows_BxFxD)
     assert changed.any() == kept_VxF[:, field].any()

@@ -27,9 +27,9 @@ def test_equals_the_masked_dense_twin_forward_and_backward(inputs, views, seed, 
 
 
 def test_drawn_without_replacement_and_reproducibly():
-  draw = lambda seed, layer: (
-    static_filter.draw(seed, layer, inputs=50, views=8, kept=30).indices_VxK
-  )
+  def draw(seed, layer):
+    return static_filter.draw(seed, layer, inputs=50, views=8, kept=30).indices_VxK
+
   assert all(len(set(view)) == 30 for view in draw(0, 0))
   np.testing.assert_array_equal(draw(0, 0), draw(0, 0))
   for other in (draw(1, 0), draw(0, 1)):
@@ -37,8 +37,9 @@ def test_drawn_without_replacement_and_reproducibly():
 
 
 def test_views_and_layers_are_independent_and_uniform():
-  """Two independent subsets of 32 out of 64 share 16 on average, and every dimension is kept
-  equally often.
+  """Two independent subsets of 32 out of 64 share 16 on average.
+
+  Every dimension is kept equally often.
   """
   views = np.concatenate(
     [
@@ -62,7 +63,11 @@ def test_a_stack_of_trials_maps_over_filters_of_different_multiplicity():
   assert len({f.inverse_NxM.shape for f in drawn}) > 1
   x = jax.random.normal(jax.random.key(0), (6, 10, 3))
   bar = jax.random.normal(jax.random.key(1), (6, 4, 5, 3))
-  pull = lambda f, x, bar: jax.vjp(lambda x: static_filter.keep(f, x), x)[1](bar)[0]
+
+  def pull(filter_, x, bar):
+    _, back = jax.vjp(lambda x: static_filter.keep(filter_, x), x)
+    return back(bar)[0]
+
   stacked = jax.tree.map(jnp.asarray, static_filter.stack(drawn))
   together = jax.vmap(pull)(stacked, x, bar)
   for i, one in enumerate(drawn):
@@ -71,7 +76,10 @@ def test_a_stack_of_trials_maps_over_filters_of_different_multiplicity():
 
 def test_the_backward_pass_has_no_scatter():
   filter_ = static_filter.draw(0, 0, inputs=64, views=4, kept=16)
-  loss = lambda x: jnp.sum(static_filter.keep(filter_, x) ** 2)
+
+  def loss(x):
+    return jnp.sum(static_filter.keep(filter_, x) ** 2)
+
   assert 'scatter' not in jax.jit(jax.grad(loss)).lower(jnp.ones((64, 8))).as_text()
 
 
@@ -83,9 +91,10 @@ def test_more_than_the_input_has_names_the_width():
 def test_the_derivative_in_bfloat16_is_rounded_once():
   filter_ = jax.tree.map(jnp.asarray, static_filter.draw(0, 0, inputs=8, views=40, kept=6))
   bar_VxKxB = jax.random.normal(jax.random.key(0), (40, 6, 16)).astype(jnp.bfloat16)
-  back = lambda dtype: jax.vjp(lambda x: static_filter.keep(filter_, x), jnp.zeros((8, 16), dtype))[
-    1
-  ]
+
+  def back(dtype):
+    return jax.vjp(lambda x: static_filter.keep(filter_, x), jnp.zeros((8, 16), dtype))[1]
+
   (exact,) = back(jnp.float32)(bar_VxKxB.astype(jnp.float32))
   (found,) = back(jnp.bfloat16)(bar_VxKxB)
   np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
