@@ -1,6 +1,4 @@
-"""The picture of an ablation: paired differences in test AUC and log loss with their intervals, an
-arm a line.
-"""
+"""The picture of an ablation: paired differences in test AUC and log loss, an arm a line."""
 
 from collections.abc import Sequence
 
@@ -15,20 +13,16 @@ from rec_sparse.report.chart import STYLE
 from rec_sparse.scaling.outcome import Outcome
 from rec_sparse.scaling.paired_rows import Difference
 
-# the whole interval is better, or worse; neither
-BETTER, WORSE, OPEN = (
-  COLOURS[2],
-  COLOURS[1],
-  FAINT,
-)
+BETTER = COLOURS[2]  # the whole interval is
+WORSE = COLOURS[1]  # the whole interval is
+OPEN = FAINT  # neither
 
 
 def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
-  """Two panels, arms from top to bottom; a filled mark is our difference, a hollow diamond the
-  paper's.
+  """Two panels, arms from top to bottom.
 
-  An arm's reference is the first arm, or the one that its label names in brackets. The figure has
-  its own canvas.
+  A filled mark is our difference, a hollow diamond the paper's. An arm's reference is the first
+  arm, or the one that its label names in brackets. The figure has its own canvas.
   """
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(12.5, 1.9 + 0.34 * len(found)), layout='constrained')
@@ -59,18 +53,23 @@ def _mark(axes: Axes, y: int, difference: Difference | None, scale: float, good:
   """`good`: 1 where more is better, -1 where less is."""
   if difference is None:
     return
-  low, high = (scale * end for end in difference.interval or (difference.value,) * 2)
-  least, most = sorted((good * low, good * high)) if difference.interval else (0.0, 0.0)
-  colour = BETTER if least > 0.0 else WORSE if most < 0.0 else OPEN
-  axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle='round')
+  low, high = difference.interval or (difference.value, difference.value)
+  colour = OPEN
+  if difference.interval and min(good * low, good * high) > 0.0:
+    colour = BETTER
+  if difference.interval and max(good * low, good * high) < 0.0:
+    colour = WORSE
+  ends = [scale * low, scale * high]
+  axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle='round')
   axes.plot(scale * difference.value, y, 'o', color=colour, markersize=6.5)
 
 
 def _label(outcome: Outcome, first: str) -> str:
   """Name and what differs; the reference too where it is not the study's first arm."""
   arm = outcome.arm
-  if arm.is_reference:
-    return f'{arm.name} (reference): {arm.says}' if arm.says else f'{arm.name} (reference)'
-  return (f'{arm.name}: {arm.says}' if arm.says else arm.name) + (
-    f' [{arm.against}]' if arm.against != first else ''
-  )
+  label = f'{arm.name} (reference)' if arm.is_reference else arm.name
+  if arm.says:
+    label += f': {arm.says}'
+  if not arm.is_reference and arm.against != first:
+    label += f' [{arm.against}]'
+  return label

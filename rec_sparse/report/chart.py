@@ -1,5 +1,6 @@
-"""The saturation chart: test log loss and AUC against forward FLOPs and against non-zero dense
-parameters.
+"""The saturation chart: test log loss and AUC against forward FLOPs and dense parameters.
+
+Of the dense parameters the non-zero ones count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,23 +21,12 @@ from rec_sparse.scaling import fit
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.verdict import Verdict
 
-# report.html swaps the first two for its own colours
-INK, PAPER, FAINT = (
-  '#1b1f24',
-  '#ffffff',
-  '#8c959f',
-)
+# report.html swaps INK and PAPER for its own colours
+INK = '#1b1f24'
+PAPER = '#ffffff'
+FAINT = '#8c959f'
 # Okabe-Ito first
-COLOURS = (
-  '#0072b2',
-  '#d55e00',
-  '#009e73',
-  '#cc79a7',
-  '#e69f00',
-  '#56b4e9',
-  '#7a5195',
-  '#8c6d31',
-)
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7a5195', '#8c6d31')
 LEAST_SPAN = 5e-4  # nats or AUC that the y axis spans at least, so that noise is not blown up
 FAINT_SHAPE = 0.3  # opacity of a rung that is not in its arm's curve
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
@@ -77,24 +67,22 @@ class Bound(NamedTuple):
   value: float
 
 
-PANELS = tuple(
-  Panel(axis, metric, x_label, y_label)
-  for metric, y_label in (
-    ('test_logloss', 'test log loss, nats per example (lower is better)'),
-    ('test_auc', 'test AUC (higher is better)'),
-  )
-  for axis, x_label in (
-    ('flops', 'forward FLOPs per example'),
-    ('nonzero', 'non-zero dense parameters'),
-  )
+_LOSS = 'test log loss, nats per example (lower is better)'
+_AUC = 'test AUC (higher is better)'
+_FLOPS = 'forward FLOPs per example'
+_NONZERO = 'non-zero dense parameters'
+PANELS = (
+  Panel('flops', 'test_logloss', _FLOPS, _LOSS),
+  Panel('nonzero', 'test_logloss', _NONZERO, _LOSS),
+  Panel('flops', 'test_auc', _FLOPS, _AUC),
+  Panel('nonzero', 'test_auc', _NONZERO, _AUC),
 )
 
 
 def draw_chart(
   rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict], bounds: Mapping[str, Bound]
 ) -> Figure:
-  """Two by two panels; light points are seeds, marks their mean, lines the curve of an arm,
-  dashes the fitted law.
+  """Two by two panels: a light point is a seed, a mark the mean, a line an arm, dashes its law.
 
   Rungs that are not in the arm's curve are faint. The law is drawn where the data identify it. The
   verdict of each arm stands in the legend. `bounds`: metric -> what no model passes. The figure has
@@ -113,7 +101,7 @@ def draw_chart(
       fontsize=12.5,
     )
     figure.legend(handles=keys, loc='outside lower left', ncols=3, frameon=False)
-    for panel, axes in zip(PANELS, figure.subplots(2, 2).flat):
+    for panel, axes in zip(PANELS, figure.subplots(2, 2).flat, strict=True):
       _draw_panel(axes, panel, rungs, verdicts, bounds.get(panel.metric))
     figure.draw_without_rendering()  # lays it out once, for both formats
     figure.set_layout_engine('none')
@@ -137,12 +125,17 @@ def figure_png(figure: Figure) -> bytes:
 
 
 def curve_law(rungs: Sequence[Rung], axis: str, metric: str) -> fit.Law | None:
-  """The law that AICc chooses for a metric against a size, of 1 - AUC for an AUC;
+  """The law that AICc chooses for a metric against a size, of 1 - AUC for an AUC.
+
   None where it is not identified.
   """
-  values = [1 - r.metrics[metric] if metric.endswith('auc') else r.metrics[metric] for r in rungs]
-  points = fit.gather_points([getattr(r, axis) for r in rungs], values) if rungs else None
-  law = fit.choose_law(fit.fit_laws(points), points) if points else None
+  if not rungs:
+    return None
+  values = [r.metrics[metric] for r in rungs]
+  if metric.endswith('auc'):
+    values = [1 - auc_S for auc_S in values]
+  points = fit.gather_points([getattr(r, axis) for r in rungs], values)
+  law = fit.choose_law(fit.fit_laws(points), points)
   return law if law is not None and law.identified else None
 
 
@@ -154,9 +147,11 @@ def show_limits(low: float, high: float, bound: float | None) -> tuple[float, fl
   """
   span = max(high - low, LEAST_SPAN)
   near = bound is not None and low - span <= bound <= high + span
-  ends = (low, high, bound) if near else (low, high)
-  pad = max(0.08 * (max(ends) - min(ends)), (span - (max(ends) - min(ends))) / 2)
-  return min(ends) - pad, max(ends) + pad, near
+  if near:
+    low = min(low, bound)
+    high = max(high, bound)
+  pad = max(0.08 * (high - low), (span - (high - low)) / 2)
+  return low - pad, high + pad, near
 
 
 def _draw_panel(
@@ -176,14 +171,14 @@ def _draw_panel(
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, said, transform=axes.transAxes, ha='center', va='center', fontsize=14)
     return
-  values = np.concatenate(
-    [
-      _draw_arm(
-        axes, panel, own, verdicts[arm].ladder, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-      )
-      for i, (arm, own) in enumerate(rungs.items())
-    ]
-  )
+
+  heights = []
+  for i, (arm, own) in enumerate(rungs.items()):
+    colour = COLOURS[i % len(COLOURS)]
+    marker = MARKERS[i % len(MARKERS)]
+    heights.append(_draw_arm(axes, panel, own, verdicts[arm].ladder, colour, marker))
+  values = np.concatenate(heights)
+
   _scale_x(axes, [getattr(r, panel.axis) for r in every])
   low, high, near = show_limits(values.min(), values.max(), bound.value if bound else None)
   axes.set_ylim(low, high)
@@ -198,31 +193,10 @@ def _draw_arm(
   """Draws the seeds, means and law of one arm; returns every height that it reached."""
   heights = [np.empty(0)]
   for rung in rungs:
-    size = getattr(rung, panel.axis)
-    values = rung.metrics[panel.metric]
+    values_S = rung.metrics[panel.metric]
     strength = 1.0 if rung.name in ladder else FAINT_SHAPE
-    axes.plot(
-      [size] * len(values),
-      values,
-      marker,
-      color=colour,
-      alpha=0.4 * strength,
-      markersize=4.5,
-      markeredgewidth=0,
-      zorder=3,
-    )
-    axes.plot(
-      size,
-      values.mean(),
-      marker,
-      color=colour,
-      alpha=strength,
-      markersize=7,
-      markeredgecolor=PAPER,
-      markeredgewidth=0.8,
-      zorder=5,
-    )
-    heights.append(values)
+    _draw_rung(axes, getattr(rung, panel.axis), values_S, colour, marker, strength)
+    heights.append(values_S)
 
   curve = sorted((r for r in rungs if r.name in ladder), key=lambda r: getattr(r, panel.axis))
   sizes = [getattr(r, panel.axis) for r in curve]
@@ -238,9 +212,37 @@ def _draw_arm(
   return np.concatenate(heights)
 
 
+def _draw_rung(
+  axes: Axes, size: float, values_S: np.ndarray, colour: str, marker: str, strength: float
+) -> None:
+  """A small light mark for each seed and a large one for their mean."""
+  axes.plot(
+    [size] * len(values_S),
+    values_S,
+    marker,
+    color=colour,
+    alpha=0.4 * strength,
+    markersize=4.5,
+    markeredgewidth=0,
+    zorder=3,
+  )
+  axes.plot(
+    size,
+    values_S.mean(),
+    marker,
+    color=colour,
+    alpha=strength,
+    markersize=7,
+    markeredgecolor=PAPER,
+    markeredgewidth=0.8,
+    zorder=5,
+  )
+
+
 def _scale_x(axes: Axes, sizes: Sequence[float]) -> None:
   axes.set_xscale('log')
-  low, high = min(sizes), max(sizes)
+  low = min(sizes)
+  high = max(sizes)
   pad = max((high / low) ** 0.05, 1.1) if high > low else 4.0
   axes.set_xlim(low / pad, high * pad)
   axes.xaxis.set_minor_formatter(NullFormatter())
@@ -250,8 +252,9 @@ def _scale_x(axes: Axes, sizes: Sequence[float]) -> None:
 
 
 def _draw_bound(axes: Axes, bound: Bound, near: bool, above: bool, below: bool) -> None:
-  """`near`: it lies in the picture; `above`: over it;
-  `below`: no model can be below it, rather than above.
+  """A line where it lies in the picture (`near`), else an arrow to where it is.
+
+  `above`: it lies over the picture; `below`: no model can be below it, rather than above.
   """
   name = f'{bound.name} {bound.value:.4f}'
   if near:  # the name stands on the side where no model can be
@@ -268,12 +271,14 @@ def _draw_bound(axes: Axes, bound: Bound, near: bool, above: bool, below: bool) 
       zorder=6,
     )
     return
-  arrow, where, y = (
-    ('\N{UPWARDS ARROW}', 'above', 0.98) if above else ('\N{DOWNWARDS ARROW}', 'below', 0.02)
-  )
+
+  if above:
+    text = f'\N{UPWARDS ARROW} {name}, above this picture'
+  else:
+    text = f'\N{DOWNWARDS ARROW} {name}, below this picture'
   axes.annotate(
-    f'{arrow} {name}, {where} this picture',
-    (0.01, y),
+    text,
+    (0.01, 0.98 if above else 0.02),
     xycoords='axes fraction',
     va='top' if above else 'bottom',
     fontsize=9.5,
@@ -297,19 +302,13 @@ def _legend_entries(
     )
     for i, arm in enumerate(rungs)
   ]
+  seed = {'marker': 'o', 'markersize': 4.5, 'alpha': 0.5, 'linewidth': 0}
+  mean = {'marker': 'o', 'markersize': 7.5, 'linewidth': 2.6}
+  law = {'linestyle': (0, (4, 2)), 'linewidth': 1.4}
   keys = [
-    Line2D(
-      [], [], color=FAINT, marker='o', markersize=4.5, alpha=0.5, linewidth=0, label='one seed'
-    ),
-    Line2D([], [], color=FAINT, marker='o', markersize=7.5, linewidth=2.6, label='mean over seeds'),
-    Line2D(
-      [],
-      [],
-      color=FAINT,
-      linestyle=(0, (4, 2)),
-      linewidth=1.4,
-      label='fitted law, where identified',
-    ),
+    Line2D([], [], color=FAINT, label='one seed', **seed),
+    Line2D([], [], color=FAINT, label='mean over seeds', **mean),
+    Line2D([], [], color=FAINT, label='fitted law, where identified', **law),
   ]
   return arms, keys
 

@@ -1,5 +1,6 @@
-"""The fragments of report.html; every text from a file is escaped, and nothing is fetched from
-anywhere.
+"""The fragments of report.html.
+
+Every text from a file is escaped, and nothing is fetched from anywhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,16 +36,14 @@ def fragments(
   svg: str,
   delta: float,
 ) -> dict[str, str]:
-  """What launch/report.html holds a place for, by name."""
-  notes = wording.caveats(study, rungs, verdicts)
+  """What report.html holds a place for, by name."""
+  notes = wording.caveats(study, rungs, verdicts) or ['None that this program knows of.']
   return {
     'progress': html.escape(wording.progress(study)),
     'facts': _facts(study),
     'cards': ''.join(_card(i, arm, v) for i, (arm, v) in enumerate(verdicts.items())),
     'reading': html.escape(wording.reading(rungs, verdicts, comparisons)),
-    'caveats': ''.join(
-      f'<li>{html.escape(note)}</li>' for note in notes or ['None that this program knows of.']
-    ),
+    'caveats': ''.join(f'<li>{html.escape(note)}</li>' for note in notes),
     'chart': embed_svg(svg),
     'forest': draw_forest(verdicts),
     'delta': f'{delta:g}',
@@ -62,8 +61,9 @@ def fragments(
 
 
 def embed_svg(svg: str) -> str:
-  """A matplotlib SVG as part of a page: without prolog, metadata and namespaces, in the page's own
-  ink and paper.
+  """A matplotlib SVG as part of a page.
+
+  It loses prolog, metadata and namespaces, and takes the page's own ink and paper.
   """
   svg = re.sub(r'<metadata>.*?</metadata>', '', svg[svg.index('<svg') :], flags=re.DOTALL)
   svg = re.sub(r' xmlns(:\w+)?="[^"]*"', '', svg)
@@ -80,16 +80,21 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str
   """A table whose first `left` columns are words and the others numbers; cells are escaped."""
 
   def cell(tag: str, i: int, text: str) -> str:
-    kind = ' class=n' if i >= left else ' class=long' if len(text) > 40 else ''
+    kind = ''
+    if i >= left:
+      kind = ' class=n'
+    elif len(text) > 40:
+      kind = ' class=long'
     return f'<{tag}{kind}>{html.escape(text)}</{tag}>'
 
-  def line(tag: str, cells: Sequence[str]) -> str:
-    return '<tr>' + ''.join(cell(tag, i, text) for i, text in enumerate(cells)) + '</tr>'
+  def line(tag: str, texts: Sequence[str]) -> str:
+    cells = [cell(tag, i, text) for i, text in enumerate(texts)]
+    return f'<tr>{"".join(cells)}</tr>'
 
+  body = ''.join(line('td', row) for row in rows)
   return (
-    f'<div class="scroll"><table><thead>{line("th", head)}</thead><tbody>'
-    + ''.join(line('td', row) for row in rows)
-    + '</tbody></table></div>'
+    f'<div class="scroll"><table><thead>{line("th", head)}</thead><tbody>{body}</tbody></table>'
+    '</div>'
   )
 
 
@@ -104,35 +109,38 @@ def _facts(study: Study) -> str:
   if study.realised is not None:
     facts["the teacher's log loss on these test rows"] = f'{study.realised:.5f}'
   if study.teacher:
-    facts |= {
-      'expected of the teacher': f'{study.teacher.logloss:.5f}',
-      'teacher AUC': f'{study.teacher.auc:.5f}',
-    }
-  p = study.test_base_rate
-  if p and 0 < p < 1:
-    facts['log loss of the base rate alone'] = f'{-p * math.log(p) - (1 - p) * math.log1p(-p):.5f}'
+    facts['expected of the teacher'] = f'{study.teacher.logloss:.5f}'
+    facts['teacher AUC'] = f'{study.teacher.auc:.5f}'
+  rate = study.test_base_rate
+  if rate and 0 < rate < 1:
+    entropy = -rate * math.log(rate) - (1 - rate) * math.log1p(-rate)
+    facts['log loss of the base rate alone'] = f'{entropy:.5f}'
   devices = sorted({t.device for t in study.trials if t.device})
-  facts |= {'device': '; '.join(devices)} if devices else {}
+  if devices:
+    facts['device'] = '; '.join(devices)
   return ''.join(
-    f'<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>' for k, v in facts.items()
+    f'<div><dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd></div>'
+    for name, text in facts.items()
   )
 
 
 def _card(i: int, arm: str, v: Verdict) -> str:
-  slope = (
-    'no slope' if v.slope.value is None else f'{wording.signed(v.slope.value)} nats per e-fold'
-  )
-  interval = wording.interval_text(v.slope.interval) if v.slope.value is not None else v.reason
-  dress = 'provisional' if v.provisional else v.call
+  slope = 'no slope'
+  interval = v.reason
+  if v.slope.value is not None:
+    slope = f'{wording.signed(v.slope.value)} nats per e-fold'
+    interval = wording.interval_text(v.slope.interval)
+
+  lines = [f'<h3>{html.escape(arm)}</h3>', f'<p class="call">{v.call}</p>']
+  for because in v.provisional:
+    lines.append(f'<p class="soft">provisional: {html.escape(because)}</p>')
+  lines.append(f'<p>{html.escape(slope)}</p>')
+  lines.append(f'<p class="soft">{html.escape(interval)}</p>')
   needed = wording.needed_text(v)
-  lines = [
-    f'<h3>{html.escape(arm)}</h3>',
-    f'<p class="call">{v.call}</p>',
-    *(f'<p class="soft">provisional: {html.escape(because)}</p>' for because in v.provisional),
-    f'<p>{html.escape(slope)}</p>',
-    f'<p class="soft">{html.escape(interval)}</p>',
-    f'<p>{html.escape(needed)}</p>' if needed else '',
-  ]
+  if needed:
+    lines.append(f'<p>{html.escape(needed)}</p>')
+
+  dress = 'provisional' if v.provisional else v.call
   colour = COLOURS[i % len(COLOURS)]
   return f'<div class="card {dress}" style="--arm:{colour}">{"".join(lines)}</div>'
 
@@ -178,7 +186,9 @@ def _other_delta(interval: Interval) -> str:
     return DASH
   low, high = interval
   saturated = f'saturated above {max(-low, 0):.5f}'
-  return f'scaling below {-high:.5f}, {saturated}' if high < 0 else saturated
+  if high >= 0:
+    return saturated
+  return f'scaling below {-high:.5f}, {saturated}'
 
 
 def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
@@ -193,19 +203,15 @@ def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
     'error of predicting the largest size',
   ]
   rows = []
+  expected = study.teacher.logloss if study.teacher else None
   for arm, v in verdicts.items():
+    ahead = DASH
     ranks = sorted(v.aicc.values())
-    ahead = f'{ranks[1] - ranks[0]:.1f}' if len(ranks) > 1 and math.isfinite(ranks[1]) else DASH
-    expected = study.teacher.logloss if study.teacher else None
-    excesses = [
-      DASH if v.irreducible is None or bound is None else wording.signed(v.irreducible - bound)
-      for bound in (study.realised, expected)
-    ]
-    error = (
-      DASH
-      if v.holdout is None
-      else (f'{wording.signed(v.holdout.predicted - v.holdout.observed)} at {v.holdout.rung}')
-    )
+    if len(ranks) > 1 and math.isfinite(ranks[1]):
+      ahead = f'{ranks[1] - ranks[0]:.1f}'
+    error = DASH
+    if v.holdout is not None:
+      error = f'{wording.signed(v.holdout.predicted - v.holdout.observed)} at {v.holdout.rung}'
     rows.append(
       [
         arm,
@@ -213,11 +219,18 @@ def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
         ahead,
         _estimate(v.exponent, v.exponent_interval, '.3f'),
         _estimate(v.irreducible, v.irreducible_interval, '.5f'),
-        *excesses,
+        _excess(v.irreducible, study.realised),
+        _excess(v.irreducible, expected),
         error,
       ]
     )
   return _table(head, rows, 2)
+
+
+def _excess(irreducible: float | None, bound: float | None) -> str:
+  if irreducible is None or bound is None:
+    return DASH
+  return wording.signed(irreducible - bound)
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
@@ -231,29 +244,31 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> str:
   ]
   rows = []
   for c in sorted(comparisons, key=lambda c: c.axis):
-    names = [
-      wording.AXIS_NAMES[c.axis].removeprefix('equal '),
-      f'{c.second} \N{MINUS SIGN} {c.first}',
-    ]
     if c.overall is None:
-      rows.append([*names, 'no size, or no seed, in common', DASH, DASH, DASH])
+      rows.append([*_names(c), 'no size, or no seed, in common', DASH, DASH, DASH])
       continue
     rows.append(
       [
-        *names,
+        *_names(c),
         _better(c, c.overall),
         f'{_count(c.overall.low)} to {_count(c.overall.high)}',
-        *(
-          f'{wording.signed(g.value)} ({_range(g.interval, "+.5f")})'
-          for g in (c.overall, c.points[-1])
-        ),
+        _gap_text(c.overall),
+        _gap_text(c.points[-1]),
       ]
     )
-  return (
-    _table(head, rows, 3)
-    if rows
-    else '<p>There are not two arms with finished trials to compare.</p>'
-  )
+  if not rows:
+    return '<p>There are not two arms with finished trials to compare.</p>'
+  return _table(head, rows, 3)
+
+
+def _names(c: Comparison) -> list[str]:
+  """What is held equal, and which arm is taken from which."""
+  axis = wording.AXIS_NAMES[c.axis].removeprefix('equal ')
+  return [axis, f'{c.second} \N{MINUS SIGN} {c.first}']
+
+
+def _gap_text(gap: Gap) -> str:
+  return f'{wording.signed(gap.value)} ({_range(gap.interval, "+.5f")})'
 
 
 def _better(c: Comparison, gap: Gap) -> str:
@@ -265,17 +280,11 @@ def _better(c: Comparison, gap: Gap) -> str:
 
 
 def _gap_table(comparisons: Sequence[Comparison]) -> str:
-  rows = [
-    [
-      wording.AXIS_NAMES[c.axis].removeprefix('equal '),
-      f'{c.second} \N{MINUS SIGN} {c.first}',
-      _count(gap.low),
-      wording.signed(gap.value),
-      _range(gap.interval, '+.5f'),
-    ]
-    for c in comparisons
-    for gap in c.points
-  ]
+  rows = []
+  for c in comparisons:
+    for gap in c.points:
+      numbers = [_count(gap.low), wording.signed(gap.value), _range(gap.interval, '+.5f')]
+      rows.append([*_names(c), *numbers])
   return _table(['held equal', 'difference of', 'size', 'test log loss', '95 % interval'], rows, 2)
 
 
@@ -333,19 +342,24 @@ def _unfinished_table(study: Study) -> str:
     for t in bad
   ]
   table = _table(['arm', 'size', 'status', 'error', 'learning rate', 'seed', 'run id'], rows, 4)
-  return f'<h2>Trials that did not finish</h2>{table}' if rows else ''
+  if not rows:
+    return ''
+  return f'<h2>Trials that did not finish</h2>{table}'
 
 
 def _shared_config(study: Study) -> str:
   """Fields of the config that every trial shares, and the versions it ran with."""
-  versions = {
-    k: ', '.join(sorted({str(t.versions[k]) for t in study.trials if k in t.versions}))
-    for k in sorted({k for t in study.trials for k in t.versions})
-  }
-  rows = [[k, str(v)] for k, v in shared_config(study).items()] + [
-    [f'version of {k}', v] for k, v in versions.items()
-  ]
-  return _table(['setting', 'value'], rows, 2) if rows else '<p>No trial has a record yet.</p>'
+  versions = {}
+  for trial in study.trials:
+    for name, version in trial.versions.items():
+      versions.setdefault(name, set()).add(str(version))
+
+  rows = [[name, str(value)] for name, value in shared_config(study).items()]
+  for name in sorted(versions):
+    rows.append([f'version of {name}', ', '.join(sorted(versions[name]))])
+  if not rows:
+    return '<p>No trial has a record yet.</p>'
+  return _table(['setting', 'value'], rows, 2)
 
 
 def _moments(values: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -25,21 +26,23 @@ CURVE_COLUMNS = {
   'dense_params_nonzero': 'non-zero parameters outside the table',
   'embedding_params': 'parameters of the table',
   'learning_rate': 'chosen by mean validation log loss over seeds',
-  'learning_rate_edge': 'lowest, highest or only: the chosen rate is not bracketed by others; empty if it is',
+  'learning_rate_edge': (
+    'lowest, highest or only: the chosen rate is not bracketed by others; empty if it is'
+  ),
   'seeds': 'seeds that finished at this learning rate',
 }
 
 
 def verdicts_json(verdicts: Mapping[str, Verdict]) -> str:
   """The text of verdicts.json: strict JSON, null for what is not known."""
-  return (
-    json.dumps({arm: _entry(v) for arm, v in verdicts.items()}, indent=1, allow_nan=False) + '\n'
-  )
+  entries = {arm: _entry(v) for arm, v in verdicts.items()}
+  return json.dumps(entries, indent=1, allow_nan=False) + '\n'
 
 
 def curves_csv(study: Study, rungs: Mapping[str, Sequence[Rung]]) -> str:
-  """The text of curves.csv: one row per rung, a column per seed; see CURVE_COLUMNS. Empty cell: not
-  known.
+  """The text of curves.csv: one row per rung, a column per seed.
+
+  CURVE_COLUMNS says what the others are. An empty cell is not known.
   """
   seeds = [f'{metric}_seed_{seed}' for metric in METRICS for seed in study.seeds]
   moments = [f'{metric}_{moment}' for metric in METRICS for moment in ('mean', 'sd')]
@@ -52,6 +55,10 @@ def curves_csv(study: Study, rungs: Mapping[str, Sequence[Rung]]) -> str:
 
 def _entry(v: Verdict) -> dict:
   low, high = v.slope.interval or (None, None)
+  holdout = None
+  if v.holdout:
+    error = v.holdout.predicted - v.holdout.observed
+    holdout = dataclasses.asdict(v.holdout) | {'error': error}
   return {
     'verdict': v.call,
     'provisional': bool(v.provisional),
@@ -76,12 +83,10 @@ def _entry(v: Verdict) -> dict:
     'verdict_without_rung': v.without_rung,
     'learning_rate_at_edge': v.rate_at_edge,
     'law': v.law.name if v.law else None,
-    'aicc': {k: a if math.isfinite(a) else None for k, a in v.aicc.items()},
+    'aicc': {law: aicc if math.isfinite(aicc) else None for law, aicc in v.aicc.items()},
     'irreducible_interval': v.irreducible_interval or [None, None],
     'exponent_interval': v.exponent_interval or [None, None],
-    'holdout': vars(v.holdout) | {'error': v.holdout.predicted - v.holdout.observed}
-    if v.holdout
-    else None,
+    'holdout': holdout,
   }
 
 
@@ -104,7 +109,8 @@ def _row(rung: Rung) -> dict[str, object]:
       continue
     row[f'{metric}_mean'] = float(values.mean())
     row[f'{metric}_sd'] = float(values.std(ddof=1)) if len(values) > 1 else ''
-    row |= {f'{metric}_seed_{seed}': float(value) for seed, value in zip(rung.seeds, values)}
+    for seed, value in zip(rung.seeds, values, strict=True):
+      row[f'{metric}_seed_{seed}'] = float(value)
   return row
 
 
@@ -120,7 +126,10 @@ def verdict_table(verdicts: Mapping[str, Verdict]) -> str:
     interval = '-' if v.slope.interval is None else '[{:+.5f}, {:+.5f}]'.format(*v.slope.interval)
     call = f'{v.call}, provisional' if v.provisional else v.call
     rows.append((arm, call, slope, interval, wording.needed_text(v) or '-'))
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  return '\n'.join(
-    '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
-  )
+
+  widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+  lines = []
+  for row in rows:
+    cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    lines.append('  '.join(cells).rstrip())
+  return '\n'.join(lines)

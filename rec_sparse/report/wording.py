@@ -1,5 +1,6 @@
-"""The report in plain sentences: a reading of the verdicts, and every caveat that the study earns."""
+"""The report in plain sentences: a reading of the verdicts, and all caveats of the study."""
 
+import collections
 from collections.abc import Mapping, Sequence
 import math
 
@@ -12,7 +13,8 @@ from rec_sparse.scaling.verdict import Interval
 from rec_sparse.scaling.verdict import Verdict
 
 FEW_SEEDS = 5
-FEW_RUNGS, SHORT_LADDER = 6, 1.5  # rungs, and decades of FLOPs, that the method asks for
+FEW_RUNGS = 6  # that the method asks for
+SHORT_LADDER = 1.5  # decades of FLOPs that it asks for
 AXIS_NAMES = {
   'flops': 'equal forward FLOPs per example',
   'nonzero': 'equal non-zero dense parameters',
@@ -24,9 +26,7 @@ def reading(
   verdicts: Mapping[str, Verdict],
   comparisons: Sequence[Comparison],
 ) -> str:
-  """One paragraph: what each arm does at the top of its ladder, and who leads the reference arm at
-  equal cost.
-  """
+  """One paragraph: what each arm does at its top, and who leads the reference at equal cost."""
   reference = next((arm for arm in rungs if rungs[arm]), None)
   against = {}
   for comparison in comparisons:
@@ -38,97 +38,100 @@ def reading(
 
 def progress(study: Study) -> str:
   """How much of the grid has come back."""
-  counts = {
-    status: sum(t.status == status for t in study.trials)
-    for status in ('finished', 'diverged', 'failed')
-  }
-  text = (
-    f'{len(study.trials)} of {len(study.expected)} trials recorded: {counts["finished"]} finished'
-  )
-  return text + ''.join(f', {counts[s]} {s}' for s in ('diverged', 'failed') if counts[s])
+  counts = collections.Counter(t.status for t in study.trials)
+  recorded = f'{len(study.trials)} of {len(study.expected)} trials recorded'
+  parts = [f'{recorded}: {counts["finished"]} finished']
+  for status in ('diverged', 'failed'):
+    if counts[status]:
+      parts.append(f'{counts[status]} {status}')
+  return ', '.join(parts)
 
 
 def caveats(
   study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
 ) -> list[str]:
-  """What a reader must know before believing the verdicts, gravest first; equal words on several
-  arms are one.
+  """What a reader must know before believing the verdicts, gravest first.
+
+  Equal words on several arms are one.
   """
   by_text = {}
   for arm, own in rungs.items():
     for text in _arm_caveats(study, own, verdicts[arm]):
       by_text.setdefault(text, []).append(arm)
   by_arm = [f'{", ".join(arms)}: {text}' for text, arms in by_text.items()]
-  chosen = [
-    f'delta is {v.delta:g}, not the registered {DELTA:g}: was it chosen before the results were seen?'
-    for v in list(verdicts.values())[:1]
-    if v.delta != DELTA
+  return _missing(study) + by_arm + _design(study) + _chosen_delta(verdicts)
+
+
+def _chosen_delta(verdicts: Mapping[str, Verdict]) -> list[str]:
+  delta = next((v.delta for v in verdicts.values()), DELTA)
+  if delta == DELTA:
+    return []
+  return [
+    f'delta is {delta:g}, not the registered {DELTA:g}: was it chosen before the results were seen?'
   ]
-  return _missing(study) + by_arm + _design(study) + chosen
 
 
 def rows_text(v: Verdict) -> str:
-  """The test rows that would settle a verdict, and with how many seeds if not the present ones;
-  '' if unknown.
+  """The test rows that would settle a verdict, and with how many seeds; '' if unknown.
+
+  The seeds are left out where they are the present ones.
   """
   return f'{v.rows_needed:,}{_with_seeds(v)}' if v.rows_needed else ''
 
 
 def _with_seeds(v: Verdict) -> str:
   """How many seeds the needed rows go with, where these are not the present ones."""
-  more = v.rows_needed_seeds != v.slope.seeds
-  return f' with {v.rows_needed_seeds} seeds' if more else ''
+  if v.rows_needed_seeds == v.slope.seeds:
+    return ''
+  return f' with {v.rows_needed_seeds} seeds'
 
 
 def needed_text(v: Verdict) -> str:
   """What would settle an undetermined verdict, in a few words; '' if nothing is known to."""
   if v.call != 'undetermined' or v.slope.interval is None:
     return ''
-  seeds = f'about {v.seeds_needed} seeds would settle it' if v.seeds_needed else ''
-  if not v.rows_needed:
-    return seeds or (
-      'no number of seeds would settle it'
-      if v.slope.rows_error is None
-      else 'no number of seeds or test rows would settle it'
-    )
-  if seeds:  # then the rows, if they are known, go with the present seeds
-    return f'{seeds}, or about {v.rows_needed:,} test rows'
-  return (
-    f'no number of seeds would settle it on these rows; about {v.rows_needed:,} test rows'
-    f'{_with_seeds(v)} would'
-  )
+  seeds = f'about {v.seeds_needed} seeds would settle it'
+  rows = f'about {v.rows_needed or 0:,} test rows'
+  if v.seeds_needed and v.rows_needed:  # then the rows go with the present seeds
+    return f'{seeds}, or {rows}'
+  if v.seeds_needed:
+    return seeds
+  if v.rows_needed:
+    return f'no number of seeds would settle it on these rows; {rows}{_with_seeds(v)} would'
+  if v.slope.rows_error is None:
+    return 'no number of seeds would settle it'
+  return 'no number of seeds or test rows would settle it'
 
 
 def reconciled(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> list[str]:
   """A sentence for each arm whose law and slope seem to say different things."""
-  found = []
+  sentences = []
   for arm, v in verdicts.items():
     if v.law is None or not v.slope.rungs:
       continue
     top = next(r.flops for r in rungs[arm] if r.name == v.slope.rungs[-1])
     falls = signed(v.law.slope(top))
     if v.call == 'scaling' and v.irreducible is not None:
-      found.append(
+      sentences.append(
         f'{arm} keeps scaling on this ladder although its law has a floor: '
         f'at the largest size the law still falls by {falls} nats per e-fold, '
         'and will flatten beyond.'
       )
     if v.call == 'saturated' and v.law.name == 'power':
-      found.append(
+      sentences.append(
         f'{arm} is saturated although its law has no floor: '
         f'at the largest size that law falls by {falls} nats per e-fold, '
         f'against a delta of {v.delta:g}.'
       )
-  return found
+  return sentences
 
 
 def interval_text(interval: Interval) -> str:
   """An interval in brackets, or why there is none."""
-  return (
-    'no interval: too few seeds'
-    if interval is None
-    else f'[{signed(interval[0])}, {signed(interval[1])}]'
-  )
+  if interval is None:
+    return 'no interval: too few seeds'
+  low, high = interval
+  return f'[{signed(low)}, {signed(high)}]'
 
 
 def signed(value: float) -> str:
@@ -139,9 +142,15 @@ def signed(value: float) -> str:
 def _arm_sentence(arm: str, v: Verdict) -> str:
   slope = v.slope
   if v.call == 'scaling':
-    return f'{arm} keeps scaling: each e-fold of forward FLOPs still buys {-slope.value:.5f} nats of test log loss.'
+    return (
+      f'{arm} keeps scaling: each e-fold of forward FLOPs still buys {-slope.value:.5f} nats of '
+      'test log loss.'
+    )
   if v.call == 'saturated' and slope.interval[0] > 0:
-    return f'{arm} is saturated, and gets worse with size: each e-fold of forward FLOPs costs {slope.value:.5f} nats.'
+    return (
+      f'{arm} is saturated, and gets worse with size: each e-fold of forward FLOPs costs '
+      f'{slope.value:.5f} nats.'
+    )
   return f'{arm} is saturated: a gain of {v.delta:g} nats per e-fold of forward FLOPs is excluded.'
 
 
@@ -151,24 +160,31 @@ def _open_sentences(verdicts: Mapping[str, Verdict]) -> list[str]:
   for arm, v in verdicts.items():
     if v.call == 'undetermined':
       by_reason.setdefault(v.reason, []).append(arm)
-  found = []
+  sentences = []
   for reason, arms in by_reason.items():
-    needed = [(arm, needed_text(verdicts[arm])) for arm in arms]
-    remedy = ''.join(f' For {arm}, {text}.' for arm, text in needed if text)
-    found.append(
-      f'{_listed(arms)} {"is" if len(arms) == 1 else "are"} undetermined: {reason}.{remedy}'
-    )
-  return found
+    are = 'is' if len(arms) == 1 else 'are'
+    sentence = f'{_listed(arms)} {are} undetermined: {reason}.'
+    for arm in arms:
+      needed = needed_text(verdicts[arm])
+      if needed:
+        sentence += f' For {arm}, {needed}.'
+    sentences.append(sentence)
+  return sentences
 
 
 def _listed(words: Sequence[str]) -> str:
-  return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)
+  *others, last = words
+  if not others:
+    return last
+  return f'{", ".join(others)} and {last}'
 
 
 def _pair_sentence(comparisons: Sequence[Comparison]) -> str:
-  first, second = comparisons[0].first, comparisons[0].second
+  first = comparisons[0].first
+  second = comparisons[0].second
   parts = [f'{_gap_words(c)} at {AXIS_NAMES[c.axis]}{_little_shared(c)}' for c in comparisons]
-  return f'Against {first}, on average over the sizes that both reach, {second} is {", and ".join(parts)}.'
+  said = ', and '.join(parts)
+  return f'Against {first}, on average over the sizes that both reach, {second} is {said}.'
 
 
 def _gap_words(c: Comparison) -> str:
@@ -181,123 +197,135 @@ def _gap_words(c: Comparison) -> str:
 
 
 def _little_shared(c: Comparison) -> str:
-  return (
-    ' (less than one e-fold of sizes is shared)' if c.overall.high < math.e * c.overall.low else ''
-  )
+  if c.overall.high < math.e * c.overall.low:
+    return ' (less than one e-fold of sizes is shared)'
+  return ''
 
 
 def _missing(study: Study) -> list[str]:
-  found = []
+  notes = []
   if len(study.trials) < len(study.expected):
-    found.append(
-      f'The study is unfinished: {len(study.trials)} of {len(study.expected)} trials have a record. '
-      'Every verdict is provisional; the same launch.sweep command does what is missing.'
+    notes.append(
+      f'The study is unfinished: {len(study.trials)} of {len(study.expected)} trials have a '
+      'record. Every verdict is provisional; the same launch.sweep command does what is missing.'
     )
   for split in ('valid', 'test'):
     if any(math.isnan(t.metrics.get(f'{split}_auc', 0.0)) for t in study.trials):
-      found.append(f'All labels of the {split} split are of one class, so its AUC is undefined.')
+      notes.append(f'All labels of the {split} split are of one class, so its AUC is undefined.')
   bad = sum(t.status != 'finished' for t in study.trials)
   if bad:
-    found.append(
-      f'{bad} of {len(study.trials)} recorded trials did not finish; they are listed below with their '
-      'errors.'
+    notes.append(
+      f'{bad} of {len(study.trials)} recorded trials did not finish; they are listed below with '
+      'their errors.'
     )
   if study.strangers:
-    found.append(
+    notes.append(
       f'{len(study.strangers)} records in trials/ belong to no trial of this grid and are left out.'
     )
-  return found
+  return notes
+
+
+def _differing(study: Study) -> list[str]:
+  """Fields of the config, beside the knobs, that are not those of the first trial everywhere."""
+  names = set()
+  for trial in study.trials:
+    first = study.trials[0].config
+    names |= {name for name, value in trial.config.items() if value != first.get(name)}
+  return sorted(names - set(KNOBS))
 
 
 def _design(study: Study) -> list[str]:
-  found = []
-  differing = sorted(
-    {
-      key
-      for t in study.trials
-      for key, value in t.config.items()
-      if key not in KNOBS and value != study.trials[0].config.get(key)
-    }
-  )
+  notes = []
+  differing = _differing(study)
   if differing:
-    found.append(
-      f'The trials differ in more than the grid: {", ".join(differing)}. The comparison is not like for '
-      'like.'
+    notes.append(
+      f'The trials differ in more than the grid: {", ".join(differing)}. The comparison is not '
+      'like for like.'
     )
   if study.epochs > 1:
-    found.append(
-      f'{study.epochs} passes over the data: click models overfit from the second pass on, the larger the '
-      'more, so a plateau may be overfitting rather than want of capacity.'
+    notes.append(
+      f'{study.epochs} passes over the data: click models overfit from the second pass on, the '
+      'larger the more, so a plateau may be overfitting rather than want of capacity.'
     )
   if len(study.seeds) < FEW_SEEDS:
-    found.append(
-      f'Few seeds ({len(study.seeds)}): the intervals are Student intervals, and wide for that reason; '
-      f'{FEW_SEEDS} or more are advised.'
+    notes.append(
+      f'Few seeds ({len(study.seeds)}): the intervals are Student intervals, and wide for that '
+      f'reason; {FEW_SEEDS} or more are advised.'
     )
   if not study.teacher:
-    found.append(
-      'The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be checked.'
+    notes.append(
+      'The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be '
+      'checked.'
     )
   families = {(t.arm, t.depth, t.views) for t in study.trials}
   if len(families) > len({arm for arm, _, _ in families}):
-    found.append(
+    notes.append(
       'Several depths or numbers of views: slope and law of an arm follow its efficient '
       'frontier, at each step of FLOPs the shape with the lowest validation log loss; '
       'other shapes are drawn faintly.'
     )
-  return found
+  return notes
 
 
 def _arm_caveats(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
   if not rungs:
     return ['no trial finished: nothing can be said.']
-  found = []
+  return _of_rungs(study, rungs, v) + _of_verdict(study, v)
+
+
+def _of_rungs(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
+  """Caveats of how an arm was tuned, and of its ladder."""
+  notes = []
   if all(r.edge == 'only' for r in rungs):
-    found.append(
+    notes.append(
       'a single learning rate was tried; one fixed rate across sizes manufactures a plateau.'
     )
   elif v.rate_at_edge:
     ends = ', '.join(f'{r.name} ({r.edge}, {r.learning_rate:g})' for r in rungs if r.edge)
-    found.append(
-      f'the best learning rate is not bracketed at {ends}. Such a rung may be under-tuned, and that can '
-      'manufacture a plateau: widen the grid.'
+    notes.append(
+      f'the best learning rate is not bracketed at {ends}. Such a rung may be under-tuned, and '
+      'that can manufacture a plateau: widen the grid.'
     )
   uneven = [r.name for r in rungs if not r.full_grid]
   if uneven and len(study.trials) == len(study.expected):
-    found.append(
-      f'not every learning rate and seed of the study was asked for at {", ".join(uneven)}: the sizes are '
-      'tuned with unequal effort.'
+    notes.append(
+      f'not every learning rate and seed of the study was asked for at {", ".join(uneven)}: the '
+      'sizes are tuned with unequal effort.'
     )
   short = [r.name for r in rungs if len(r.seeds) < len(study.seeds)]
   if short:
-    found.append(
-      f'seeds are missing at {", ".join(short)}; a mean over the seeds that finished may flatter the rung.'
+    notes.append(
+      f'seeds are missing at {", ".join(short)}; a mean over the seeds that finished may flatter '
+      'the rung.'
     )
   if len(rungs) < FEW_RUNGS or math.log10(rungs[-1].flops / rungs[0].flops) < SHORT_LADDER:
-    found.append(
-      f'a short ladder (the method asks for {FEW_RUNGS} sizes over {SHORT_LADDER} decades of FLOPs); even a '
-      'dense model improves for a decade before it flattens.'
+    notes.append(
+      f'a short ladder (the method asks for {FEW_RUNGS} sizes over {SHORT_LADDER} decades of '
+      'FLOPs); even a dense model improves for a decade before it flattens.'
     )
+  return notes
+
+
+def _of_verdict(study: Study, v: Verdict) -> list[str]:
+  """Caveats of what was found."""
+  notes = []
   others = [
     f'{call} without {name}'
     for name, call in v.without_rung.items()
     if call not in (v.call, 'undetermined')
   ]
   if others and v.call != 'undetermined':
-    found.append(f'the verdict hangs on single rungs: it would be {", ".join(others)}.')
-  if (
-    study.realised is not None
-    and v.irreducible_interval
-    and v.irreducible_interval[1] < study.realised
-  ):
-    found.append(
+    notes.append(f'the verdict hangs on single rungs: it would be {", ".join(others)}.')
+  highest = v.irreducible_interval[1] if v.irreducible_interval else math.inf
+  if study.realised is not None and highest < study.realised:
+    notes.append(
       'the fitted irreducible log loss lies below that of the teacher on the same '
       'test rows, where no model can be in expectation: the law extrapolates badly.'
     )
   if v.slope.interval and v.slope.rows_error is None:
-    found.append(
+    notes.append(
       'no logits of the test rows were kept, so its intervals hold the error over seeds '
       'alone and are too narrow; the launch.sweep command, given again, trains these '
       'trials once more and keeps them.'
     )
-  return found
+  return notes

@@ -1,5 +1,6 @@
-"""Arm against arm at equal forward FLOPs per example, and at equal non-zero dense parameters
-(design, 5.3).
+"""Arm against arm at equal size.
+
+That is at equal forward FLOPs per example, and at equal non-zero dense parameters.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ AXES: tuple[Axis, ...] = ('flops', 'nonzero')
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-  """Test log loss of the second arm minus that of the first, seed by seed, at one size or over a
-  range.
+  """Test log loss of the second arm minus that of the first, seed by seed.
+
+  At one size or over a range.
   """
 
   low: float  # size, or where the range begins
@@ -49,8 +51,12 @@ def compare_arms(
   rungs: dict[str, Sequence[Rung]], rows: RowError | None = None
 ) -> tuple[Comparison, ...]:
   """Every pair of arms that have rungs, on both axes."""
-  pairs = itertools.combinations([arm for arm in rungs if rungs[arm]], 2)
-  return tuple(compare(rungs[a], rungs[b], axis, rows) for a, b in pairs for axis in AXES)
+  arms = [arm for arm in rungs if rungs[arm]]
+  comparisons = []
+  for first, second in itertools.combinations(arms, 2):
+    for axis in AXES:
+      comparisons.append(compare(rungs[first], rungs[second], axis, rows))
+  return tuple(comparisons)
 
 
 def compare(
@@ -65,32 +71,36 @@ def compare(
   every = [*first, *second]
   seeds, y_PxS = paired(every, 'test_logloss')
   result = Comparison(first[0].arm, second[0].arm, axis, len(seeds), None, ())
-  sizes = [np.log([getattr(r, axis) for r in rungs]) for rungs in (first, second)]
-  low = max(u.min() for u in sizes)
-  high = min(u.max() for u in sizes)
+  first_P = np.log([getattr(r, axis) for r in first])
+  second_P = np.log([getattr(r, axis) for r in second])
+  low = max(first_P.min(), second_P.min())
+  high = min(first_P.max(), second_P.max())
   if low > high or not seeds:
     return result
 
-  u_J = np.unique(np.clip(np.concatenate(sizes), low, high))
-  of_first_JxP, of_second_JxP = (_interpolation(u_P, u_J) for u_P in sizes)
+  u_J = np.unique(np.clip(np.concatenate([first_P, second_P]), low, high))
+  of_first_JxP = _interpolation(first_P, u_J)
+  of_second_JxP = _interpolation(second_P, u_J)
   weights_JxP = np.concatenate([-of_first_JxP, of_second_JxP], axis=1)
-  mean_P = np.trapezoid(weights_JxP, u_J, axis=0) / (high - low) if high > low else weights_JxP[0]
+  mean_P = weights_JxP[0]
+  if high > low:
+    mean_P = np.trapezoid(weights_JxP, u_J, axis=0) / (high - low)
 
   def gap(low: float, high: float, weights_P: np.ndarray) -> Gap:
     error = rows.of_contrast(every, weights_P) if rows else 0.0
     return _gap(np.exp(low), np.exp(high), weights_P @ y_PxS, error)
 
-  points = tuple(gap(u, u, weights_P) for u, weights_P in zip(u_J, weights_JxP))
+  points = tuple(gap(u, u, weights_P) for u, weights_P in zip(u_J, weights_JxP, strict=True))
   return dataclasses.replace(result, overall=gap(low, high, mean_P), points=points)
 
 
 def _interpolation(u_P: np.ndarray, at_J: np.ndarray) -> np.ndarray:
-  """weights_JxP with which the rungs at ln sizes u_P give the arm's curve at sizes
-  inside their range.
-  """
+  """weights_JxP with which rungs at ln sizes u_P give their curve at the sizes at_J, inside."""
   knots_J, where_P = np.unique(u_P, return_inverse=True)
-  mean_JxP = (where_P == np.arange(len(knots_J))[:, None]) / np.bincount(where_P)[:, None]
-  return np.array([np.interp(at_J, knots_J, mean_J) for mean_J in mean_JxP.T]).T
+  is_at_JxP = where_P == np.arange(len(knots_J))[:, None]
+  mean_JxP = is_at_JxP / np.bincount(where_P)[:, None]
+  weights_PxJ = [np.interp(at_J, knots_J, mean_J) for mean_J in mean_JxP.T]
+  return np.array(weights_PxJ).T
 
 
 def _gap(low: float, high: float, gap_S: np.ndarray, rows_error: float) -> Gap:

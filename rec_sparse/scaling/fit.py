@@ -1,9 +1,8 @@
-"""Three nested laws of loss against size, fitted by variable projection (scaling method, sections 2
-and 4).
+"""Three nested laws of loss against size, fitted by variable projection.
 
-  power               A x^-a
-  power + constant    E + A x^-a
-  hinge plateau       E + A min(x, x_s)^-a
+power               A x^-a
+power + constant    E + A x^-a
+hinge plateau       E + A min(x, x_s)^-a
 
 For a given a every law is linear in what is left, so one search over a, refined around the best,
 finds the global optimum: no starting values, no failure to converge. Seeds of a rung share x, so
@@ -12,6 +11,8 @@ axis of replicates.
 """
 
 from collections.abc import Callable, Sequence
+import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,15 @@ from rec_sparse.scaling.student import student_quantile
 
 LAWS = ('power', 'power + constant', 'hinge plateau')
 COEFFICIENTS = {'power': 2, 'power + constant': 3, 'hinge plateau': 4}
-_ALPHAS = {'power': np.geomspace(1e-6, 3, 400)} | dict.fromkeys(
-  LAWS[1:], np.geomspace(1e-2, 3, 300)
-)
-_PRIOR_FREEDOM = (
-  4  # how many seeds' worth of belief in one common spread shrinks the weights of the rungs
-)
-_ZOOM, _ROUNDS = 15, 5  # each round narrows the bracket of a by (_ZOOM - 1) / 2
+_ALPHAS = {
+  'power': np.geomspace(1e-6, 3, 400),
+  'power + constant': np.geomspace(1e-2, 3, 300),
+  'hinge plateau': np.geomspace(1e-2, 3, 300),
+}
+# how many seeds' worth of belief in one common spread shrinks the weights of the rungs
+_PRIOR_FREEDOM = 4
+_ROUNDS = 5  # of the search for a
+_ZOOM = 15  # exponents of a round; each narrows the bracket of a by (_ZOOM - 1) / 2
 
 
 class Points(NamedTuple):
@@ -63,21 +66,24 @@ class Law(NamedTuple):
   def asymptote(self) -> np.ndarray:
     """What y tends to as x grows: E, or the height of the plateau."""
     finite = np.isfinite(self.x_s)
-    return self.E + np.where(finite, self.A * np.where(finite, self.x_s, 1.0) ** -self.alpha, 0.0)
+    begins = np.where(finite, self.x_s, 1.0)
+    return self.E + np.where(finite, self.A * begins**-self.alpha, 0.0)
 
 
 def has_asymptote(law: Law) -> np.ndarray:
-  """Whether the data hold what the law tends to: not under 'power'; a plateau's height stands
-  whatever its exponent.
+  """Whether the data hold what the law tends to.
+
+  Not under 'power'; a plateau's height stands whatever its exponent.
   """
-  return law.identified & (law.name == 'power + constant') | np.isfinite(law.x_s) & np.isfinite(
-    law.sse
-  )
+  has_constant = law.identified & (law.name == 'power + constant')
+  has_plateau = np.isfinite(law.x_s) & np.isfinite(law.sse)
+  return has_constant | has_plateau
 
 
 def gather_points(x: Sequence[float], seeds: Sequence[np.ndarray]) -> Points:
-  """Reduces rungs, each with its seeds' values, to Points; the rungs may hold different numbers of
-  seeds.
+  """Reduces rungs, each with its seeds' values, to Points.
+
+  The rungs may hold different numbers of seeds.
 
   A rung weighs by its number of seeds over its variance. One time in ten the variance of three
   seeds is below a tenth of the true one, and 1/s^2 would let that rung own the fit: it is shrunk
@@ -86,16 +92,19 @@ def gather_points(x: Sequence[float], seeds: Sequence[np.ndarray]) -> Points:
   count_P = np.array([len(y) for y in seeds])
   squares_P = np.array([((y - np.mean(y)) ** 2).sum() for y in seeds])
   pooled = squares_P.sum() / max(1, (count_P - 1).sum())
-  relative_P = (
-    (squares_P / pooled + _PRIOR_FREEDOM) / (count_P - 1 + _PRIOR_FREEDOM)
-    if pooled
-    else np.ones(len(seeds))
-  )
+  relative_P = np.ones(len(seeds))
+  if pooled:
+    relative_P = (squares_P / pooled + _PRIOR_FREEDOM) / (count_P - 1 + _PRIOR_FREEDOM)
+
   weight_P = count_P / relative_P
   scale = count_P.sum() / weight_P.sum()
-  within = float((squares_P / relative_P).sum() * scale)
-  mean_P = np.array([np.mean(y) for y in seeds])
-  return Points(np.asarray(x, float), mean_P, weight_P * scale, within, int(count_P.sum()))
+  return Points(
+    x_P=np.asarray(x, float),
+    y_P=np.array([np.mean(y) for y in seeds]),
+    weight_P=weight_P * scale,
+    within=float((squares_P / relative_P).sum() * scale),
+    count=int(count_P.sum()),
+  )
 
 
 def fit_law(name: str, x_P: np.ndarray, y_P: np.ndarray, weight_P: np.ndarray) -> Law:
@@ -107,12 +116,18 @@ def fit_law(name: str, x_P: np.ndarray, y_P: np.ndarray, weight_P: np.ndarray) -
   sizes = len(np.unique(x_P))
   if sizes < enough_sizes(name):
     raise ValueError(f'law {name!r} needs {enough_sizes(name)} distinct sizes, not {sizes}')
+
   order = np.argsort(x_P, kind='stable')
   unit = np.exp(np.log(x_P).mean())
-  z, y, w = x_P[order] / unit, np.asarray(y_P, float)[..., order], weight_P[order]
+  z = x_P[order] / unit
+  y = np.asarray(y_P, float)[..., order]
+  w = weight_P[order]
+
   fits = [_search(_ALPHAS[name], objective) for objective in _objectives(name, z, y, w)]
-  best, _ = _pick(_Fit(*(np.stack(field, axis=-1) for field in zip(*fits))))
+  stacked = [np.stack(field, axis=-1) for field in zip(*fits, strict=True)]
+  best, _ = _pick(_Fit(*stacked))
   law = Law(name, **best._asdict())
+
   none = ~np.isfinite(law.sse)  # no admissible a: the law degenerates to its constant
   mean = (y * w).sum(-1) / w.sum()
   flat = ((y - mean[..., None]) ** 2 * w).sum(-1)
@@ -135,35 +150,38 @@ def enough_sizes(name: str) -> int:
 def fit_laws(points: Points) -> dict[str, Law]:
   """Every law that the points are enough for, by name."""
   sizes = len(np.unique(points.x_P))
-  return {
-    n: fit_law(n, points.x_P, points.y_P, points.weight_P) for n in LAWS if sizes >= enough_sizes(n)
-  }
+  names = [name for name in LAWS if sizes >= enough_sizes(name)]
+  return {name: fit_law(name, points.x_P, points.y_P, points.weight_P) for name in names}
 
 
 def aicc(law: Law, points: Points) -> float:
-  """Akaike's criterion with the small-sample term; lower is better, 10 is strong; inf with too few
-  points.
+  """Akaike's criterion with the small-sample term; inf with too few points.
+
+  Lower is better, 10 is strong.
 
   n ln(SSE/n) + 2k + 2k(k+1)/(n-k-1) over seed-level points, k = coefficients and the noise
   variance. SSE is held above rounding error, so that of laws that all fit exactly the simplest
   wins.
   """
-  n, k = points.count, COEFFICIENTS[law.name] + 1
+  n = points.count
+  k = COEFFICIENTS[law.name] + 1
   if n - k - 1 <= 0:
     return float('inf')
-  mean_square = max(
-    (float(law.sse) + points.within) / n, (1e-9 * float(np.abs(points.y_P).max())) ** 2
-  )
+  rounding = 1e-9 * float(np.abs(points.y_P).max())
+  mean_square = max((float(law.sse) + points.within) / n, rounding**2)
   return float(n * np.log(mean_square) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
 def choose_law(laws: dict[str, Law], points: Points) -> Law | None:
-  """The law with the lowest AICc; the simplest when there are too few points to tell; None when
-  there is no law.
+  """The law with the lowest AICc; None when there is no law.
+
+  The simplest one when there are too few points to tell.
   """
-  return min(
-    laws.values(), key=lambda law: (aicc(law, points), COEFFICIENTS[law.name]), default=None
-  )
+
+  def rank(law: Law) -> tuple[float, int]:
+    return aicc(law, points), COEFFICIENTS[law.name]
+
+  return min(laws.values(), key=rank, default=None)
 
 
 def resample_means(rng: np.random.Generator, y_PxS: np.ndarray, replicates: int) -> np.ndarray:
@@ -177,14 +195,15 @@ def resample_means(rng: np.random.Generator, y_PxS: np.ndarray, replicates: int)
   rungs, seeds = y_PxS.shape
   if min(rungs, seeds) < 2:
     raise ValueError(f'a bootstrap over seeds needs 2 rungs and 2 seeds, not {rungs} and {seeds}')
+
   mean_P = y_PxS.mean(1)
   shared_S = (y_PxS - mean_P[:, None]).mean(0)
   rest_PxS = y_PxS - mean_P[:, None] - shared_S
-  draws = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(replicates, rungs + 1)) / seeds
+  freedom = (rungs - 1) * (seeds - 1)
   wider = student_quantile(0.975, seeds - 1) * np.sqrt(seeds / (seeds - 1))
-  wider_rest = student_quantile(0.975, (rungs - 1) * (seeds - 1)) * np.sqrt(
-    seeds * rungs / ((seeds - 1) * (rungs - 1))
-  )
+  wider_rest = student_quantile(0.975, freedom) * np.sqrt(seeds * rungs / freedom)
+
+  draws = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(replicates, rungs + 1)) / seeds
   shared = (draws[:, :1] @ shared_S) * wider
   rest = (draws[:, 1:] * rest_PxS).sum(-1) * wider_rest
   return mean_P + (shared + rest) / student_quantile(0.975, 10**9)
@@ -207,7 +226,7 @@ def draw_normal(
 
 
 class _Fit(NamedTuple):
-  """Best coefficients for given exponents, in normalised x; all (..., J), or (...) once searched."""
+  """Best coefficients for given exponents, in normalised x: (..., J), or (...) once searched."""
 
   sse: np.ndarray  # weighted squares; inf where A or E would be negative
   E: np.ndarray
@@ -222,12 +241,16 @@ def _project(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """E, A, squares of y ~ E + A f for each of J features; f is (..., J, P), y (..., P), w (P,)."""
   if constant:
-    mf, my = f @ w / w.sum(), y @ w / w.sum()
-    f, y = f - mf[..., None], y - my[..., None]
+    mean_f = f @ w / w.sum()
+    mean_y = y @ w / w.sum()
+    f = f - mean_f[..., None]
+    y = y - mean_y[..., None]
+
   power = np.square(f) @ w
   A = np.matmul(f * w, y[..., None])[..., 0] / np.where(power > 0, power, np.inf)
   squares = np.maximum((np.square(y) @ w)[..., None] - A**2 * power, 0.0)
-  return (my[..., None] - A * mf if constant else np.zeros_like(A)), A, squares
+  E = mean_y[..., None] - A * mean_f if constant else np.zeros_like(A)
+  return E, A, squares
 
 
 def _objectives(
@@ -235,15 +258,15 @@ def _objectives(
 ) -> list[Callable[[np.ndarray], _Fit]]:
   """Functions alpha (..., J) -> _Fit whose minima hold the optimum of the law; z ascending."""
   if name != 'hinge plateau':
-    return [lambda alpha: _bent(alpha, z, y, w, np.inf, constant=name != 'power')]
+    constant = name != 'power'
+    return [functools.partial(_bent, z=z, y=y, w=w, x_s=np.inf, constant=constant)]
+
   # three sizes below identify E, A and a, two at or above show a plateau
   knots = np.unique(z)[2:-1]
-  at_knot = [lambda alpha, knot=knot: _bent(alpha, z, y, w, knot, constant=True) for knot in knots]
-  between = [
-    lambda alpha, low=low, high=high: _between(alpha, z, y, w, low, high)
-    for low, high in zip(knots[:-1], knots[1:])
-  ]
-  return at_knot + between
+  objectives = [functools.partial(_bent, z=z, y=y, w=w, x_s=knot, constant=True) for knot in knots]
+  for low, high in itertools.pairwise(knots):
+    objectives.append(functools.partial(_between, z=z, y=y, w=w, low=low, high=high))
+  return objectives
 
 
 def _bent(
@@ -253,25 +276,27 @@ def _bent(
   E, A, squares = _project(np.minimum(z, x_s) ** -alpha[..., None], y, w, constant)
   fits = (A >= 0) & (E >= 0)
   return _Fit(
-    np.where(fits, squares, np.inf),
-    E,
-    A,
-    np.broadcast_to(alpha, A.shape),
-    np.full(A.shape, x_s),
-    fits,
+    sse=np.where(fits, squares, np.inf),
+    E=E,
+    A=A,
+    alpha=np.broadcast_to(alpha, A.shape),
+    x_s=np.full(A.shape, x_s),
+    identified=fits,
   )
 
 
 def _between(
   alpha: np.ndarray, z: np.ndarray, y: np.ndarray, w: np.ndarray, low: float, high: float
 ) -> _Fit:
-  """A plateau that begins between two neighbouring sizes: its height is free, and x_s follows from
-  it.
+  """A plateau that begins between two neighbouring sizes.
+
+  Its height is free, and x_s follows from it.
   """
   left = z <= low
   E, A, squares = _project(z[left] ** -alpha[..., None], y[..., left], w[left], constant=True)
   height = (y[..., ~left] @ w[~left] / w[~left].sum())[..., None]
   squares = squares + (np.square(y[..., ~left] - height) @ w[~left])[..., None]
+
   rise = (height - E) / np.where(A > 0, A, np.inf)
   log_s = -np.log(np.where(rise > 0, rise, 1.0)) / alpha
   fits = (A > 0) & (E >= 0) & (rise > 0) & (log_s >= np.log(low)) & (log_s <= np.log(high))
@@ -283,23 +308,28 @@ def _search(grid_J: np.ndarray, objective: Callable[[np.ndarray], _Fit]) -> _Fit
   """Minimises over the grid, then over ever finer grids around the best exponent."""
   fit, k = _pick(objective(grid_J))
   inside = (k > 0) & (k < len(grid_J) - 1) & np.isfinite(fit.sse)
-  low, high = (
-    np.log(grid_J[np.maximum(k - 1, 0)]),
-    np.log(grid_J[np.minimum(k + 1, len(grid_J) - 1)]),
-  )
+  low = np.log(grid_J[np.maximum(k - 1, 0)])
+  high = np.log(grid_J[np.minimum(k + 1, len(grid_J) - 1)])
   for _ in range(_ROUNDS):
     finer = np.linspace(low, high, _ZOOM, axis=-1)
-    found, k = _pick(objective(np.exp(finer)))
-    better = found.sse < fit.sse
-    fit = _Fit(*(np.where(better, new, old) for new, old in zip(found, fit)))
+    finest, _ = _pick(objective(np.exp(finer)))
+    better = finest.sse < fit.sse
+    fields = [np.where(better, new, old) for new, old in zip(finest, fit, strict=True)]
+    fit = _Fit(*fields)
+
+    middle = np.log(fit.alpha)
     step = (high - low) / (_ZOOM - 1)
-    low, high = (np.clip(np.log(fit.alpha) + sign * step, low, high) for sign in (-1, 1))
+    lowest = np.clip(middle - step, low, high)
+    high = np.clip(middle + step, low, high)
+    low = lowest
   return fit._replace(identified=inside)
 
 
 def _pick(fit: _Fit) -> tuple[_Fit, np.ndarray]:
   """The best of J exponents, and its index."""
   k = np.argmin(fit.sse, axis=-1)
-  return _Fit(
-    *(np.take_along_axis(np.broadcast_to(f, fit.sse.shape), k[..., None], -1)[..., 0] for f in fit)
-  ), k
+  fields = []
+  for field in fit:
+    every = np.broadcast_to(field, fit.sse.shape)
+    fields.append(np.take_along_axis(every, k[..., None], -1)[..., 0])
+  return _Fit(*fields), k

@@ -12,8 +12,9 @@ LAST_SPAN = 0.5  # e-folds of FLOPs of the last segment
 
 
 def frontier(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-  """The rungs that make one curve, by ascending FLOPs: those of one depth and number of views,
-  or the best shapes.
+  """The rungs that make one curve, by ascending FLOPs.
+
+  They are those of one depth and number of views, or the best shapes.
 
   Where an arm has several depths or numbers of views, a line through all of its rungs would zigzag
   between them. Then costs are cut, from the largest down, into steps as long as those within a
@@ -24,7 +25,7 @@ def frontier(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
   shapes: dict[tuple[int, int], list[float]] = {}
   for rung in sorted(rungs, key=lambda r: r.flops):
     shapes.setdefault((rung.depth, rung.views), []).append(np.log(rung.flops))
-  steps = np.concatenate([[]] + [np.diff(sizes) for sizes in shapes.values()])
+  steps = np.concatenate([[], *(np.diff(sizes) for sizes in shapes.values())])
   if len(shapes) < 2 or not steps.any():
     return tuple(rungs)
 
@@ -57,7 +58,8 @@ def top(
 
 
 def last_segment(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-  """The last step of the ladder: two sizes at least, half an e-fold apart
-  where the ladder has that.
+  """The last step of the ladder: two sizes at least.
+
+  They are half an e-fold apart where the ladder has that.
   """
   return top(rungs, 2, LAST_SPAN)

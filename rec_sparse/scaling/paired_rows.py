@@ -1,5 +1,4 @@
-"""Two arms scored on the same test rows from the same seeds: the difference of a metric, and how
-sure it is.
+"""Two arms on the same test rows from the same seeds: how a metric differs, and how surely.
 
 Two things make a difference uncertain: which rows are in the test split (given the trained models),
 and which seeds the models were trained from (given the rows). The first is DeLong's variance
@@ -27,16 +26,17 @@ class Difference(NamedTuple):
 
 
 def placements(logit_E: np.ndarray, label_E: np.ndarray) -> np.ndarray:
-  """Of a positive, the share of negatives that it outranks; of a negative, the share of positives
-  that outrank it.
+  """Share of negatives that a positive outranks, or of positives that outrank a negative.
 
   Ties count half. The mean over either class is the AUC (DeLong's components, by ranks as in Sun
   and Xu 2014). Raises ValueError with one class only.
   """
   positive_E = np.asarray(label_E) > 0.5
-  positives, negatives = int(positive_E.sum()), int((~positive_E).sum())
+  positives = int(positive_E.sum())
+  negatives = len(positive_E) - positives
   if not positives or not negatives:
     raise ValueError('the test labels are all of one class: AUC is undefined')
+
   outranked_E = _midranks(logit_E)
   # leaves the negatives below each positive
   outranked_E[positive_E] -= _midranks(logit_E[positive_E])
@@ -54,15 +54,14 @@ def auc_difference(
   first_SxE: np.ndarray, second_SxE: np.ndarray, label_E: np.ndarray
 ) -> Difference:
   """Difference in AUC of logits of S paired seeds on the same E rows."""
-  gap_SxE = np.stack(
-    [
-      placements(b, label_E) - placements(a, label_E)
-      for a, b in zip(first_SxE, second_SxE, strict=True)
-    ]
-  )
+  gaps = []
+  for first_E, second_E in zip(first_SxE, second_SxE, strict=True):
+    gaps.append(placements(second_E, label_E) - placements(first_E, label_E))
+  gap_SxE = np.stack(gaps)
+
   positive_E = np.asarray(label_E) > 0.5
   mean_E = gap_SxE.mean(0)
-  variance = sum(_variance_of_mean(mean_E[own_E]) for own_E in (positive_E, ~positive_E))
+  variance = _variance_of_mean(mean_E[positive_E]) + _variance_of_mean(mean_E[~positive_E])
   return _difference(gap_SxE[:, positive_E].mean(1), variance)
 
 
@@ -81,20 +80,31 @@ def row_losses(logit_SxE: np.ndarray, label_E: np.ndarray) -> np.ndarray:
 
 
 def _variance_of_mean(x_E: np.ndarray) -> float:
-  return float(x_E.var(ddof=1)) / len(x_E) if len(x_E) > 1 else math.inf
+  if len(x_E) < 2:
+    return math.inf
+  return float(x_E.var(ddof=1)) / len(x_E)
 
 
 def _difference(gap_S: np.ndarray, rows: float) -> Difference:
-  """`rows`: variance over rows. Student's t with Satterthwaite's degrees of freedom; those of the
-  rows are many.
+  """Student's t with Satterthwaite's degrees of freedom.
+
+  `rows` is the variance over rows; the degrees of freedom of these are many.
   """
-  seeds, value = len(gap_S), float(gap_S.mean())
+  seeds = len(gap_S)
+  value = float(gap_S.mean())
   if seeds < 2:
     return Difference(value, None, math.sqrt(rows), None, seeds)
+
   over_seeds = _variance_of_mean(gap_S)
   total = rows + over_seeds
-  freedom = (seeds - 1) * (total / over_seeds) ** 2 if over_seeds else math.inf
+  freedom = math.inf
+  if over_seeds:
+    freedom = (seeds - 1) * (total / over_seeds) ** 2
   half = student_quantile(0.975, math.floor(min(freedom, 10**6))) * math.sqrt(total)
   return Difference(
-    value, (value - half, value + half), math.sqrt(rows), math.sqrt(over_seeds), seeds
+    value=value,
+    interval=(value - half, value + half),
+    rows_error=math.sqrt(rows),
+    seeds_error=math.sqrt(over_seeds),
+    seeds=seeds,
   )

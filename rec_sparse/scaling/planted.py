@@ -1,5 +1,6 @@
-"""Studies made up from a known truth: how often a verdict is right,
-and how often an interval covers.
+"""Studies made up from a known truth.
+
+They tell how often a verdict is right, and how often an interval covers.
 """
 
 from collections import Counter
@@ -28,8 +29,9 @@ def plateau(x: float, flat: int = 4) -> float:
 
 
 def power_law(x: float) -> float:
-  """.4378 + .04 FLOPs^-.3, FLOPs in units of the smallest rung:
-  6.5 delta per e-fold at the top of eight rungs.
+  """.4378 + .04 FLOPs^-.3, FLOPs in units of the smallest rung.
+
+  At the top of eight rungs it falls by 6.5 delta per e-fold.
   """
   return 0.4378 + 0.04 * math.exp(-0.3 * x)
 
@@ -58,8 +60,9 @@ def outlier(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
 
 
 def interaction(rng: np.random.Generator, rungs: int, seeds: int) -> np.ndarray:
-  """A seed moves every rung alike, twice as far as the rest, and has a slope of its own:
-  .2 per rung.
+  """A seed moves every rung alike, twice as far as the rest, and has a slope of its own.
+
+  The slope is .2 per rung.
   """
   noise_PxS = even(rng, rungs, seeds)
   shared_S = 2 * rng.standard_normal(seeds)
@@ -89,7 +92,8 @@ def draw(
   test rows: these rows gain more, or less, from size than others would.
   """
   x_P = np.arange(RUNGS) * STEP
-  loss_P = np.array([truth(x) for x in x_P]) + rows_error * rng.standard_normal() * x_P
+  true_P = np.array([truth(x) for x in x_P])
+  loss_P = true_P + rows_error * rng.standard_normal() * x_P
   loss_PxS = loss_P[:, None] + deviation * noise(rng, RUNGS, seeds)
   rungs = [_rung(r, x, loss_S) for r, (x, loss_S) in enumerate(zip(x_P, loss_PxS, strict=True))]
   place = {(r.arm, r.name): k for k, r in enumerate(rungs)}
@@ -118,9 +122,7 @@ def verdicts(
 def coverage(
   truth: Truth, noise: Noise, deviation: float, seeds: int, rows_error: float, studies: int
 ) -> float:
-  """Share of studies whose interval of the slope holds the true slope of the rungs
-  that it looks at.
-  """
+  """Share of studies whose interval holds the true slope of the rungs that it looks at."""
   rng = np.random.default_rng(0)
   covered = 0
   for _ in range(studies):
@@ -128,7 +130,8 @@ def coverage(
     window = verdict.judged_window(rungs, rows)
     low, high = verdict.slope_over(window, rungs, rows).interval
     x_P = np.log([r.flops for r in window])
-    covered += low <= slope_weights(x_P) @ np.array([truth(x) for x in x_P]) <= high
+    true_P = np.array([truth(x) for x in x_P])
+    covered += low <= slope_weights(x_P) @ true_P <= high
   return covered / studies
 
 

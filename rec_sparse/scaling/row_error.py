@@ -1,5 +1,6 @@
-"""What the test rows add to the error of a study:
-other rows would give every rung another log loss.
+"""What the test rows add to the error of a study.
+
+Other rows would give every rung another log loss.
 
 Rungs are scored on the same rows, so what a row does to all of them alike cancels in a slope or a
 difference; what is left is a covariance of rung means over draws of the rows. Sweeps keep the
@@ -23,8 +24,9 @@ Key = tuple[str, str]  # arm and name of a rung
 
 @dataclasses.dataclass(frozen=True)
 class RowError:
-  """Covariance of the mean log losses of rungs over draws of the test rows,
-  the trained models given.
+  """Covariance of the mean log losses of rungs over draws of the test rows.
+
+  The trained models are given.
   """
 
   rows: int  # test rows that it was measured on
@@ -32,8 +34,9 @@ class RowError:
   covariance_PxP: np.ndarray  # nats^2, of means over so many rows, without what differs by seed
 
   def of_contrast(self, rungs: Sequence[Rung], weights_P: np.ndarray) -> float:
-    """Standard error over the test rows of sum w_r times the mean of rung r,
-    over any number of seeds.
+    """Standard error over the test rows of sum w_r times the mean of rung r.
+
+    The rungs may have any numbers of seeds.
     """
     return math.sqrt(max(0.0, weights_P @ self.of_means(rungs) @ weights_P))
 
@@ -44,8 +47,7 @@ class RowError:
 
 
 def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
-  """Measures it on the logits that the study keeps of these rungs' trials;
-  None where it does not keep them all.
+  """Measures it on the logits that the study keeps of these rungs' trials, all of them or None.
 
   Raises ValueError naming the file that is damaged.
   """
@@ -56,19 +58,21 @@ def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
     return None
 
   label_E = _open(labels)[:, 0]
-  logits = [
-    [_open(folder / f'{run_id}.npy', len(label_E))[:, 0] for run_id in rung.run_ids]
-    for rung in rungs
-  ]
+  rows = len(label_E)
+  logits = []  # of each rung, of each of its trials
+  for rung in rungs:
+    paths = [folder / f'{run_id}.npy' for run_id in rung.run_ids]
+    logits.append([_open(path, rows)[:, 0] for path in paths])
 
   def losses(start: int, stop: int) -> list[np.ndarray]:
     label_B = label_E[start:stop]
-    return [
-      paired_rows.row_losses(np.array([one_E[start:stop] for one_E in own]), label_B)
-      for own in logits
-    ]
+    of_rungs = []
+    for trials in logits:
+      logit_SxB = np.array([logit_E[start:stop] for logit_E in trials])
+      of_rungs.append(paired_rows.row_losses(logit_SxB, label_B))
+    return of_rungs
 
-  return measure(rungs, len(label_E), losses)
+  return measure(rungs, rows, losses)
 
 
 def measure(

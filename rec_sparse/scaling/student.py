@@ -1,5 +1,6 @@
-"""Intervals that stay honest at two to thirty seeds: Student's t for seeds,
-the normal for test rows.
+"""Intervals that stay honest at two to thirty seeds.
+
+Student's t is for seeds, the normal for test rows.
 
 The percentile bootstrap of four seeds misses a true value far more often than it says (its variance
 is (S - 1) / S of the real one, and it ignores that the spread is itself uncertain). Student's t
@@ -39,8 +40,7 @@ def fisher_quantile(p: float, upper: int, lower: int) -> float:
 
 
 def half_width(spread: Spread, seeds: int, rows_error: float = 0.0, level: float = LEVEL) -> float:
-  """Half the interval of a mean over `seeds` seeds on test rows
-  with the standard error `rows_error`.
+  """Half the interval of a mean over `seeds` seeds on test rows of standard error `rows_error`.
 
   The half widths over seeds and over rows add up in quadrature. Satterthwaite's approximation would
   trust a spread that two seeds happen to make small; this does not.
@@ -63,8 +63,9 @@ def spread_of_mean(y_S: np.ndarray) -> Spread:
 
 
 def spread_of_contrast(weights_P: np.ndarray, y_PxS: np.ndarray) -> Spread:
-  """Of sum c_r y_r over the rungs of a ladder, where the same seed means the same data order
-  on every rung.
+  """The spread of sum c_r y_r over the rungs of a ladder.
+
+  The same seed means the same data order on every rung.
 
   Two estimates: the pooled one, and the deviation of the S contrasts themselves, which holds
   whatever the noise is like but has S - 1 degrees of freedom. Where the noise is uneven the wider
@@ -101,8 +102,7 @@ def _squares(y_PxS: np.ndarray) -> np.ndarray:
 def _uneven(
   weights_P: np.ndarray, squares_P: np.ndarray, seeds: int, own: float, pooled: float
 ) -> bool:
-  """Whether a judged rung is noisier than the rest of the ladder,
-  or the contrast than the pooled noise says.
+  """Whether a judged rung is noisier than the others, or the contrast than the pooled noise.
 
   Two F tests at lenient levels: what they miss makes intervals too narrow, what they see in vain
   only makes them wide. The fewer the seeds, the less a test can see, so the more lenient it is.

@@ -1,12 +1,11 @@
-"""Does an arm saturate or keep scaling? An equivalence test on the local slope,
-decided before the data.
+"""Does an arm saturate or keep scaling? An equivalence test on the local slope.
 
 The slope is dL/dln(x), L the test log loss and x the forward FLOPs per example, at the top of the
 ladder. With a smallest gain that matters, delta, set in advance:
 
-  scaling       the whole 95 % interval of the slope lies below -delta, and the last segment agrees
-  saturated     the whole interval lies above -delta, and the last segment agrees
-  undetermined  anything else: noise cannot pass as a plateau
+scaling       the whole 95 % interval of the slope lies below -delta, and the last segment agrees
+saturated     the whole interval lies above -delta, and the last segment agrees
+undetermined  anything else: noise cannot pass as a plateau
 
 The interval holds both errors: over seeds and over test rows. More of either can only make a
 verdict clearer.
@@ -16,7 +15,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import math
 import statistics
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -31,9 +30,8 @@ from rec_sparse.scaling.student import slope_weights
 from rec_sparse.scaling.student import Spread
 from rec_sparse.scaling.student import spread_of_contrast
 
-DELTA = (
-  1e-4  # smallest gain that matters, nats per e-fold of FLOPs, registered before any study was run
-)
+# smallest gain that matters, nats per e-fold of FLOPs, registered before any study was run
+DELTA = 1e-4
 ON_LINE = 0.99  # level of the interval in which one more rung meets the line through those above it
 REPLICATES = 1000  # bootstrap refits of the law
 POWER = 0.8  # chance of a settled verdict that `seeds_needed` and `rows_needed` ask for
@@ -104,20 +102,16 @@ def judge(
   rows: RowError | None = None,
   missing: int = 0,
 ) -> Verdict:
-  """The verdict on one arm from its rungs, by ascending FLOPs; never raises for want of rungs or
-  seeds.
+  """The verdict on one arm from its rungs, by ascending FLOPs.
 
-  `seed` feeds the bootstrap, `rows` holds the error over test rows, `missing` is the number of
-  trials of the study that have no record yet.
+  It never raises for want of rungs or seeds. `seed` feeds the bootstrap, `rows` holds the error
+  over test rows, `missing` is the number of trials of the study that have no record yet.
   """
   ladder = ladder_lib.frontier(rungs)
   window = judged_window(ladder, rows)
   slope, last = top_slopes(window, ladder, rows)
   call, reason = settle(slope, last, delta)
-  settled = call != 'undetermined'
-  more_rows, with_seeds = (
-    rows_needed(slope, last, delta, rows) if rows and not settled else (None, None)
-  )
+  needed = _needed(call, slope, last, delta, rows)
   return Verdict(
     call=call,
     reason=reason,
@@ -126,14 +120,34 @@ def judge(
     slope=slope,
     last=last,
     ladder=tuple(r.name for r in ladder),
-    seeds_needed=slope.seeds if settled else seeds_needed(slope, last, delta),
-    rows_needed=rows.rows if rows and settled else more_rows,
-    rows_needed_seeds=slope.seeds if rows and settled else with_seeds,
+    seeds_needed=needed.seeds,
+    rows_needed=needed.rows,
+    rows_needed_seeds=needed.rows_seeds,
     without_rung=_leave_one_out(window, ladder, rows, delta),
     rate_at_edge=tuple(r.name for r in rungs if r.edge),
     holdout=hold_out(ladder),
     **_law(ladder, np.random.default_rng(seed), rows),
   )
+
+
+class _Needed(NamedTuple):
+  """What settles a verdict; the fields of `Verdict`."""
+
+  seeds: int | None
+  rows: int | None
+  rows_seeds: int | None
+
+
+def _needed(call: Call, slope: Slope, last: Slope, delta: float, rows: RowError | None) -> _Needed:
+  """What the study has, if its verdict is settled, else what would do."""
+  if call != 'undetermined' and rows:
+    return _Needed(slope.seeds, rows.rows, slope.seeds)
+  if call != 'undetermined':
+    return _Needed(slope.seeds, None, None)
+  seeds = seeds_needed(slope, last, delta)
+  if not rows:
+    return _Needed(seeds, None, None)
+  return _Needed(seeds, *rows_needed(slope, last, delta, rows))
 
 
 def judged_window(ladder: Sequence[Rung], rows: RowError | None = None) -> Sequence[Rung]:
@@ -168,8 +182,7 @@ def top_slopes(
 def slope_over(
   rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None = None
 ) -> Slope:
-  """Least-squares slope of test log loss on ln FLOPs over rungs of two sizes or more,
-  with its interval.
+  """Least-squares slope of test log loss on ln FLOPs, with its interval; of two sizes or more.
 
   Seeds are paired across rungs (same data order); only seeds that every rung finished count, if
   there are any. Other rungs of the ladder tell of the noise.
@@ -223,41 +236,54 @@ def classify(interval: Interval, delta: float) -> Call:
   low, high = interval
   if high < -delta:
     return 'scaling'
-  return 'saturated' if low > -delta else 'undetermined'
+  if low > -delta:
+    return 'saturated'
+  return 'undetermined'
 
 
 def seeds_needed(slope: Slope, last: Slope, delta: float) -> int | None:
-  """Fewest seeds, more than now, that settle the verdict on the same test rows
-  with a chance of 80 %.
+  """Fewest seeds, more than now, that settle the verdict with a chance of 80 %.
 
-  Slopes and spreads as found are taken for the truth. None if that cannot be known (no spread), or
-  if no number of seeds up to 1,000 would do.
+  On the same test rows. Slopes and spreads as found are taken for the truth. None if that cannot be
+  known (no spread), or if no number of seeds up to 1,000 would do.
   """
-  return _fewest(
-    range(slope.seeds + 1, MOST_SEEDS + 1), lambda seeds: _chance(slope, last, delta, seeds, 1.0)
-  )
+
+  def chance(seeds: int) -> float:
+    return _chance(slope, last, delta, seeds, 1.0)
+
+  return _fewest(range(slope.seeds + 1, MOST_SEEDS + 1), chance)
 
 
 def rows_needed(
   slope: Slope, last: Slope, delta: float, rows: RowError
 ) -> tuple[int | None, int | None]:
-  """(fewest test rows, more than the present ones, that settle the verdict with a chance of 80 %;
-  with how many seeds).
+  """(fewest test rows that settle the verdict with a chance of 80 %, with how many seeds).
 
-  With the present seeds; or, where neither more rows nor more seeds alone would do, with twice as
-  many seeds, four times, and so on. Rows to two figures; else as `seeds_needed`.
+  More rows than now. With the present seeds; or, where neither more rows nor more seeds alone would
+  do, with twice as many seeds, four times, and so on. Rows to two figures; else as `seeds_needed`.
   """
   factors = np.geomspace(1.0, MOST_ROWS, 300)[1:]
   numbers = sorted({two_figures(rows.rows * factor) for factor in factors})
   seeds = slope.seeds
   while 1 < seeds <= MOST_SEEDS:
-    found = _fewest(numbers, lambda number: _chance(slope, last, delta, seeds, number / rows.rows))
-    if found:
-      return found, seeds
+    fewest = _fewest_rows(numbers, slope, last, delta, seeds, rows)
+    if fewest:
+      return fewest, seeds
     if seeds == slope.seeds and seeds_needed(slope, last, delta):
       return None, None
     seeds *= 2
   return None, None
+
+
+def _fewest_rows(
+  numbers: Sequence[int], slope: Slope, last: Slope, delta: float, seeds: int, rows: RowError
+) -> int | None:
+  """The first of `numbers` of test rows that settles the verdict with so many seeds."""
+
+  def chance(number: int) -> float:
+    return _chance(slope, last, delta, seeds, number / rows.rows)
+
+  return _fewest(numbers, chance)
 
 
 def two_figures(number: float) -> int:
@@ -269,15 +295,18 @@ def two_figures(number: float) -> int:
 def hold_out(ladder: Sequence[Rung]) -> Holdout | None:
   """Fits the rungs below the largest and predicts it; None if they are too few for any law."""
   smaller = [r for r in ladder if r.flops < ladder[-1].flops]  # empty for no rungs
-  if len({r.flops for r in smaller}) < fit.enough_sizes(fit.LAWS[0]):
+  sizes = [r.flops for r in smaller]
+  if len(set(sizes)) < fit.enough_sizes(fit.LAWS[0]):
     return None
-  points = fit.gather_points(
-    [r.flops for r in smaller], [r.metrics['test_logloss'] for r in smaller]
-  )
+
+  points = fit.gather_points(sizes, [r.metrics['test_logloss'] for r in smaller])
   law = fit.choose_law(fit.fit_laws(points), points)
   last = ladder[-1]
   return Holdout(
-    last.name, law.name, float(law(last.flops)), float(last.metrics['test_logloss'].mean())
+    rung=last.name,
+    law=law.name,
+    predicted=float(law(last.flops)),
+    observed=float(last.metrics['test_logloss'].mean()),
   )
 
 
@@ -301,17 +330,17 @@ def _contrast(
 
   judged = {r.name for r in rungs}
   others = [r for r in ladder if r.name not in judged and set(seeds) <= set(r.seeds)]
-  columns = [[r.seeds.index(seed) for seed in seeds] for r in others]
-  of_others = [r.metrics['test_logloss'][own] for r, own in zip(others, columns)]
+  of_others = []
+  for rung in others:
+    own = [rung.seeds.index(seed) for seed in seeds]
+    of_others.append(rung.metrics['test_logloss'][own])
   y_JxS = np.array(of_others).reshape(-1, len(seeds))
   weights = np.concatenate([np.zeros(len(others)), weights_P])
   return value, len(seeds), spread_of(weights, np.concatenate([y_JxS, y_PxS]))
 
 
 def _on_line(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None) -> bool:
-  """Whether the first rung's mean meets the line through the others;
-  no where the seeds do not tell.
-  """
+  """Whether the first rung's mean meets the line through the others; no for want of seeds."""
   x_P = np.log([r.flops for r in rungs])
   others_P = x_P[1:]
   of_line_P = 1 / len(others_P) + slope_weights(others_P) * (x_P[0] - others_P.mean())
@@ -325,9 +354,7 @@ def _on_line(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | Non
 
 
 def _chance(slope: Slope, last: Slope, delta: float, seeds: int, more_rows: float) -> float:
-  """Chance that a repetition with so many seeds, and so many times the rows,
-  gives a settled verdict.
-  """
+  """Chance that a repetition with so many seeds, and times the rows, settles the verdict."""
   if slope.interval is None or last.interval is None:
     return 0.0
   error, half = _foreseen(slope, seeds, more_rows)
@@ -338,9 +365,7 @@ def _chance(slope: Slope, last: Slope, delta: float, seeds: int, more_rows: floa
 
 
 def _foreseen(slope: Slope, seeds: int, more_rows: float) -> tuple[float, float]:
-  """(standard error, half of the interval) of a slope, had it so many seeds
-  and so many times the rows.
-  """
+  """(standard error, half of the interval) of a slope, had it so many seeds and times the rows."""
   rows_error = (slope.rows_error or 0.0) / math.sqrt(more_rows)
   freedom = slope.spread.freedom * (seeds - 1) // max(1, slope.seeds - 1)
   half = half_width(Spread(slope.spread.deviation, freedom), seeds, rows_error)
@@ -357,20 +382,21 @@ def _fewest(numbers: Sequence[int], chance: Callable[[int], float]) -> int | Non
 
 
 def _provisional(window: Sequence[Rung], missing: int) -> tuple[str, ...]:
-  found = []
+  reasons = []
   if missing:
-    found.append(f'{missing} trials of the study are missing')
+    reasons.append(f'{missing} trials of the study are missing')
   at_edge = [r.name for r in window if r.edge]
   if at_edge:
-    found.append(f'the best learning rate is not bracketed at {", ".join(at_edge)}')
-  return tuple(found)
+    reasons.append(f'the best learning rate is not bracketed at {", ".join(at_edge)}')
+  return tuple(reasons)
 
 
 def _leave_one_out(
   window: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | None, delta: float
 ) -> dict[str, Call]:
-  """The call without each rung in turn; the window is not extended downwards,
-  which would ask another question.
+  """The call without each rung in turn.
+
+  The window is not extended downwards, which would ask another question.
   """
   rests = {left.name: [r for r in window if r is not left] for left in window}
   return {
@@ -382,21 +408,34 @@ def _leave_one_out(
 
 def _law(ladder: Sequence[Rung], rng: np.random.Generator, rows: RowError | None) -> dict:
   """The fields of a Verdict that the fitted law gives."""
-  x_P = [r.flops for r in ladder]
-  points = fit.gather_points(x_P, [r.metrics['test_logloss'] for r in ladder]) if ladder else None
-  laws = fit.fit_laws(points) if points else {}
-  law = fit.choose_law(laws, points)
-  levels, exponents = _bootstrap(rng, ladder, law, points, rows) if law else (None, None)
-  bent = law is not None and bool(law.identified)
-  level = law is not None and bool(fit.has_asymptote(law))
-  return {
-    'law': law,
-    'aicc': {name: fit.aicc(candidate, points) for name, candidate in laws.items()},
-    'irreducible': float(law.asymptote) if level else None,
-    'irreducible_interval': levels if level else None,
-    'exponent': float(law.alpha) if bent else None,
-    'exponent_interval': exponents if bent else None,
+  found = {
+    'law': None,
+    'aicc': {},
+    'irreducible': None,
+    'irreducible_interval': None,
+    'exponent': None,
+    'exponent_interval': None,
   }
+  if not ladder:
+    return found
+
+  sizes = [r.flops for r in ladder]
+  points = fit.gather_points(sizes, [r.metrics['test_logloss'] for r in ladder])
+  laws = fit.fit_laws(points)
+  law = fit.choose_law(laws, points)
+  if law is None:
+    return found
+
+  found['law'] = law
+  found['aicc'] = {name: fit.aicc(candidate, points) for name, candidate in laws.items()}
+  levels, exponents = _bootstrap(rng, ladder, law, points, rows)
+  if fit.has_asymptote(law):
+    found['irreducible'] = float(law.asymptote)
+    found['irreducible_interval'] = levels
+  if law.identified:
+    found['exponent'] = float(law.alpha)
+    found['exponent_interval'] = exponents
+  return found
 
 
 def _bootstrap(
@@ -406,9 +445,7 @@ def _bootstrap(
   points: fit.Points,
   rows: RowError | None,
 ) -> tuple[Interval, Interval]:
-  """Intervals of the asymptote and the exponent of the chosen law;
-  None where the seeds do not identify them.
-  """
+  """Intervals of the asymptote and the exponent of the law, each None where not identified."""
   seeds, y_PxS = paired(ladder, 'test_logloss')
   if len(seeds) < 2:
     return None, None

@@ -50,7 +50,7 @@ def test_each_arm_has_its_own_colour_and_mark_and_verdict(drawn):
 
 
 def test_no_point_lies_outside_its_panel(drawn):
-  for panel, axes in zip(chart.PANELS, drawn[3].axes):
+  for panel, axes in zip(chart.PANELS, drawn[3].axes, strict=True):
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     for rung in (r for own in drawn[1].values() for r in own):
       assert left < getattr(rung, panel.axis) < right

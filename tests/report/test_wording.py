@@ -158,7 +158,9 @@ def test_a_fit_below_the_teacher_is_called_out(tmp_path):
 
 
 def test_a_verdict_that_hangs_on_one_rung_is_called_out(tmp_path):
-  cliff = lambda flops: 0.44 - 0.01 * (flops > 2e5)
+  def cliff(flops):
+    return 0.44 - 0.01 * (flops > 2e5)
+
   _, notes = words(fake_study.write_study(tmp_path / 's', {'a': cliff}, seeds=5, noise=1e-6))
   assert any(
     'hangs on single rungs: it would be saturated without w512 d2' in note for note in notes

@@ -14,9 +14,9 @@ from rec_sparse.scaling import fit
 X = np.geomspace(1e4, 3e7, 9)
 ONES = np.ones(9)
 TRUTHS = {
-  'power': dict(E=0.0, A=0.6, alpha=0.013, x_s=np.inf),
-  'power + constant': dict(E=0.4378, A=0.02 * 1e5**0.18, alpha=0.18, x_s=np.inf),
-  'hinge plateau': dict(E=0.4378, A=0.02 * 1e5**0.3, alpha=0.3, x_s=2.2e6),
+  'power': {'E': 0.0, 'A': 0.6, 'alpha': 0.013, 'x_s': np.inf},
+  'power + constant': {'E': 0.4378, 'A': 0.02 * 1e5**0.18, 'alpha': 0.18, 'x_s': np.inf},
+  'hinge plateau': {'E': 0.4378, 'A': 0.02 * 1e5**0.3, 'alpha': 0.3, 'x_s': 2.2e6},
 }
 
 
@@ -109,12 +109,13 @@ def test_rungs_carry_what_seed_level_points_do():
   rng = np.random.default_rng(4)
   counts = [3, 2, 4, 3, 3, 1, 5, 3, 3]
   seeds = [
-    y + 1e-3 * rng.normal(size=n) for y, n in zip(law_values(TRUTHS['power + constant']), counts)
+    y + 1e-3 * rng.normal(size=n)
+    for y, n in zip(law_values(TRUTHS['power + constant']), counts, strict=True)
   ]
   points = fit.gather_points(X, seeds)
   law = fit.fit_law('power + constant', points.x_P, points.y_P, points.weight_P)
   weights = points.weight_P / [len(y) for y in seeds]
-  plain = sum(w * ((y - law(x)) ** 2).sum() for w, x, y in zip(weights, X, seeds))
+  plain = sum(w * ((y - law(x)) ** 2).sum() for w, x, y in zip(weights, X, seeds, strict=True))
   assert law.sse + points.within == pytest.approx(plain)
   assert points.weight_P.sum() == pytest.approx(points.count) == 27
 

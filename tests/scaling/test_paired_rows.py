@@ -1,6 +1,4 @@
-"""Paired differences on the same rows: DeLong by brute force, coverage over rows and seeds, edge
-cases.
-"""
+"""Paired differences on the same rows: DeLong by brute force, coverage, edge cases."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,8 +61,9 @@ def test_the_error_over_rows_agrees_with_a_bootstrap_of_the_rows():
 
 @pytest.mark.parametrize('measure', [paired_rows.auc_difference, paired_rows.logloss_difference])
 def test_intervals_cover_the_true_difference(measure):
-  """No true difference; new rows and new seeds in each of 400 repetitions; models of one seed share
-  their noise.
+  """No true difference; new rows and seeds in each of 400 repetitions.
+
+  Models of one seed share their noise.
   """
   rng, covered = np.random.default_rng(2), 0
   for _ in range(400):

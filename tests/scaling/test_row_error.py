@@ -30,7 +30,7 @@ def make_rungs(losses, seeds):
       tuple(map(str, own)),
       dict.fromkeys(records.METRICS, loss_SxB.mean(1)),
     )
-    for k, (loss_SxB, own) in enumerate(zip(losses, seeds))
+    for k, (loss_SxB, own) in enumerate(zip(losses, seeds, strict=True))
   ]
 
 
@@ -62,7 +62,7 @@ def test_what_row_and_seed_do_together_is_left_to_the_seeds(seeds):
   together = {seed: rng.normal(size=ROWS) for seed in range(6)}  # the same at both rungs
   losses = [
     np.array([size * 0.1 * rows_E + together[seed] for seed in own])
-    for size, own in zip((1, 2), seeds)
+    for size, own in zip((1, 2), seeds, strict=True)
   ]
   found = measure(losses, seeds).covariance_PxP * ROWS
   np.testing.assert_allclose(found, [[0.01, 0.02], [0.02, 0.04]], atol=0.03)

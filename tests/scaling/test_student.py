@@ -1,6 +1,4 @@
-"""Intervals at few seeds: quantiles against a table, spreads against plain loops,
-coverage by simulation.
-"""
+"""Intervals at few seeds, against a table, plain loops and simulation."""
 
 import numpy as np
 import pytest
@@ -39,8 +37,9 @@ def test_slope_weights_are_least_squares():
 
 
 def test_even_noise_is_pooled_over_the_whole_ladder():
-  """A two-way analysis of variance; the degrees of freedom are those of all rungs,
-  judged or not.
+  """A two-way analysis of variance.
+
+  The degrees of freedom are those of all rungs, judged or not.
   """
   rng = np.random.default_rng(1)
   y = rng.normal(size=(6, 5))

@@ -175,7 +175,9 @@ def test_a_verdict_is_provisional_while_something_is_missing(missing, edge, word
     for i in range(3)
   ]
   found = verdict.judge(rungs, missing=missing).provisional
-  assert len(found) == len(words) and all(word in text for word, text in zip(words, found))
+  assert len(found) == len(words) and all(
+    word in text for word, text in zip(words, found, strict=True)
+  )
 
 
 def test_several_depths_follow_their_frontier():
@@ -248,7 +250,9 @@ def test_seeds_needed_settle_it_about_as_often_as_promised():
   settled = 0
   for _ in range(300):
     y = value * x[:, None] + deviation / np.sqrt(0.5) * rng.normal(size=(3, needed))
-    rungs = [make_rung(np.exp(u), row, width=i) for i, (u, row) in enumerate(zip(x, y))]
+    rungs = [
+      make_rung(np.exp(u), row, width=i) for i, (u, row) in enumerate(zip(x, y, strict=True))
+    ]
     settled += verdict.classify(verdict.slope_over(rungs, rungs).interval, delta) != 'undetermined'
   assert 0.7 <= settled / 300 <= 0.95
 
