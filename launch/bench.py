@@ -45,15 +45,17 @@ PEER_DATA = _string('peer_data', 'data/frappe', 'Dataset directory that both pro
 
 
 def main() -> int:
-  """Prints a line per figure as soon as it is there; exit status 1 if a bench failed, after all
-  others have run.
+  """Prints a line per figure as soon as it is there.
+
+  The exit status is 1 if a bench failed, after all others have run.
   """
   import jax  # here, so that --help and wrong flags answer before jax is loaded
 
   from launch.benches import figure
   from rec_sparse import record
 
-  out, failed = pathlib.Path(OUT.value), {}
+  out = pathlib.Path(OUT.value)
+  failed = {}
   chosen = _chosen(WHAT.value)
   if 'peer' in chosen:
     _check_peer_data()
@@ -68,22 +70,17 @@ def main() -> int:
     'failed': failed,
   }
   _write_first(out, report)
-  print(
-    f'{report["device"]}, {report["cores"]} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}'
-  )
+  load = os.getloadavg()[0]
+  print(f'{report["device"]}, {report["cores"]} cores, load {load:.1f}, jax {jax.__version__}')
+
   for what in chosen:
     print(f'\n{what}', flush=True)
     try:
       for found in _figures(what):
         report['figures'][found.name] = figure.significant(found.value)
-        between = ''
         if found.quartiles:
           report['quartiles'][found.name] = [figure.significant(value) for value in found.quartiles]
-          between = '[{:.3g}, {:.3g}]'.format(*found.quartiles)
-        print(
-          f'  {found.name:42} {found.value:>12,.4g} {between or found.unit:14} {found.meaning}',
-          flush=True,
-        )
+        print(_line(found), flush=True)
         record.write_json(out, report)
     except Exception as e:  # one bench must not cost the figures of the others
       failed[what] = f'{type(e).__name__}: {e}'.splitlines()[0]
@@ -92,9 +89,18 @@ def main() -> int:
   return 1 if failed else 0
 
 
+def _line(found: Any) -> str:
+  """A `figure.Figure` for people: a ratio with its quartiles, other figures with their unit."""
+  between = found.unit
+  if found.quartiles:
+    between = '[{:.3g}, {:.3g}]'.format(*found.quartiles)
+  return f'  {found.name:42} {found.value:>12,.4g} {between:14} {found.meaning}'
+
+
 def _write_first(out: pathlib.Path, report: dict[str, Any]) -> None:
-  """Writes the report without figures; raises ValueError when it cannot be, before minutes are
-  spent on them.
+  """Writes the report without figures.
+
+  Raises ValueError when it cannot be written, before minutes are spent on figures.
   """
   from rec_sparse import record
 

@@ -35,37 +35,28 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
 
   with tempfile.TemporaryDirectory() as directory:
     split = write_rows(pathlib.Path(directory), sizes.rows)
-    found, copied = [], []
+    fed = []
+    copied = []
     for _ in range(sizes.rounds):
-      found.append(stream.measure_feed(split, batch_size=sizes.batch, seconds=sizes.seconds))
+      fed.append(stream.measure_feed(split, batch_size=sizes.batch, seconds=sizes.seconds))
       copied.append(_copied(split, sizes))
-    yield Figure(
-      'feed_rows_per_s',
-      statistics.median(found),
-      'rows/s',
-      f'{FIELDS} ids and a label, batch {sizes.batch}',
-    )
-    yield Figure(
-      'feed_copy_rows_per_s',
-      statistics.median(copied),
-      'rows/s',
-      'plain copies in file order, one thread',
-    )
+
+  rows_fed = f'{FIELDS} ids and a label, batch {sizes.batch}'
+  yield Figure('feed_rows_per_s', statistics.median(fed), 'rows/s', rows_fed)
+  rows_copied = 'plain copies in file order, one thread'
+  yield Figure('feed_copy_rows_per_s', statistics.median(copied), 'rows/s', rows_copied)
 
 
 def write_rows(directory: pathlib.Path, count: int) -> blocks.OpenSplit:
   """`count` random rows as blocks on disk, opened."""
   schema = rows.schema(FIELDS, TABLE)
-  writer = blocks.BlockWriter(
-    directory, 'train', blocks.record_dtype(FIELDS, tasks=1, numeric=0, grouped=False)
-  )
+  offset_F = np.array(schema.offsets, np.int32)
+  dtype = blocks.record_dtype(FIELDS, tasks=1, numeric=0, grouped=False)
+  writer = blocks.BlockWriter(directory, 'train', dtype)
   rng = np.random.default_rng(0)
   for start in range(0, count, 1 << 18):
     size = min(1 << 18, count - start)
-    ids_BxF = (
-      rng.integers(0, TABLE // FIELDS, (size, FIELDS), np.int32)
-      + np.array(schema.offsets, np.int32)[None]
-    )
+    ids_BxF = rng.integers(0, TABLE // FIELDS, (size, FIELDS), np.int32) + offset_F[None]
     writer.append(ids_BxF, rng.integers(0, 2, (size, 1), np.uint8))
   splits = {'train': writer.finish()}
   written = schema_lib.FeatureSchema(schema.fields, schema.tasks, None, splits, 'bench', {})
@@ -74,7 +65,8 @@ def write_rows(directory: pathlib.Path, count: int) -> blocks.OpenSplit:
 
 def _copied(split: blocks.OpenSplit, sizes: Sizes) -> float:
   """Rows a second of plain copies of a batch's records, one thread: what memory allows."""
-  done, began = 0, time.perf_counter()
+  done = 0
+  began = time.perf_counter()
   while time.perf_counter() - began < sizes.seconds / 3:
     for records in split.blocks:
       for start in range(0, len(records), sizes.batch):

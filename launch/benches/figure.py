@@ -12,16 +12,14 @@ class Figure(NamedTuple):
   value: float
   unit: str  # 'x' for ratios
   meaning: str  # a few words: what was divided by what
-  quartiles: tuple[float, float] | None = (
-    None  # of a ratio, over rounds: how far a busy machine moved it
-  )
+  # of a ratio, over rounds: how far a busy machine moved it
+  quartiles: tuple[float, float] | None = None
 
 
 def ratio(name: str, above: Sequence[float], below: Sequence[float], meaning: str) -> Figure:
   """The median over rounds of above / below of the same round; at least two rounds."""
-  low, median, high = statistics.quantiles(
-    [a / b for a, b in zip(above, below, strict=True)], method='inclusive'
-  )
+  ratios = [a / b for a, b in zip(above, below, strict=True)]
+  low, median, high = statistics.quantiles(ratios, method='inclusive')
   return Figure(name, median, 'x', meaning, (low, high))
 
 

@@ -1,5 +1,6 @@
-"""The SSR-S layer, forward and backward: against a dense layer of the same width, and against its
-own product.
+"""The SSR-S layer, forward and backward, against a dense one and against its own product.
+
+The dense layer has the same width.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,48 +31,51 @@ TINY = Sizes(16, 2, 4, 8, 2, 2)
 
 
 def measure(sizes: Sizes) -> Iterator[Figure]:
-  """All figures of --what=filter. A layer's time holds its forward and the gradients to its input
-  and weights.
+  """All figures of --what=filter.
+
+  A layer's time holds its forward and the gradients to its input and weights.
   """
-  views, kept = sizes.views, sizes.kept
-  width = views * kept
-  drawn = jax.tree.map(
-    jnp.asarray, static_filter.draw(0, 0, inputs=sizes.inputs, views=views, kept=kept)
-  )
+  views = sizes.views
+  kept = sizes.kept
+  drawn = static_filter.draw(0, 0, inputs=sizes.inputs, views=views, kept=kept)
+  drawn = jax.tree.map(jnp.asarray, drawn)
   keys = jax.random.split(jax.random.key(0), 3)
   x_NxB = jax.random.normal(keys[0], (sizes.inputs, sizes.batch))
   kernel_VxKxH = jax.random.normal(keys[1], (views, kept, kept)) / kept**0.5
-  kernel_NxH = jax.random.normal(keys[2], (sizes.inputs, width)) / sizes.inputs**0.5
+  kernel_NxH = jax.random.normal(keys[2], (sizes.inputs, views * kept)) / sizes.inputs**0.5
   h_VxKxB = static_filter.keep(drawn, x_NxB)
-  fuse, act = layers.Fuse(kept, residual=False), _Activate()
+
+  fuse = layers.Fuse(kept, residual=False)
   fuse_params = fuse.init(jax.random.key(0), h_VxKxB[..., :1])
+  act = _Activate()
   act_params = act.init(jax.random.key(0), h_VxKxB[..., :1])
 
-  product = lambda kernel_VxKxH, h_VxKxB: jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH)
-  dense = lambda kernel_NxH, x_NxB: jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH).reshape(
-    views, kept, -1
-  )
+  def product(kernel_VxKxH, h_VxKxB):
+    return jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH)
+
+  def ssr_s(kernel_VxKxH, x_NxB):
+    return product(kernel_VxKxH, static_filter.keep(drawn, x_NxB))
+
+  def dense(kernel_NxH, x_NxB):
+    return jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH).reshape(views, kept, -1)
+
+  def ssr_s_fuse(params, x_NxB):
+    return fuse.apply(params, static_filter.keep(drawn, x_NxB))
+
+  def dense_fuse(params, x_NxB):
+    kernel_NxH, act_params = params
+    return act.apply(act_params, dense(kernel_NxH, x_NxB))
+
   cases = {
-    'ssr_s': (
-      lambda kernel, x_NxB: product(kernel, static_filter.keep(drawn, x_NxB)),
-      kernel_VxKxH,
-      x_NxB,
-    ),
+    'ssr_s': (ssr_s, kernel_VxKxH, x_NxB),
     'dense': (dense, kernel_NxH, x_NxB),
     'product': (product, kernel_VxKxH, h_VxKxB),
-    'ssr_s_fuse': (
-      lambda p, x_NxB: fuse.apply(p, static_filter.keep(drawn, x_NxB)),
-      fuse_params,
-      x_NxB,
-    ),
-    'dense_fuse': (
-      lambda p, x_NxB: act.apply(p[1], dense(p[0], x_NxB)),
-      (kernel_NxH, act_params),
-      x_NxB,
-    ),
+    'ssr_s_fuse': (ssr_s_fuse, fuse_params, x_NxB),
+    'dense_fuse': (dense_fuse, (kernel_NxH, act_params), x_NxB),
   }
   calls = {name: _both_ways(sizes, *case) for name, case in cases.items()}
   seconds = timing.interleave(calls, sizes.rounds)
+
   yield ratio('filter_speedup', seconds['dense'], seconds['ssr_s'], 'dense layer / SSR-S layer')
   yield ratio(
     'filter_over_product', seconds['ssr_s'], seconds['product'], 'SSR-S layer / its product alone'
@@ -83,12 +87,8 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
     'the same, both with bias, GELU and normalization',
   )
   for name in cases:
-    yield Figure(
-      f'filter_{name}_ms',
-      1e3 * timing.median(seconds, name) / sizes.turns,
-      'ms',
-      'forward and backward',
-    )
+    milliseconds = 1e3 * timing.median(seconds, name) / sizes.turns
+    yield Figure(f'filter_{name}_ms', milliseconds, 'ms', 'forward and backward')
 
 
 class _Activate(nn.Module):

@@ -18,19 +18,19 @@ class Limits(NamedTuple):
 
 
 def limits(copy_bytes: int, side: int, rounds: int) -> Limits:
-  """Copies `copy_bytes` of float32 and multiplies two square matrices of `side`, each in a compiled
-  loop.
+  """Copies `copy_bytes` of float32 and multiplies two square matrices of `side`.
+
+  Each runs in a compiled loop.
   """
-  x_N = jnp.zeros(copy_bytes // 4)
-  a_NxN, b_NxN = jax.random.normal(jax.random.key(0), (2, side, side))
+  x_X = jnp.zeros(copy_bytes // 4)
+  a_XxX, b_XxX = jax.random.normal(jax.random.key(0), (2, side, side))
   turns = 4
-  calls = {
-    'copy': timing.repeated(lambda x_N: x_N + 1.0, turns, x_N)[0],
-    'product': timing.repeated(lambda a, b: a @ b, turns, a_NxN, b_NxN)[0],
-  }
-  seconds = timing.interleave(calls, rounds)
+  copy, _ = timing.repeated(lambda x_X: x_X + 1.0, turns, x_X)
+  product, _ = timing.repeated(lambda a_XxX, b_XxX: a_XxX @ b_XxX, turns, a_XxX, b_XxX)
+  seconds = timing.interleave({'copy': copy, 'product': product}, rounds)
   return Limits(
-    turns * 2 * x_N.nbytes / min(seconds['copy']), turns * 2 * side**3 / min(seconds['product'])
+    copied=turns * 2 * x_X.nbytes / min(seconds['copy']),
+    multiplied=turns * 2 * side**3 / min(seconds['product']),
   )
 
 

@@ -1,5 +1,6 @@
-"""This program and FuxiCTR, turn by turn: the same networks on the same rows in batches of the same
-size.
+"""This program and FuxiCTR, turn by turn.
+
+The same networks train on the same rows in batches of the same size.
 
 Theirs runs in a virtual environment of its own (peer_requirements.txt) and a process of its own,
 idle while ours works. Each is timed over whole epochs, input included: ours draws the row order,
@@ -50,9 +51,8 @@ class Network(NamedTuple):
 class Sizes(NamedTuple):
   networks: tuple[Network, ...]
   dim: int  # of the embeddings
-  seconds: (
-    float  # ours repeats epochs until about this much, so that a round is long enough to time
-  )
+  # ours repeats epochs until about this much, so that a round is long enough to time
+  seconds: float
   rounds: int
 
 
@@ -77,8 +77,9 @@ Ask = Callable[[dict], dict]  # a request to the worker -> its answer
 
 
 def measure(sizes: Sizes, environment: pathlib.Path, data: pathlib.Path) -> Iterator[Figure]:
-  """All figures of --what=peer; raises ValueError when the data are missing or the peer cannot be
-  installed.
+  """All figures of --what=peer.
+
+  Raises ValueError when the data are missing or the peer cannot be installed.
   """
   schema = schema_lib.load_schema(data)
   split = blocks.open_split(data, schema, 'train')
@@ -86,34 +87,21 @@ def measure(sizes: Sizes, environment: pathlib.Path, data: pathlib.Path) -> Iter
   with tempfile.TemporaryDirectory() as directory:
     rows = pathlib.Path(directory)
     peer_rows.write(split, schema, sizes.dim, rows)
-    yield from alternate(
-      sizes, schema, split, [str(python), str(HERE / 'peer_worker.py'), directory]
-    )
+    command = [str(python), str(HERE / 'peer_worker.py'), directory]
+    yield from alternate(sizes, schema, split, command)
 
 
 def install(environment: pathlib.Path) -> pathlib.Path:
   """The Python of the peer's environment, made when it is missing or its requirements changed."""
-  python, stamp, wanted = (
-    environment / 'bin' / 'python',
-    environment / 'installed.txt',
-    REQUIREMENTS.read_text(),
-  )
+  python = environment / 'bin' / 'python'
+  stamp = environment / 'installed.txt'
+  wanted = REQUIREMENTS.read_text()
   if python.exists() and stamp.exists() and stamp.read_text() == wanted:
     return python
   print(f'  installing the peer in {environment}', flush=True)
   _checked([sys.executable, '-m', 'venv', '--clear', str(environment)])
-  _checked(
-    [
-      str(python),
-      '-m',
-      'pip',
-      'install',
-      '--quiet',
-      '--disable-pip-version-check',
-      '-r',
-      str(REQUIREMENTS),
-    ]
-  )
+  pip = [str(python), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check']
+  _checked([*pip, '-r', str(REQUIREMENTS)])
   stamp.write_text(wanted)
   return python
 
@@ -121,8 +109,9 @@ def install(environment: pathlib.Path) -> pathlib.Path:
 def alternate(
   sizes: Sizes, schema: schema_lib.FeatureSchema, split: blocks.OpenSplit, command: list[str]
 ) -> Iterator[Figure]:
-  """Figures of every network; `command` starts a worker but for its last arguments, format and
-  loader processes.
+  """Figures of every network.
+
+  `command` starts a worker but for its last arguments, format and loader processes.
   """
   trial: dict[tuple[str, str], float] = {}
   for data_format in FORMATS:
@@ -130,6 +119,7 @@ def alternate(
       for network in sizes.networks:
         _epoch(ask, network)
         trial[network.name, data_format] = _epoch(ask, network)
+
   for network in sizes.networks:
     best = max(FORMATS, key=lambda data_format: trial[network.name, data_format])
     with (
@@ -137,7 +127,11 @@ def alternate(
       contextlib.closing(Ours(sizes, network, schema, split)) as ours,
     ):
       _epoch(ask, network)
-      own, theirs = zip(*((ours.epochs(), _epoch(ask, network)) for _ in range(sizes.rounds)))
+      own = []
+      theirs = []
+      for _ in range(sizes.rounds):
+        own.append(ours.epochs())
+        theirs.append(_epoch(ask, network))
     yield ratio(
       network.name, own, theirs, f'our examples/s / theirs ({best} loader), batch {network.batch}'
     )
@@ -244,6 +238,7 @@ def _checked(command: list[str]) -> None:
   ran = subprocess.run(command, capture_output=True, text=True)
   if ran.returncode:
     said = (ran.stderr + ran.stdout).strip().splitlines() or ['nothing']
+    began = ' '.join(command[1:4])
     raise ValueError(
-      f'--what=peer: could not install FuxiCTR in --peer_env; {" ".join(command[1:4])} said: {said[-1]}'
+      f'--what=peer: could not install FuxiCTR in --peer_env; {began} said: {said[-1]}'
     )

@@ -1,5 +1,6 @@
-"""A prepared data set's training rows as FuxiCTR reads them: columns, and the feature map that
-describes them.
+"""A prepared data set's training rows as FuxiCTR reads them.
+
+That is columns, and the feature map that describes them.
 """
 
 import json
@@ -28,27 +29,23 @@ def write(
   columns['label'] = data['label_BxT'][:, 0].astype(np.int64)
   np.savez(directory / 'train.npz', **columns)
   pl.DataFrame(columns).write_parquet(directory / 'train.parquet')
-  features = [
-    {
-      f'f{i}': {
-        'type': 'categorical',
-        'source': '',
-        'padding_idx': 0,
-        'vocab_size': field.vocab_size,
-      }
+
+  features = []
+  for i, field in enumerate(schema.fields):
+    feature = {
+      'type': 'categorical',
+      'source': '',
+      'padding_idx': 0,
+      'vocab_size': field.vocab_size,
     }
-    for i, field in enumerate(schema.fields)
-  ]
-  (directory / 'feature_map.json').write_text(
-    json.dumps(
-      {
-        'dataset_id': 'peer',
-        'num_fields': len(features),
-        'total_features': schema.table_rows,
-        'input_length': len(features),
-        'labels': ['label'],
-        'features': features,
-      }
-    )
-  )
+    features.append({f'f{i}': feature})
+  feature_map = {
+    'dataset_id': 'peer',
+    'num_fields': len(features),
+    'total_features': schema.table_rows,
+    'input_length': len(features),
+    'labels': ['label'],
+    'features': features,
+  }
+  (directory / 'feature_map.json').write_text(json.dumps(feature_map))
   (directory / 'params.json').write_text(json.dumps({'embedding_dim': dim}))

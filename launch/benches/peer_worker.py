@@ -1,5 +1,6 @@
-"""Trains FuxiCTR's models on request; run by launch.benches.peer with the Python of the peer's own
-environment.
+"""Trains FuxiCTR's models on request, for launch.benches.peer.
+
+The Python is that of the peer's own environment.
 
 Reads one JSON request a line from stdin, {"name", "model", "hidden", "cross_layers", "batch",
 "epochs"}, and answers on stdout with {"seconds", "examples"}. What is timed is `epochs` times its
@@ -25,25 +26,26 @@ NEVER = 2**31  # steps between validations
 
 
 class Network(BaseModel):
-  """DNN or parallel DCN-V2, joined from FuxiCTR's layers as in its model zoo (the package leaves
-  the zoo out).
+  """DNN or parallel DCN-V2, joined from FuxiCTR's layers as in its model zoo.
+
+  The package leaves the zoo out.
   """
 
   def __init__(self, feature_map, request):
     super().__init__(
       feature_map, gpu=-1, eval_steps=NEVER, verbose=0, model_root='.', metrics=['AUC']
     )
-    self._max_gradient_norm, self._eval_steps, self._total_steps, self._stop_training = (
-      10.0,
-      NEVER,
-      0,
-      False,
-    )
-    inputs, hidden = feature_map.sum_emb_out_dim(), request['hidden']
+    self._max_gradient_norm = 10.0
+    self._eval_steps = NEVER
+    self._total_steps = 0
+    self._stop_training = False
+
+    inputs = feature_map.sum_emb_out_dim()
+    hidden = request['hidden']
     self.embedding_layer = FeatureEmbedding(feature_map, feature_map.default_emb_dim)
-    self.cross = (
-      CrossNetV2(inputs, request['cross_layers']) if request['model'] == 'dcn_v2' else None
-    )
+    self.cross = None
+    if request['model'] == 'dcn_v2':
+      self.cross = CrossNetV2(inputs, request['cross_layers'])
     self.mlp = MLP_Block(input_dim=inputs, hidden_units=hidden)
     self.fc = torch.nn.Linear(hidden[-1] + (inputs if self.cross else 0), 1)
     self.compile('adam', 'binary_crossentropy', 1e-3)
@@ -52,8 +54,9 @@ class Network(BaseModel):
 
   def forward(self, inputs):
     x = self.embedding_layer(self.get_inputs(inputs), flatten_emb=True)
-    hidden = self.mlp(x)
-    joined = torch.cat([self.cross(x), hidden], dim=-1) if self.cross else hidden
+    joined = self.mlp(x)
+    if self.cross:
+      joined = torch.cat([self.cross(x), joined], dim=-1)
     return {'y_pred': self.output_activation(self.fc(joined))}
 
 
@@ -84,10 +87,8 @@ def main(directory, data_format, workers):
     for _ in range(request['epochs']):
       model.train_epoch(loader)
     seconds = time.perf_counter() - began
-    print(
-      json.dumps({'seconds': seconds, 'examples': request['epochs'] * loader.num_samples}),
-      flush=True,
-    )
+    answer = {'seconds': seconds, 'examples': request['epochs'] * loader.num_samples}
+    print(json.dumps(answer), flush=True)
 
 
 if __name__ == '__main__':

@@ -19,13 +19,17 @@ def schema(fields: int, table_rows: int) -> schema_lib.FeatureSchema:
 
 
 def draw(schema: schema_lib.FeatureSchema, rows: int, how: Draw, seed: int = 0) -> resident.Data:
-  """`rows` random rows. 'zipf': the id of rank r with a probability in proportion to 1 / r; the
-  most frequent first.
+  """`rows` random rows.
+
+  'zipf': the id of rank r with a probability in proportion to 1 / r, the most frequent first.
   """
   rng = np.random.default_rng(seed)
   u_BxF = rng.random((rows, len(schema.fields)), np.float32)
   vocab = np.array([f.vocab_size for f in schema.fields])
-  ids_BxF = vocab[None] ** u_BxF - 1 if how == 'zipf' else u_BxF * vocab[None]
+  if how == 'zipf':
+    ids_BxF = vocab[None] ** u_BxF - 1
+  else:
+    ids_BxF = u_BxF * vocab[None]
   ids_BxF = np.minimum(ids_BxF.astype(np.int32), vocab[None] - 1) + np.array(schema.offsets)[None]
   label_BxT = rng.integers(0, 2, (rows, 1), np.uint8)
   return {'ids_BxF': jnp.asarray(ids_BxF, jnp.int32), 'label_BxT': jnp.asarray(label_BxT)}

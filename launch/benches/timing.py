@@ -1,5 +1,6 @@
-"""Interleaved timing: what is compared runs turn by turn in one process, so that noise hits all of
-it alike.
+"""Interleaved timing: what is compared runs turn by turn in one process.
+
+So noise hits all of it alike.
 """
 
 from collections.abc import Callable
@@ -23,14 +24,18 @@ class Compiled(NamedTuple):
 
 
 def interleave(calls: dict[str, Call], rounds: int) -> Seconds:
-  """Seconds of every call in every round, after one call each that warms up; the order rotates from
-  round to round.
+  """Seconds of every call in every round, after one call each that warms up.
+
+  The order rotates from round to round.
   """
   for call in calls.values():
     jax.block_until_ready(call())
-  names, seconds = list(calls), {name: [] for name in calls}
+
+  names = list(calls)
+  seconds = {name: [] for name in names}
   for r in range(rounds):
-    for name in names[r % len(names) :] + names[: r % len(names)]:
+    first = r % len(names)
+    for name in names[first:] + names[:first]:
       began = time.perf_counter()
       jax.block_until_ready(calls[name]())
       seconds[name].append(time.perf_counter() - began)
@@ -52,8 +57,9 @@ def compile_(fn: Callable, *arguments: Any, donate: int | tuple[int, ...] = ()) 
 
 
 def advancing(step: Callable, state: Any, *arguments: Any) -> Call:
-  """A call that carries a donated state from turn to turn, as training does: step(state,
-  *arguments) -> state.
+  """A call that carries a donated state from turn to turn, as training does.
+
+  step(state, *arguments) -> state.
   """
   kept = [state]
 
@@ -65,8 +71,9 @@ def advancing(step: Callable, state: Any, *arguments: Any) -> Call:
 
 
 def repeated(fn: Callable, turns: int, *arguments: Any) -> tuple[Call, Compiled]:
-  """A call that does `fn(*arguments)` `turns` times in one dispatch, as steps of training are done;
-  what was compiled.
+  """A call that does `fn(*arguments)` `turns` times in one dispatch, and what was compiled.
+
+  Steps of training are done like that.
 
   So scratch memory comes from the system once a dispatch: on a CPU the first touch of a fresh page
   costs more than copying it. Between turns, one element of each argument gains zero times the first
@@ -77,12 +84,17 @@ def repeated(fn: Callable, turns: int, *arguments: Any) -> tuple[Call, Compiled]
     arguments, _ = carry
     results = fn(*arguments)
     zero = 0 * jax.tree.leaves(results)[0].reshape(-1)[0]
-    touched = lambda leaf: leaf.at[(0,) * leaf.ndim].add(zero.astype(leaf.dtype))
+
+    def touched(leaf: jax.Array) -> jax.Array:
+      return leaf.at[(0,) * leaf.ndim].add(zero.astype(leaf.dtype))
+
     return jax.tree.map(touched, arguments), results
 
-  results = jax.tree.map(
-    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(fn, *arguments)
-  )
+  def all_turns(carry: tuple[Any, Any]) -> tuple[Any, Any]:
+    return jax.lax.fori_loop(0, turns, turn, carry)
+
+  shapes = jax.eval_shape(fn, *arguments)
+  results = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
   carry = jax.tree.map(jnp.copy, arguments), results  # copies, because a call gives its carry away
-  compiled = compile_(lambda carry: jax.lax.fori_loop(0, turns, turn, carry), carry, donate=0)
+  compiled = compile_(all_turns, carry, donate=0)
   return advancing(compiled.call, carry), compiled

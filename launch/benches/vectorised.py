@@ -35,8 +35,9 @@ TINY = Sizes(3, 4, 16, 8, 300, 128, 3, 2)
 
 
 def measure(sizes: Sizes) -> Iterator[Figure]:
-  """All figures of --what=vectorised. What is timed: a dispatch of steps, resident feed, states
-  donated.
+  """All figures of --what=vectorised.
+
+  What is timed is a dispatch of steps: resident feed, states donated.
   """
   config = settings.make(
     'dense_mlp',
@@ -44,20 +45,26 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   )
   schema = rows.schema(sizes.fields, sizes.table)
   run, data = train.program(config, schema), rows.draw(schema, sizes.data, 'zipf')
-  seeds, rates = list(range(TRIALS)), [1e-3] * TRIALS
-  one = functools.partial(feeds.advance_resident, run)
+  seeds = list(range(TRIALS))
+  rates = [1e-3] * TRIALS
   steps = jnp.int32(sizes.steps)
+  one = functools.partial(feeds.advance_resident, run)
+
+  def over_trials(states, data, steps):
+    return trials.over_trials(lambda state: one(state, data, steps), states)
+
+  def over_vmap(states, data, steps):
+    return jax.vmap(lambda state: one(state, data, steps))(states)
+
   single = jax.jit(one, donate_argnums=0)
-  together = jax.jit(
-    lambda states, data, steps: trials.over_trials(lambda s: one(s, data, steps), states),
-    donate_argnums=0,
-  )
-  mapped = jax.jit(
-    lambda states, data, steps: jax.vmap(lambda s: one(s, data, steps))(states), donate_argnums=0
-  )
+  together = jax.jit(over_trials, donate_argnums=0)
+  mapped = jax.jit(over_vmap, donate_argnums=0)
   # where steps leave a state: else the second call compiles again
   placed = jax.NamedSharding(run.mesh, jax.P())
-  fresh = lambda: train.init_trials(run, schema, seeds, rates, placed)
+
+  def fresh():
+    return train.init_trials(run, schema, seeds, rates, placed)
+
   each = [
     timing.advancing(lambda s: single(s, data, steps)[0], train.unstack(fresh(), i))
     for i in range(TRIALS)
@@ -69,19 +76,17 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
     'vmap': timing.advancing(lambda s: mapped(s, data, steps)[0], fresh()),
   }
   seconds = timing.interleave(calls, sizes.rounds)
-  cpu = jax.default_backend() == 'cpu'
-  yield ratio(
-    'vectorised8',
-    seconds['together'],
-    seconds['in_turn' if cpu else 'one'],
-    'eight trials as one program / ' + ('eight in turn' if cpu else 'one trial'),
-  )
+
+  against, words = 'one', 'one trial'
+  if jax.default_backend() == 'cpu':
+    against, words = 'in_turn', 'eight in turn'
+  meaning = f'eight trials as one program / {words}'
+  yield ratio('vectorised8', seconds['together'], seconds[against], meaning)
   yield ratio(
     'vectorised8_over_one', seconds['together'], seconds['one'], 'eight as one program / one'
   )
   yield ratio(
     'vectorised8_vmap_over_in_turn', seconds['vmap'], seconds['in_turn'], 'vmap / in turn'
   )
-  yield Figure(
-    'small_step_ms', 1e3 * timing.median(seconds, 'one') / sizes.steps, 'ms', 'step of one trial'
-  )
+  milliseconds = 1e3 * timing.median(seconds, 'one') / sizes.steps
+  yield Figure('small_step_ms', milliseconds, 'ms', 'step of one trial')
