@@ -18,12 +18,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as ocm
 
 from rec_sparse import train
+from rec_sparse.embedding import table as table_lib
 
-ITEMS = {  # item -> the fields of TrainState in it
-  'dense': ('step', 'seed', 'learning_rate', 'params', 'statistics', 'filters'),
-  'table': ('table_RxD',),
-  'optimizer': ('moments', 'slots'),
-}
+DENSE = ('step', 'seed', 'learning_rate', 'params', 'statistics', 'filters')  # of TrainState
 FORMAT = 2  # in the metadata; 1: epochs of whole batches alone, no count in the averages of inputs
 
 
@@ -39,7 +36,10 @@ def manager(
   directory = (run_directory / 'checkpoints').resolve()
   if directory.exists() and not directory.is_dir():
     raise ValueError(f'{directory}: is not a directory')
-  value = lambda measured: measured['value']
+
+  def value(measured: dict[str, float]) -> float:
+    return measured['value']
+
   keep = ocm.AnyPreservationPolicy(
     [
       ocm.LatestN(1),
@@ -73,13 +73,11 @@ def save(
   better than all before it, higher than theirs, and None for any other. Raises ValueError when it
   cannot be written; then the last one is still whole.
   """
-  items = {
-    item: ocp.args.StandardSave(fields)
-    for item, fields in _items(train.to_logical(run, state)).items()
-  }
+  state = state._replace(table=table_lib.to_logical(run.table, state.table))
+  saved = {item: ocp.args.StandardSave(content) for item, content in items(state).items()}
   metadata = metadata | {'format': FORMAT}
   args = ocp.args.Composite(
-    **items, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata)
+    **saved, data=ocp.args.JsonSave(position), metadata=ocp.args.JsonSave(metadata)
   )
   try:
     found.save(
@@ -107,16 +105,17 @@ def restore(
       f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} '
       'alone; evaluate it as it is, or train anew in another --out'
     )
-  items = {item: _restore_args(item, fields) for item, fields in _items(_placed(run, like)).items()}
-  args = ocp.args.Composite(**items, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
+  like = _placed(run, like)
+  wanted = {item: _restore_args(item, content) for item, content in items(like).items()}
+  args = ocp.args.Composite(**wanted, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
   read = _read(found, step, args)
-  fields = {name: value for item in ITEMS for name, value in read[item].items()}
-  scratch = like.slots.scratch_R
-  scratch = jnp.zeros(
-    scratch.shape, scratch.dtype, device=_placed(run, like).slots.scratch_R.sharding
-  )
-  fields['slots'] = fields['slots']._replace(scratch_R=scratch)
-  return train.from_logical(run, train.TrainState(**fields)), read['data'], read['metadata']
+
+  scratch = like.table.slots.scratch_R
+  scratch_R = jnp.zeros(scratch.shape, scratch.dtype, device=scratch.sharding)
+  slots = read['optimizer']['slots']._replace(scratch_R=scratch_R)
+  moments = read['optimizer']['moments']
+  state = _state(run, read['dense'], moments, table_lib.Table(read['table']['table_RxD'], slots))
+  return state, read['data'], read['metadata']
 
 
 def restore_model(
@@ -128,25 +127,24 @@ def restore_model(
   wanted = traverse_util.flatten_dict(like.statistics)
   kept = {path: leaf for path, leaf in wanted.items() if path in stored or path[-1] != 'examples'}
   like = like._replace(statistics=traverse_util.unflatten_dict(kept))
-  items = {
-    item: _restore_args(item, {name: getattr(like, name) for name in ITEMS[item]})
-    for item in ('dense', 'table')
-  }
-  read = _read(found, step, ocp.args.Composite(**items))
-  return train.from_logical(
-    run, train.TrainState(**read['dense'], **read['table'], moments=None, slots=None)
-  )
+  like = items(like)
+  wanted = {item: _restore_args(item, like[item]) for item in ('dense', 'table')}
+  read = _read(found, step, ocp.args.Composite(**wanted))
+  return _state(run, read['dense'], None, table_lib.Table(read['table']['table_RxD'], None))
 
 
 def read_item(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any]:
-  """The fields of one of ITEMS on the first device, whatever wrote it, named tuples as dicts; reads
-  nothing else.
+  """One of `items` on the first device, whatever wrote it, named tuples as dicts; reads nothing
+  else.
 
   Shapes come from the checkpoint itself, so no config is needed. Raises ValueError when the item is
   damaged.
   """
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
+  def place(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
   wanted = jax.tree.map(place, _stored(found, step, item))
   args = ocp.args.Composite(**{item: ocp.args.StandardRestore(wanted)})
   return _read(found, step, args)[item]
@@ -165,7 +163,10 @@ def _restore_args(item: str, fields: dict[str, Any]) -> ocp.args.StandardRestore
 
 def _placed(run: train.Program, like: train.TrainState) -> train.TrainState:
   """Shapes, dtypes and shardings."""
-  place = lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+  def place(leaf: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
   return jax.tree.map(place, like, train.shardings(run, like))
 
 
@@ -188,16 +189,31 @@ def choose(found: ocp.CheckpointManager, which: str) -> int:
     return read_metadata(found, max(steps))['progress']['best_step'] or max(steps)
   if not which.isdecimal() or int(which) not in steps:
     raise ValueError(
-      f'--checkpoint={which}: {found.directory} holds the steps {", ".join(map(str, sorted(steps)))}; '
-      'best and last are names too'
+      f'--checkpoint={which}: {found.directory} holds the steps '
+      f'{", ".join(map(str, sorted(steps)))}; best and last are names too'
     )
   return int(which)
 
 
-def _items(state: train.TrainState) -> dict[str, dict[str, Any]]:
-  """The fields of each item; the working space of the table optimizer is not saved."""
-  state = state._replace(slots=state.slots._replace(scratch_R=None))
-  return {item: {name: getattr(state, name) for name in names} for item, names in ITEMS.items()}
+def items(state: train.TrainState) -> dict[str, dict[str, Any]]:
+  """What a checkpoint holds of a state whose table is in logical row order: item -> its fields.
+
+  The working space of the table optimizer is not part of it.
+  """
+  rows_RxD, slots, _ = state.table
+  return {
+    'dense': {name: getattr(state, name) for name in DENSE},
+    'table': {'table_RxD': rows_RxD},
+    'optimizer': {'moments': state.moments, 'slots': slots._replace(scratch_R=None)},
+  }
+
+
+def _state(
+  run: train.Program, dense: dict[str, Any], moments: Any, table: table_lib.Table
+) -> train.TrainState:
+  """The inverse of `items`, the table as it is trained."""
+  table = table_lib.from_logical(run.table, table)
+  return train.TrainState(**dense, moments=moments, table=table)
 
 
 def _read(found: ocp.CheckpointManager, step: int, args: ocp.args.Composite) -> Any:

@@ -5,7 +5,8 @@ gathered rows, and only the rows that a step touched are updated, so a step's co
 batch, not the vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,12 +20,9 @@ from rec_sparse import dense_placement
 from rec_sparse import metrics
 from rec_sparse import models
 from rec_sparse import schema as schema_lib
-from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import placement
-from rec_sparse.embedding import sharded
-from rec_sparse.embedding import storage
-from rec_sparse.embedding import tiny_fields
+from rec_sparse.embedding import table as table_lib
 from rec_sparse.embedding import unknown
 from rec_sparse.models import architecture
 from rec_sparse.sparsity import static_filter
@@ -45,10 +43,7 @@ class TrainState(NamedTuple):
   statistics: Any  # averages of the input normalization; the masks of a learned filter
   filters: Any  # constants: the static filters
   moments: Any  # optax state
-  table_RxD: jax.Array  # the stacked embedding table
-  slots: Any  # the table optimizer's state
-  # tiny_fields.Stack where the program has tiny fields: then their rows of the table are stale
-  tiny: Any = ()
+  table: table_lib.Table  # the stacked embedding table, and what its optimizer keeps
 
 
 class Program(NamedTuple):
@@ -57,12 +52,10 @@ class Program(NamedTuple):
   config: config_lib.Config
   module: nn.Module
   dense_optimizer: optax.GradientTransformation
-  table_optimizer: optimizers.TableOptimizer
+  table: table_lib.Placed
   numeric: int  # N: the last N fields are multiplied by value_BxA
   # table rows over all its devices, batches over `data`, dense parameters over `model`
   mesh: jax.sharding.Mesh
-  lookup: sharded.Exchange  # how rows travel between devices
-  tiny: tiny_fields.Fields | None  # fields whose rows need not travel; None on one device
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
 
 
@@ -70,7 +63,7 @@ def program(
   config: config_lib.Config,
   schema: schema_lib.FeatureSchema,
   mesh: jax.sharding.Mesh | None = None,
-  lookup: sharded.Exchange = 'reduce_scatter',
+  lookup: table_lib.ExchangeName = 'reduce_scatter',
 ) -> Program:
   """Everything static of a run of `config` on data of `schema`, by default on the first device."""
   mesh = mesh or placement.make_mesh(1)
@@ -80,25 +73,37 @@ def program(
   dense = optax.chain(
     optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels)
   )
-  table = {
-    'adam': optimizers.row_adam,
-    'adagrad': optimizers.rowwise_adagrad,
-    'sgd': optimizers.row_sgd,
-  }
+  model = models.find(config.model)
+  columns = model.columns(config)
+  table = table_lib.Placed(
+    columns=columns,
+    sizes=tuple(field.vocab_size for field in schema.fields),
+    dtype=config.table_dtype,
+    start=config.embedding_init,
+    optimizer=_table_optimizer(config, tuple(columns.values())),
+    mesh=mesh,
+    exchange=lookup,
+  )
   return Program(
     config,
-    models.find(config.model).module(config, architecture.inputs(config, schema)),
+    model.module(config, architecture.inputs(config, schema)),
     dense,
-    table[config.table_optimizer](
-      weight_decay=config.table_weight_decay,
-      method=duplicates.default_method(jax.default_backend()),
-    ),
+    table,
     schema.numeric_count,
     mesh,
-    lookup,
-    tiny_fields.choose([f.vocab_size for f in schema.fields], mesh),
     unknown.untrained_rows(schema, config.unknown_share),
   )
+
+
+def _table_optimizer(
+  config: config_lib.Config, widths: tuple[int, ...]
+) -> optimizers.TableOptimizer:
+  factory = {
+    'adam': optimizers.row_adam,
+    'adagrad': functools.partial(optimizers.rowwise_adagrad, widths=widths),
+    'sgd': optimizers.row_sgd,
+  }[config.table_optimizer]
+  return factory(weight_decay=config.table_weight_decay)
 
 
 def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
@@ -112,11 +117,12 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   filters = unstack(draw_constants(config, schema, [config.seed]), 0)
   placed = shardings(run, abstract_state(run, schema))
   one = jax.jit(lambda *trial: _init_one(run, schema, *trial), out_shardings=placed)
-  return from_logical(run, one(np.int32(config.seed), np.float32(config.learning_rate), filters))
+  state = one(np.int32(config.seed), np.float32(config.learning_rate), filters)
+  return state._replace(table=table_lib.from_logical(run.table, state.table))
 
 
 def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
-  """Shapes and dtypes of a run's state, without computing it."""
+  """Shapes and dtypes of a run's state, its table in logical row order, without computing it."""
   filters = unstack(draw_constants(run.config, schema, [run.config.seed]), 0)
   return jax.eval_shape(
     lambda *trial: _init_one(run, schema, *trial), jnp.int32(0), jnp.float32(0), filters
@@ -142,45 +148,18 @@ def init_trials(
 
 
 def shardings(run: Program, state: TrainState) -> TrainState:
-  """Where each leaf lives: what has the table's height by rows over all devices; see
-  dense_placement for the rest.
-  """
-  rows, one = placement.sharding(run.mesh), placement.sharding(run.mesh, replicated=True)
-  height = state.table_RxD.shape[0]
-  by_rows = lambda leaf: rows if leaf.shape[:1] == (height,) else one
-  dense = lambda tree: dense_placement.shardings(tree, run.mesh)
+  """Where each leaf lives: table and dense parameters by their own rules, the rest everywhere."""
+  one = placement.sharding(run.mesh, replicated=True)
   return jax.tree.map(lambda _: one, state)._replace(
-    params=dense(state.params),
-    moments=dense(state.moments),
-    table_RxD=rows,
-    slots=jax.tree.map(by_rows, state.slots),
+    params=dense_placement.shardings(state.params, run.mesh),
+    moments=dense_placement.shardings(state.moments, run.mesh),
+    table=table_lib.shardings(run.table, state.table),
   )
 
 
-def from_logical(run: Program, state: TrainState) -> TrainState:
-  """A state with its table in logical row order (as in checkpoints) -> the state as it is trained."""
-  state = _exchange(run, state, placement.from_logical)
-  return (
-    state._replace(tiny=tiny_fields.take(run.tiny, state.table_RxD, state.slots, run.mesh))
-    if run.tiny
-    else state
-  )
-
-
-def to_logical(run: Program, state: TrainState) -> TrainState:
-  """The inverse of `from_logical`: the order in which checkpoints hold rows, whatever the number of
-  devices.
-  """
-  if run.tiny:
-    table_RxD, slots = tiny_fields.put(run.tiny, state.table_RxD, state.slots, state.tiny, run.mesh)
-    state = state._replace(table_RxD=table_RxD, slots=slots, tiny=())
-  return _exchange(run, state, placement.to_logical)
-
-
-def _exchange(run: Program, state: TrainState, exchange: Callable) -> TrainState:
-  rows = lambda array_RxX: exchange(array_RxX, run.mesh)
-  slots = state.slots and state.slots._replace(moments=jax.tree.map(rows, state.slots.moments))
-  return state._replace(table_RxD=rows(state.table_RxD), slots=slots)
+def without_optimizer(state: TrainState) -> TrainState:
+  """What an evaluation needs; saves tracing and moving the optimizer's state."""
+  return state._replace(moments=None, table=table_lib.without_slots(state.table))
 
 
 def draw_constants(
@@ -208,22 +187,18 @@ def _init_one(
   filters: Any,
 ) -> TrainState:
   table_key, dense_key = jax.random.split(jax.random.key(seed))
-  scale, dim = run.config.embedding_init, run.config.embedding_dim
-  rows = placement.padded_rows(schema.table_rows, run.mesh.size)
-  table_RxD = storage.encode(
-    jax.random.uniform(table_key, (rows, dim), minval=-scale, maxval=scale), run.config.table_dtype
-  )
-  rows_BxFxD = jnp.zeros((1, len(schema.fields), dim))
+  rows = {
+    purpose: jnp.zeros((1, len(schema.fields), width))
+    for purpose, width in run.table.columns.items()
+  }
   _, made = run.module.apply(
     {'constants': filters},
-    {'embedding': rows_BxFxD},
+    rows,
     train=False,
     rngs={'params': dense_key},
     mutable=['params', 'batch_stats'],
   )
   params = made['params']
-  # of the stochastic rounding
-  slots = run.table_optimizer.init(table_RxD)._replace(seed=seed.astype(jnp.uint32))
   return TrainState(
     jnp.int32(0),
     seed,
@@ -232,8 +207,7 @@ def _init_one(
     made.get('batch_stats', {}),
     filters,
     run.dense_optimizer.init(params),
-    table_RxD,
-    slots,
+    table_lib.init(run.table, table_key, seed),
   )
 
 
@@ -258,10 +232,10 @@ def train_step(
   state = _in_place(run, state)
   dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
 
-  def loss_fn(params: Any, rows_BxFxD: jax.Array) -> tuple[jax.Array, Any]:
+  def loss_fn(params: Any, rows: table_lib.Rows) -> tuple[jax.Array, Any]:
     logits_BxT, changed = run.module.apply(
       {'params': params, 'batch_stats': state.statistics, 'constants': state.filters},
-      {'embedding': scaled_by_values(run, rows_BxFxD, batch)},
+      scaled_by_values(run, rows, batch),
       batch['weight_B'],
       train=True,
       rngs={'dropout': dropout_key},
@@ -275,36 +249,20 @@ def train_step(
   ids_BxF = unknown.drop(
     batch['ids_BxF'], batch['weight_B'], run.untrained_F, run.config.unknown_share, dropout_key
   )
-  looked_up = tiny_fields.lookup(
-    run.tiny, state.table_RxD, state.tiny, ids_BxF, run.mesh, run.lookup
-  )
+  looked_up = table_lib.lookup(run.table, state.table, ids_BxF)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
-  (loss, statistics), (grads, row_grads_BxFxD) = grad_fn(
-    state.params, looked_up.rows_BxFxD.astype(jnp.float32)
-  )
+  (loss, statistics), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
     updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
   params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
-  updated, tiny = tiny_fields.update(
-    run.tiny,
-    run.table_optimizer,
-    state.table_RxD,
-    state.slots,
-    state.tiny,
-    ids_BxF,
-    row_grads_BxFxD,
-    state.learning_rate * run.config.table_learning_rate_ratio,
-    run.mesh,
-    run.lookup,
-  )
+  table_rate = state.learning_rate * run.config.table_learning_rate_ratio
+  updated = table_lib.update(run.table, state.table, ids_BxF, row_grads, table_rate)
   state = state._replace(
     step=state.step + 1,
     params=params,
     statistics=statistics,
     moments=moments,
-    table_RxD=updated.table_RxD,
-    slots=updated.slots,
-    tiny=tiny,
+    table=updated.table,
   )
   return _in_place(run, state), StepSums(
     sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped
@@ -341,12 +299,10 @@ def eval_step(
   Rows always travel by reduce-scatter here, which cannot drop any.
   """
   batch = _over_data(run, batch)
-  rows_BxFxD = tiny_fields.lookup(
-    run.tiny, state.table_RxD, state.tiny, batch['ids_BxF'], run.mesh, 'reduce_scatter'
-  ).rows_BxFxD
+  rows = table_lib.read(run.table, state.table, batch['ids_BxF'])
   logits_BxT = run.module.apply(
     {'params': state.params, 'batch_stats': state.statistics, 'constants': state.filters},
-    {'embedding': scaled_by_values(run, rows_BxFxD.astype(jnp.float32), batch)},
+    scaled_by_values(run, rows, batch),
     train=False,
   )
   return metrics.update(sums, logits_BxT, batch['label_BxT'], batch['weight_B']), logits_BxT
@@ -376,13 +332,12 @@ def unstack(states: TrainState, trial: int) -> TrainState:
   return jax.tree.map(lambda leaf: leaf[trial], states)
 
 
-def scaled_by_values(run: Program, rows_BxFxD: jax.Array, batch: Batch) -> jax.Array:
-  """The rows as the network reads them: a numeric field is value times embedding, a categorical one
+def scaled_by_values(run: Program, rows: table_lib.Rows, batch: Batch) -> table_lib.Rows:
+  """The rows as the network reads them: a numeric field is value times its row, a categorical one
   its row.
   """
   if not run.numeric:
-    return rows_BxFxD
-  value_BxF = jnp.pad(
-    batch['value_BxA'], ((0, 0), (rows_BxFxD.shape[1] - run.numeric, 0)), constant_values=1.0
-  )
-  return rows_BxFxD * value_BxF[..., None]
+    return rows
+  padding = len(run.table.sizes) - run.numeric
+  value_BxF = jnp.pad(batch['value_BxA'], ((0, 0), (padding, 0)), constant_values=1.0)
+  return {purpose: rows_BxFxD * value_BxF[..., None] for purpose, rows_BxFxD in rows.items()}

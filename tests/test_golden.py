@@ -84,7 +84,7 @@ def trained(model, overrides):
 def summary(loss, state):
   """Five numbers of a trained state."""
   dense = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(state.params)]
-  table = np.asarray(state.table_RxD, np.float64)
+  table = np.asarray(state.table.rows_RxD, np.float64)
   numbers = [loss]
   for all_of in (np.concatenate(dense), table):
     numbers += [np.linalg.norm(all_of), all_of.sum()]

@@ -17,6 +17,7 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.embedding import placement
+from rec_sparse.embedding import table as table_lib
 
 BATCH, STEPS = 32, 4
 # rows of the categorical fields, two of them tiny; a numeric one follows, tiny too
@@ -96,9 +97,9 @@ def stepped(program, state):
 
 def on_host(program, state):
   """In logical order, without padding and the optimizer's working space."""
-  state = train.to_logical(program, state)
-  state = state._replace(slots=state.slots._replace(scratch_R=None))
-  height, rows = state.table_RxD.shape[0], fields().table_rows
+  table = table_lib.to_logical(program.table, state.table)
+  state = checkpoint.items(state._replace(table=table))
+  height, rows = table.rows_RxD.shape[0], fields().table_rows
   cut = lambda leaf: np.asarray(leaf)[:rows] if leaf.shape[:1] == (height,) else np.asarray(leaf)
   return jax.tree.map(cut, state)
 
@@ -178,7 +179,7 @@ def logits(program, state):
   stacked = padded(batches(fields()), program.mesh.shape['data'])
   batch = jax.tree.map(lambda leaf: leaf[0], stacked)
   step = jax.jit(functools.partial(train.eval_step, program))
-  _, logits_BxT = step(state._replace(moments=None, slots=None), metrics.zeros(1), batch)
+  _, logits_BxT = step(train.without_optimizer(state), metrics.zeros(1), batch)
   return np.asarray(logits_BxT)[:BATCH]
 
 
@@ -206,12 +207,12 @@ def test_start_values_do_not_depend_on_the_devices():
 
 
 def test_stochastic_rounding_has_the_seed_of_the_run():
-  assert int(build('dense_mlp', (1, 1), seed=3)[1].slots.seed) == 3
+  assert int(build('dense_mlp', (1, 1), seed=3)[1].table.slots.seed) == 3
 
 
 def test_a_second_checkpoint_compiles_nothing(caplog):
   program, state = build('dense_mlp', (4, 2))
-  assert program.tiny
+  assert program.table.tiny
   first = on_host(program, state)
   with jax.log_compiles():
     second = on_host(program, state)
@@ -224,7 +225,7 @@ def test_a_step_has_nothing_of_the_size_of_the_table():
   sizes = (2**20, 7, 600, 20)
   program, state = build('ssr_d', (2, 4), sizes=sizes)
   compiled = steps_of(program).lower(state, batches(fields(sizes))).compile()
-  local = state.table_RxD.size // 8
+  local = state.table.rows_RxD.size // 8
   assert not table_hlo.table_sized(compiled.as_text(), local // 8)
   assert max(size for _, size in table_hlo.collectives(compiled.as_text())) < local // 10
   assert compiled.memory_analysis().temp_size_in_bytes < 4 * local // 10

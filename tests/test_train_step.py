@@ -56,7 +56,7 @@ def step_of(**overrides):
 
 def batch_statistics(state, batch):
   """(mean_F, variance_F) of the rows that a batch reads, over all examples and coordinates."""
-  rows_BxFxD = np.asarray(state.table_RxD, np.float64)[batch['ids_BxF']]
+  rows_BxFxD = np.asarray(state.table.rows_RxD, np.float64)[batch['ids_BxF']]
   return rows_BxFxD.mean((0, 2)), rows_BxFxD.var((0, 2))
 
 
@@ -83,8 +83,8 @@ def test_after_a_few_steps_evaluation_is_as_good_as_with_the_statistics_of_the_b
   sums, _ = jax.jit(functools.partial(train.eval_step, program))(state, metrics.zeros(1), fresh)
   loss = metrics.compute(sums)[0]['logloss']
   variables = {'params': state.params, 'batch_stats': state.statistics}
-  rows_BxFxD = state.table_RxD[fresh['ids_BxF']]
-  logits_BxT, _ = program.module.apply(variables, rows_BxFxD, train=True, mutable=['batch_stats'])
+  rows = {'embedding': state.table.rows_RxD[fresh['ids_BxF']]}
+  logits_BxT, _ = program.module.apply(variables, rows, train=True, mutable=['batch_stats'])
   own = float(jnp.mean(metrics.logloss_from_logits(logits_BxT, fresh['label_BxT'])))
   assert own < 0.5 and loss == pytest.approx(own, abs=0.02)
 
@@ -113,8 +113,10 @@ def test_padding_changes_nothing(monkeypatch, method, overrides):
     reached, sums = state, train.zero_sums()
     for k in range(2):
       reached, sums = step(reached, sums, at(stacked, k))
-    moved = np.any(np.asarray(reached.table_RxD) != np.asarray(state.table_RxD), 1)
-    found.append((reached._replace(slots=reached.slots._replace(scratch_R=None)), sums, moved))
+    moved = np.any(np.asarray(reached.table.rows_RxD) != np.asarray(state.table.rows_RxD), 1)
+    slots = reached.table.slots._replace(scratch_R=None)
+    reached = reached._replace(table=reached.table._replace(slots=slots))
+    found.append((reached, sums, moved))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), *found)
   np.testing.assert_array_equal(found[0][2], found[1][2])
   assert 20 < found[0][2].sum() < 90

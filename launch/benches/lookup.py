@@ -6,6 +6,7 @@ splits the CPU. Only their ratio means something: simulated devices share memory
 """
 
 from collections.abc import Iterator
+import functools
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import gather
 from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import placement
-from rec_sparse.embedding import sharded
+from rec_sparse.embedding import table as table_lib
 
 
 class Sizes(NamedTuple):
@@ -50,15 +51,15 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
 
 def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
   ids_BxF = rows.draw(rows.schema(sizes.fields, sizes.table), sizes.batch, 'zipf')['ids_BxF']
-  ids_N = ids_BxF.reshape(-1)
-  grads_NxD = jax.random.normal(jax.random.key(0), (ids_N.size, sizes.dim))
+  ids_O = ids_BxF.reshape(-1)
+  grads_OxD = jax.random.normal(jax.random.key(0), (ids_O.size, sizes.dim))
   table_RxD = jax.random.normal(jax.random.key(1), (sizes.table, sizes.dim))
   calls = {'lookup': timing.repeated(gather.lookup_rows, sizes.turns, table_RxD, ids_BxF)[0]}
   for method in ('scratch', 'sort'):
-    calls[method] = _summing(sizes, method, ids_N, grads_NxD)
+    calls[method] = _summing(sizes, method, ids_O, grads_OxD)
   seconds = timing.interleave(calls, sizes.rounds)
   limits = machine.limits(sizes.copy_bytes, 64, sizes.rounds)
-  per_second = sizes.turns * ids_N.size / timing.median(seconds, 'lookup')
+  per_second = sizes.turns * ids_O.size / timing.median(seconds, 'lookup')
   yield Figure(
     'lookup_rows_per_s', per_second, 'rows/s', f'rows of {sizes.dim} floats, {sizes.table:,} rows'
   )
@@ -76,28 +77,28 @@ def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
       f'duplicates_{method}_ms',
       1e3 * timing.median(seconds, method) / sizes.turns,
       'ms',
-      f'summing {ids_N.size:,} gradients by id',
+      f'summing {ids_O.size:,} gradients by id',
     )
 
 
 def _summing(
-  sizes: Sizes, method: duplicates.Method, ids_N: jax.Array, grads_NxD: jax.Array
+  sizes: Sizes, method: duplicates.Method, ids_O: jax.Array, grads_OxD: jax.Array
 ) -> timing.Call:
   """`turns` sums; the scratch cells are handed on in place, as the optimizer does."""
   combine = jax.jit(
-    lambda scratch_R, ids_N, grads_NxD: duplicates.combine(
-      method, scratch_R, ids_N, grads_NxD, sizes.table
+    lambda scratch_R, ids_O, grads_OxD: duplicates.combine(
+      method, scratch_R, ids_O, grads_OxD, sizes.table
     ),
     donate_argnums=0,
   )
 
   def turns(combined: duplicates.Combined) -> duplicates.Combined:
     for _ in range(sizes.turns):
-      combined = combine(combined.scratch_R, ids_N, grads_NxD)
+      combined = combine(combined.scratch_R, ids_O, grads_OxD)
     return combined
 
   return timing.advancing(
-    turns, combine(duplicates.new_scratch(sizes.table, method), ids_N, grads_NxD)
+    turns, combine(duplicates.new_scratch(sizes.table, method), ids_O, grads_OxD)
   )
 
 
@@ -126,21 +127,18 @@ def over_devices(sizes: Sizes) -> Iterator[Figure]:
   batch = sizes.batch // sizes.devices * sizes.devices
   ids_BxF = rows.draw(rows.schema(sizes.fields, sizes.table), batch, 'zipf')['ids_BxF']
   ids_BxF = jax.device_put(ids_BxF, jax.NamedSharding(mesh, jax.P('data')))
-  height = placement.padded_rows(sizes.table, mesh.size)
+
   calls = {}
-  for method in ('reduce_scatter', 'all_to_all'):
-    table_RxD = jax.device_put(jnp.ones((height, sizes.dim)), placement.sharding(mesh))
-    looked_up = jax.jit(
-      lambda table_RxD, method=method: sharded.lookup(table_RxD, ids_BxF, mesh, method)
-    )
-    if looked_up(table_RxD).dropped:
-      raise ValueError(
-        f'--what=lookup: {int(looked_up(table_RxD).dropped)} ids were dropped by {method}'
-      )
-    calls[f'lookup_{method}'] = lambda looked_up=looked_up, table_RxD=table_RxD: looked_up(
-      table_RxD
-    )
-    calls[f'update_{method}'] = _updating(mesh, ids_BxF, jnp.copy(table_RxD), method)
+  for method in table_lib.EXCHANGES:
+    placed = _placed(sizes, mesh, method)
+    table = _new(placed)
+    looked_up = jax.jit(functools.partial(table_lib.lookup, placed))
+    dropped = int(looked_up(table, ids_BxF).dropped)
+    if dropped:
+      raise ValueError(f'--what=lookup: {dropped} ids were dropped by {method}')
+    calls[f'lookup_{method}'] = functools.partial(looked_up, table, ids_BxF)
+    calls[f'update_{method}'] = _updating(placed, ids_BxF)
+
   seconds = timing.interleave(calls, sizes.rounds)
   for what in ('lookup', 'update'):
     yield ratio(
@@ -151,20 +149,35 @@ def over_devices(sizes: Sizes) -> Iterator[Figure]:
     )
 
 
-def _updating(
-  mesh: jax.sharding.Mesh, ids_BxF: jax.Array, table_RxD: jax.Array, method: sharded.Method
-) -> timing.Call:
-  optimizer = optimizers.row_adam(method='scratch')
-  grads_BxFxD = jax.device_put(jnp.ones((*ids_BxF.shape, table_RxD.shape[1])), ids_BxF.sharding)
-  slots = sharded.init_slots(optimizer, table_RxD, mesh, method)
+def _placed(
+  sizes: Sizes, mesh: jax.sharding.Mesh, method: table_lib.ExchangeName
+) -> table_lib.Placed:
+  """One stack of all rows: no field is tiny."""
+  return table_lib.Placed(
+    columns={'embedding': sizes.dim},
+    sizes=(sizes.table,),
+    dtype='float32',
+    start=1.0,
+    optimizer=optimizers.row_adam(method='scratch'),
+    mesh=mesh,
+    exchange=method,
+  )
 
-  def update(state):
-    updated = sharded.update(
-      optimizer, *state, ids_BxF, grads_BxFxD, jnp.float32(1e-3), mesh, method
-    )
-    return updated.table_RxD, updated.slots
 
-  return timing.advancing(jax.jit(update, donate_argnums=0), (table_RxD, slots))
+def _new(placed: table_lib.Placed) -> table_lib.Table:
+  init = functools.partial(table_lib.init, placed, jax.random.key(0), jnp.int32(0))
+  where = table_lib.shardings(placed, table_lib.abstract(placed))
+  return table_lib.from_logical(placed, jax.jit(init, out_shardings=where)())
+
+
+def _updating(placed: table_lib.Placed, ids_BxF: jax.Array) -> timing.Call:
+  grads_BxFxD = jnp.ones((*ids_BxF.shape, placed.columns['embedding']))
+  grads = {'embedding': jax.device_put(grads_BxFxD, ids_BxF.sharding)}
+
+  def update(table: table_lib.Table) -> table_lib.Table:
+    return table_lib.update(placed, table, ids_BxF, grads, jnp.float32(1e-3)).table
+
+  return timing.advancing(jax.jit(update, donate_argnums=0), _new(placed))
 
 
 if __name__ == '__main__':

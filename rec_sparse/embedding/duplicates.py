@@ -2,7 +2,7 @@
 gradient.
 
 Row updates are non-linear in the gradient, so duplicates are summed first, then squared. Both
-methods return N slots again (static shape): a slot that owns a row carries its id and the sum;
+methods return O slots again (static shape): a slot that owns a row carries its id and the sum;
 every other slot carries an id beyond the table, distinct from all others, so that
 `unique_indices=True` holds and `mode='drop'` ignores it. Ids beyond the table (padding, or rows of
 another shard) and negative ids own nothing. Slots come in no promised order.
@@ -21,8 +21,8 @@ class Combined(NamedTuple):
   """One slot per occurrence; the slots that own a row hold each distinct id once."""
 
   scratch_R: jax.Array  # int32, to be handed to the next call
-  unique_ids_N: jax.Array  # int32; rows + slot where the slot owns no row
-  summed_NxD: jax.Array  # float32; meaningless where the slot owns no row
+  unique_ids_O: jax.Array  # int32; rows + slot where the slot owns no row
+  summed_OxD: jax.Array  # float32; meaningless where the slot owns no row
 
 
 def default_method(platform: str) -> Method:
@@ -44,70 +44,70 @@ def new_scratch(rows: int, method: Method) -> jax.Array:
 
 
 def combine(
-  method: Method, scratch_R: jax.Array, ids_N: jax.Array, grads_NxD: jax.Array, rows: int
+  method: Method, scratch_R: jax.Array, ids_O: jax.Array, grads_OxD: jax.Array, rows: int
 ) -> Combined:
   """Sums the gradients of equal ids; `rows` is the height of the table."""
-  _check(ids_N, rows)
+  _check(ids_O, rows)
   if method == 'scratch':
-    return by_scratch(scratch_R, ids_N, grads_NxD)
+    return by_scratch(scratch_R, ids_O, grads_OxD)
   if method == 'sort':
-    return Combined(scratch_R, *by_sort(ids_N, grads_NxD, rows))
+    return Combined(scratch_R, *by_sort(ids_O, grads_OxD, rows))
   raise ValueError(f'method is {method!r}, expected scratch or sort')
 
 
-def by_scratch(scratch_R: jax.Array, ids_N: jax.Array, grads_NxD: jax.Array) -> Combined:
+def by_scratch(scratch_R: jax.Array, ids_O: jax.Array, grads_OxD: jax.Array) -> Combined:
   """Each occurrence writes its position into its row's cell; what it reads back is its row's
   representative.
 
   Cells that this batch does not write are not read, so nothing is ever cleared. Which duplicate
   wins is the backend's choice (the last one on CPU), but all duplicates read the same one.
   """
-  rows, n = scratch_R.shape[0], ids_N.shape[0]
-  slot_N = jnp.arange(n, dtype=jnp.int32)
-  scratch_R = scratch_R.at[ids_N].set(slot_N, mode='drop', wrap_negative_indices=False)
-  owner_N = scratch_R.at[ids_N].get(mode='fill', fill_value=n, wrap_negative_indices=False)
-  summed_NxD = (
-    jnp.zeros(grads_NxD.shape, jnp.float32)
-    .at[owner_N]
-    .add(grads_NxD.astype(jnp.float32), mode='drop')
+  rows, n = scratch_R.shape[0], ids_O.shape[0]
+  slot_O = jnp.arange(n, dtype=jnp.int32)
+  scratch_R = scratch_R.at[ids_O].set(slot_O, mode='drop', wrap_negative_indices=False)
+  owner_O = scratch_R.at[ids_O].get(mode='fill', fill_value=n, wrap_negative_indices=False)
+  summed_OxD = (
+    jnp.zeros(grads_OxD.shape, jnp.float32)
+    .at[owner_O]
+    .add(grads_OxD.astype(jnp.float32), mode='drop')
   )
-  return Combined(scratch_R, jnp.where(owner_N == slot_N, ids_N, rows + slot_N), summed_NxD)
+  return Combined(scratch_R, jnp.where(owner_O == slot_O, ids_O, rows + slot_O), summed_OxD)
 
 
-def by_row(ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+def by_row(ids_O: jax.Array, grads_OxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
   """(touched_R, summed_RxD): a dense gradient, for a table with no more rows than the batch has
   ids.
   """
-  _check(ids_N, rows)
+  _check(ids_O, rows)
   inside = {'mode': 'drop', 'wrap_negative_indices': False}
-  touched_R = jnp.zeros(rows, bool).at[ids_N].set(True, **inside)
-  return touched_R, jnp.zeros((rows, grads_NxD.shape[1])).at[ids_N].add(
-    grads_NxD.astype(jnp.float32), **inside
+  touched_R = jnp.zeros(rows, bool).at[ids_O].set(True, **inside)
+  return touched_R, jnp.zeros((rows, grads_OxD.shape[1])).at[ids_O].add(
+    grads_OxD.astype(jnp.float32), **inside
   )
 
 
-def by_sort(ids_N: jax.Array, grads_NxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+def by_sort(ids_O: jax.Array, grads_OxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
   """Sorts by id and sums each run with a segmented scan; the last slot of a run owns the row.
 
   The scan has a fixed order and no colliding writes: the result is the same on every run, on every
-  backend. Returns (unique_ids_N, summed_NxD).
+  backend. Returns (unique_ids_O, summed_OxD).
   """
-  slot_N = jnp.arange(ids_N.shape[0], dtype=jnp.int32)
-  ids_N, order_N = lax.sort_key_val(ids_N, slot_N)
-  first_N, last_N = run_ends(ids_N)
-  owns_N = last_N & (ids_N >= 0) & (ids_N < rows)
-  return jnp.where(owns_N, ids_N, rows + slot_N), sum_runs(first_N, grads_NxD[order_N])
+  slot_O = jnp.arange(ids_O.shape[0], dtype=jnp.int32)
+  ids_O, order_O = lax.sort_key_val(ids_O, slot_O)
+  first_O, last_O = run_ends(ids_O)
+  owns_O = last_O & (ids_O >= 0) & (ids_O < rows)
+  return jnp.where(owns_O, ids_O, rows + slot_O), sum_runs(first_O, grads_OxD[order_O])
 
 
-def run_ends(sorted_N: jax.Array) -> tuple[jax.Array, jax.Array]:
+def run_ends(sorted_O: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Where runs of equal values start, and where they end."""
-  changes, end = sorted_N[1:] != sorted_N[:-1], jnp.ones(1, bool)
+  changes, end = sorted_O[1:] != sorted_O[:-1], jnp.ones(1, bool)
   return jnp.concatenate([end, changes]), jnp.concatenate([changes, end])
 
 
-def sum_runs(first_N: jax.Array, grads_NxD: jax.Array) -> jax.Array:
-  """Running float32 sums that start anew where `first_N`: at the end of a run, its total."""
-  return lax.associative_scan(_segmented_add, (first_N, grads_NxD.astype(jnp.float32)))[1]
+def sum_runs(first_O: jax.Array, grads_OxD: jax.Array) -> jax.Array:
+  """Running float32 sums that start anew where `first_O`: at the end of a run, its total."""
+  return lax.associative_scan(_segmented_add, (first_O, grads_OxD.astype(jnp.float32)))[1]
 
 
 def _segmented_add(
@@ -118,8 +118,8 @@ def _segmented_add(
   return starts_a | starts_b, jnp.where(starts_b[:, None], sum_b, sum_a + sum_b)
 
 
-def _check(ids_N: jax.Array, rows: int) -> None:
-  if ids_N.dtype != jnp.int32:
-    raise ValueError(f'ids are {ids_N.dtype}, expected int32')
-  if rows + ids_N.shape[0] >= 2**31:
-    raise ValueError(f'{rows} table rows and {ids_N.shape[0]} ids together do not fit int32')
+def _check(ids_O: jax.Array, rows: int) -> None:
+  if ids_O.dtype != jnp.int32:
+    raise ValueError(f'ids are {ids_O.dtype}, expected int32')
+  if rows + ids_O.shape[0] >= 2**31:
+    raise ValueError(f'{rows} table rows and {ids_O.shape[0]} ids together do not fit int32')

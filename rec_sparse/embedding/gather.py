@@ -7,24 +7,24 @@ from rec_sparse.embedding import storage
 from rec_sparse.unfused import unfused
 
 
-def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_N: jax.Array) -> tuple[jax.Array, ...]:
+def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_O: jax.Array) -> tuple[jax.Array, ...]:
   """`array[ids]` of each array; an id outside of the table reads a row of the table, so ids must be
   valid or unused.
 
-  Alone: a step of row-sparse Adam on 40 k ids of 16 floats took 4.5 ms fused on a CPU, and 2.2 ms
+  Unfused: a step of row-sparse Adam on 40 k ids of 16 floats took 4.5 ms fused on a CPU, and 2.2 ms
   like this.
   """
-  ids_N = jnp.clip(ids_N, 0, arrays_RxX[0].shape[0] - 1)
+  ids_O = jnp.clip(ids_O, 0, arrays_RxX[0].shape[0] - 1)
 
-  def gather(ids_N: jax.Array) -> tuple[jax.Array, ...]:
+  def gather(ids_O: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(
-      a.at[ids_N].get(mode='promise_in_bounds', wrap_negative_indices=False) for a in arrays_RxX
+      a.at[ids_O].get(mode='promise_in_bounds', wrap_negative_indices=False) for a in arrays_RxX
     )
 
-  return unfused(gather, ids_N)
+  return unfused(gather, ids_O)
 
 
 def lookup_rows(table_RxD: jax.Array, ids_BxF: jax.Array) -> jax.Array:
   """rows_BxFxD of one device's table, decoded to float32 or bfloat16."""
-  (rows_NxD,) = gather_rows((table_RxD,), ids_BxF.reshape(-1))
-  return storage.decode(rows_NxD).reshape(*ids_BxF.shape, -1)
+  (rows_OxD,) = gather_rows((table_RxD,), ids_BxF.reshape(-1))
+  return storage.decode(rows_OxD).reshape(*ids_BxF.shape, -1)

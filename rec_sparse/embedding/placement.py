@@ -16,7 +16,6 @@ import functools
 import jax
 from jax import lax
 from jax import P
-import numpy as np
 
 AXES = ('data', 'model')  # the table is sharded over both
 MAX_DEVICES = 64  # whose square, the padding at most, is still a small table
@@ -40,37 +39,12 @@ def padded_rows(rows: int, shards: int = 1) -> int:
 
 
 def sharding(mesh: jax.sharding.Mesh, *, replicated: bool = False) -> jax.NamedSharding:
-  """Of a table, its moments and its scratch cells: rows over all devices, or all of them on each."""
+  """Of a table, its moments and its scratch cells: rows over all devices, or all on each."""
   return jax.NamedSharding(mesh, P() if replicated else P(AXES))
 
 
-def place(logical_RxX: np.ndarray, mesh: jax.sharding.Mesh) -> jax.Array:
-  """Host array in logical order, of any height -> stored array on the devices; missing rows are 0.
-
-  Each process copies its own shards only.
-  """
-  shards = mesh.size
-  rows = padded_rows(logical_RxX.shape[0], shards)
-
-  def shard_of(index: tuple[slice, ...]) -> np.ndarray:
-    shard = (index[0].start or 0) * shards // rows
-    mine = logical_RxX[shard::shards]
-    return np.pad(mine, [(0, rows // shards - mine.shape[0])] + [(0, 0)] * (mine.ndim - 1))
-
-  return jax.make_array_from_callback((rows, *logical_RxX.shape[1:]), sharding(mesh), shard_of)
-
-
-def unplace(stored_RxX: jax.Array, mesh: jax.sharding.Mesh, rows: int) -> np.ndarray:
-  """Stored array, all of it on this process's devices -> host array of the first `rows` rows in
-  logical order.
-  """
-  stored = np.asarray(stored_RxX)
-  by_shard = stored.reshape(mesh.size, stored.shape[0] // mesh.size, *stored.shape[1:])
-  return np.ascontiguousarray(by_shard.swapaxes(0, 1).reshape(stored.shape)[:rows])
-
-
 def from_logical(logical_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
-  """Device array in logical order (padded height, contiguous rows per device) -> stored array."""
+  """Device array in logical order (padded height, contiguous rows per device) -> stored one."""
   return _over_shards(_deal_out, logical_RxX, mesh)
 
 

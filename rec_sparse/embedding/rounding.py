@@ -10,7 +10,7 @@ from rec_sparse.embedding import storage
 
 
 def stochastic_round(
-  x_NxD: jax.Array, rows_N: jax.Array, count: jax.Array, seed: jax.Array
+  x_OxD: jax.Array, rows_O: jax.Array, count: jax.Array, seed: jax.Array
 ) -> jax.Array:
   """Rounds float32 to bfloat16 bits (storage.py), up with the probability that makes the mean
   exact.
@@ -18,22 +18,22 @@ def stochastic_round(
   The noise depends on (seed, count, row, column) alone: not on the batch order and not on where a
   row is stored. NaN and infinities stay what they are.
   """
-  bits_NxD = lax.bitcast_convert_type(x_NxD, jnp.uint32)
+  bits_OxD = lax.bitcast_convert_type(x_OxD, jnp.uint32)
   # carries into the 16 bits that stay
-  up_NxD = bits_NxD + (noise(x_NxD.shape[1], rows_N, count, seed) >> 16)
+  up_OxD = bits_OxD + (noise(x_OxD.shape[1], rows_O, count, seed) >> 16)
   return jnp.where(
-    jnp.isfinite(x_NxD), (up_NxD >> 16).astype(jnp.uint16), storage.encode(x_NxD, 'bfloat16')
+    jnp.isfinite(x_OxD), (up_OxD >> 16).astype(jnp.uint16), storage.encode(x_OxD, 'bfloat16')
   )
 
 
-def noise(dim: int, rows_N: jax.Array, count: jax.Array, seed: jax.Array) -> jax.Array:
-  """Uniform uint32 of shape (N, dim), a counter-based hash: a tenth of the price of the default
+def noise(dim: int, rows_O: jax.Array, count: jax.Array, seed: jax.Array) -> jax.Array:
+  """Uniform uint32 of shape (O, dim), a counter-based hash: a tenth of the price of the default
   generator on CPU.
   """
   step = mix(seed ^ mix(count.astype(jnp.uint32)))
-  row_N = mix(rows_N.astype(jnp.uint32) ^ step)
+  row_O = mix(rows_O.astype(jnp.uint32) ^ step)
   column_D = jnp.arange(1, dim + 1, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
-  return mix(row_N[:, None] + column_D[None, :])
+  return mix(row_O[:, None] + column_D[None, :])
 
 
 def mix(x: jax.Array) -> jax.Array:

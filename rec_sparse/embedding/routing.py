@@ -1,5 +1,4 @@
-"""Which shard owns each id, and the plan of an all-to-all to the owners. All of it runs inside
-shard_map.
+"""Which shard owns each id, and the plan of an all-to-all to the owners; all inside shard_map.
 
 Equal ids are asked once. The buckets have a static capacity; ids beyond it are dropped and counted,
 and a count other than 0 is an error that the caller must raise. (`lax.ragged_all_to_all` needs no
@@ -16,10 +15,13 @@ import jax.numpy as jnp
 from rec_sparse.embedding import duplicates
 from rec_sparse.embedding.placement import AXES
 
+SLACK = 1.5  # capacity of the buckets over the even share
+
 
 class Route(NamedTuple):
   """Over the Q ids of one device, sorted by (shard, local row)."""
 
+  capacity: int  # slots per destination
   order_Q: jax.Array  # position of each sorted id in the given ids
   # shard * capacity + place in its bucket; shards * capacity where dropped or padding
   slot_Q: jax.Array
@@ -29,18 +31,19 @@ class Route(NamedTuple):
   dropped: jax.Array  # int32 scalar: distinct ids of this device without a slot
 
 
-def bucket_capacity(ids: int, shards: int, slack: float) -> int:
-  """Slots per destination for `ids` ids of one device: `slack` times the even share, and six
-  standard deviations.
+def bucket_capacity(ids: int, shards: int) -> int:
+  """Slots per destination for `ids` ids of one device: SLACK times the even share, and six standard
+  deviations.
   """
-  share = slack * ids / shards
+  share = SLACK * ids / shards
   return min(ids, math.ceil(share + 6 * share**0.5))
 
 
-def route(ids_Q: jax.Array, shards: int, local_rows: int, capacity: int) -> Route:
+def route(ids_Q: jax.Array, shards: int, local_rows: int) -> Route:
   """Plans the exchange; ids outside of the table (padding) get no slot and are not counted as
   dropped.
   """
+  capacity = bucket_capacity(ids_Q.shape[0], shards)
   inside_Q = (ids_Q >= 0) & (ids_Q < shards * local_rows)
   stored_Q = jnp.where(inside_Q, ids_Q % shards * local_rows + ids_Q // shards, shards * local_rows)
   stored_Q, order_Q = lax.sort_key_val(stored_Q, jnp.arange(ids_Q.shape[0], dtype=jnp.int32))
@@ -52,6 +55,7 @@ def route(ids_Q: jax.Array, shards: int, local_rows: int, capacity: int) -> Rout
   fits_Q = place_Q < capacity
   routed_Q = shard_Q < shards
   return Route(
+    capacity=capacity,
     order_Q=order_Q,
     slot_Q=jnp.where(routed_Q & fits_Q, shard_Q * capacity + place_Q, shards * capacity),
     first_Q=first_Q,
@@ -69,18 +73,18 @@ def my_rows(ids: jax.Array, local_rows: int) -> tuple[jax.Array, jax.Array]:
   )
 
 
-def logical_row(local_rows_N: jax.Array) -> jax.Array:
+def logical_row(local_rows_O: jax.Array) -> jax.Array:
   """Row of the whole table that this device keeps as its local row."""
-  return local_rows_N * lax.axis_size(AXES) + lax.axis_index(AXES)
+  return local_rows_O * lax.axis_size(AXES) + lax.axis_index(AXES)
 
 
-def my_share(x_NxX: jax.Array, fill: int) -> jax.Array:
+def my_share(x_OxX: jax.Array, fill: int) -> jax.Array:
   """This device's part of what all devices along `model` hold alike."""
   parts = lax.axis_size('model')
-  size = -(-x_NxX.shape[0] // parts)
-  padding = [(0, size * parts - x_NxX.shape[0])] + [(0, 0)] * (x_NxX.ndim - 1)
+  size = -(-x_OxX.shape[0] // parts)
+  padding = [(0, size * parts - x_OxX.shape[0])] + [(0, 0)] * (x_OxX.ndim - 1)
   return lax.dynamic_slice_in_dim(
-    jnp.pad(x_NxX, padding, constant_values=fill), lax.axis_index('model') * size, size
+    jnp.pad(x_OxX, padding, constant_values=fill), lax.axis_index('model') * size, size
   )
 
 

@@ -11,7 +11,7 @@ ones back before it leaves.
 
 from collections.abc import Callable, Sequence
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -19,32 +19,26 @@ from jax import P
 import jax.numpy as jnp
 import numpy as np
 
-from rec_sparse.embedding import duplicates
-from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import placement
 from rec_sparse.embedding import routing
-from rec_sparse.embedding import sharded
-from rec_sparse.embedding.shard_lookup import Lookup
-from rec_sparse.embedding.shard_update import Updated
 
 TINY_ROWS = 256  # of a field: well below a batch, whose rows and gradients would travel instead
 
 
 class Fields(NamedTuple):
-  """Which fields are tiny, and where their rows are; T rows in all."""
+  """Which fields are tiny, and where their rows are; Y rows in all, stacked as the fields are."""
 
-  tiny_G: np.ndarray  # positions among the F fields
-  large_H: np.ndarray  # the others
-  shift_G: np.ndarray  # int32: row of the table - row of the tiny stack
-  rows_T: np.ndarray  # int32: row of the table that each row of the tiny stack is
+  tiny_J: np.ndarray  # positions among the F fields
+  large_J: np.ndarray  # the others
+  shift_J: np.ndarray  # int32: row of the table - row of the stack, of the tiny fields
+  rows_Y: np.ndarray  # int32: row of the table that each row of the stack is
 
 
-class Stack(NamedTuple):
-  """The rows of the tiny fields on every device, with what the table's optimizer keeps of them."""
+class Pair(NamedTuple):
+  """An array over fields, (B, F) or (B, F, D), in two: of the tiny fields and of the others."""
 
-  table_TxD: jax.Array
-  moments: Any  # as of optimizers.Slots, but T rows; None without an optimizer
-  scratch_T: Any
+  tiny: jax.Array
+  large: jax.Array
 
 
 def choose(sizes: Sequence[int], mesh: jax.sharding.Mesh) -> Fields | None:
@@ -55,134 +49,81 @@ def choose(sizes: Sequence[int], mesh: jax.sharding.Mesh) -> Fields | None:
   tiny_F = sizes_F <= TINY_ROWS
   if mesh.size == 1 or tiny_F.all() or not tiny_F.any():
     return None
-  starts_F, stack_starts_F = (np.cumsum(s) - s for s in (sizes_F, sizes_F * tiny_F))
+
+  starts_F = np.cumsum(sizes_F) - sizes_F
+  stack_sizes_F = sizes_F * tiny_F
+  stack_starts_F = np.cumsum(stack_sizes_F) - stack_sizes_F
   rows_R = np.arange(sizes_F.sum(), dtype=np.int32)
-  shift_G = (starts_F - stack_starts_F)[tiny_F].astype(np.int32)
   return Fields(
-    np.flatnonzero(tiny_F), np.flatnonzero(~tiny_F), shift_G, rows_R[np.repeat(tiny_F, sizes_F)]
+    tiny_J=np.flatnonzero(tiny_F),
+    large_J=np.flatnonzero(~tiny_F),
+    shift_J=(starts_F - stack_starts_F)[tiny_F].astype(np.int32),
+    rows_Y=rows_R[np.repeat(tiny_F, sizes_F)],
   )
 
 
-def lookup(
-  fields: Fields | None,
-  table_RxD: jax.Array,
-  stack: Stack | tuple[()],
-  ids_BxF: jax.Array,
-  mesh: jax.sharding.Mesh,
-  method: sharded.Method,
-) -> Lookup:
-  """As `sharded.lookup`, with the tiny fields from their stack."""
-  if fields is None:
-    return sharded.lookup(table_RxD, ids_BxF, mesh, method)
-  tiny_BxG, large_BxH = _ids(fields, ids_BxF)
-  tiny = sharded.lookup(stack.table_TxD, tiny_BxG, mesh, 'replicated')
-  large = sharded.lookup(table_RxD, large_BxH, mesh, method)
-  order_F = np.argsort(np.concatenate([fields.tiny_G, fields.large_H]))
-  return Lookup(jnp.concatenate([tiny.rows_BxFxD, large.rows_BxFxD], 1)[:, order_F], large.dropped)
+def split_ids(fields: Fields, ids_BxF: jax.Array) -> Pair:
+  """Rows of the stack, and rows of the table."""
+  tiny_BxJ, large_BxJ = split(fields, ids_BxF)
+  return Pair(tiny_BxJ - fields.shift_J[None], large_BxJ)
 
 
-def update(
-  fields: Fields | None,
-  optimizer: optimizers.TableOptimizer,
-  table_RxD: jax.Array,
-  slots: optimizers.Slots,
-  stack: Stack | tuple[()],
-  ids_BxF: jax.Array,
-  grads_BxFxD: jax.Array,
-  learning_rate: jax.Array,
-  mesh: jax.sharding.Mesh,
-  method: sharded.Method,
-) -> tuple[Updated, Stack | tuple[()]]:
-  """As `sharded.update`, and the new stack."""
-  if fields is None:
-    return sharded.update(
-      optimizer, table_RxD, slots, ids_BxF, grads_BxFxD, learning_rate, mesh, method
-    ), stack
-  tiny_BxG, large_BxH = _ids(fields, ids_BxF)
-  tiny_slots = slots._replace(moments=stack.moments, scratch_R=stack.scratch_T)
-  tiny = sharded.update(
-    optimizer,
-    stack.table_TxD,
-    tiny_slots,
-    tiny_BxG,
-    grads_BxFxD[:, fields.tiny_G],
-    learning_rate,
-    mesh,
-    'replicated',
-    logical_row=lambda rows_N: jnp.asarray(fields.rows_T)[rows_N],
-  )
-  large = sharded.update(
-    optimizer,
-    table_RxD,
-    slots,
-    large_BxH,
-    grads_BxFxD[:, fields.large_H],
-    learning_rate,
-    mesh,
-    method,
-  )
-  return large, Stack(tiny.table_RxD, tiny.slots.moments, tiny.slots.scratch_R)
+def split(fields: Fields, x_BxFxX: jax.Array) -> Pair:
+  """By fields."""
+  return Pair(x_BxFxX[:, fields.tiny_J], x_BxFxX[:, fields.large_J])
+
+
+def join(fields: Fields, tiny_BxJxX: jax.Array, large_BxJxX: jax.Array) -> jax.Array:
+  """The inverse of `split`."""
+  order_F = np.argsort(np.concatenate([fields.tiny_J, fields.large_J]))
+  return jnp.concatenate([tiny_BxJxX, large_BxJxX], 1)[:, order_F]
 
 
 def take(
-  fields: Fields, table_RxD: jax.Array, slots: optimizers.Slots | None, mesh: jax.sharding.Mesh
-) -> Stack:
-  """The stack, out of a stored table and its slots (None: without an optimizer)."""
+  fields: Fields, arrays_RxX: tuple[jax.Array, ...], mesh: jax.sharding.Mesh
+) -> tuple[jax.Array, ...]:
+  """The stack of each stored array, on every device."""
   copy = _over_shards(_from_mine, mesh, (P(placement.AXES),), P())
-  if slots is None:
-    return Stack(*copy(fields.rows_T, (table_RxD,)), None, None)
-  table_TxD, *moments = copy(fields.rows_T, (table_RxD, *slots.moments))
-  scratch_T = duplicates.new_scratch(
-    len(fields.rows_T), 'scratch' if slots.scratch_R.size else 'sort'
-  )
-  return Stack(
-    table_TxD, tuple(moments), jax.device_put(scratch_T, placement.sharding(mesh, replicated=True))
-  )
+  return copy(fields.rows_Y, arrays_RxX)
 
 
 def put(
   fields: Fields,
-  table_RxD: jax.Array,
-  slots: optimizers.Slots,
-  stack: Stack,
+  arrays_RxX: tuple[jax.Array, ...],
+  stacks_YxX: tuple[jax.Array, ...],
   mesh: jax.sharding.Mesh,
-) -> tuple[jax.Array, optimizers.Slots]:
-  """The stored table and its slots with the rows of the stack written over their stale copies."""
+) -> tuple[jax.Array, ...]:
+  """The stored arrays with the rows of their stacks written over the stale copies."""
   write = _over_shards(_into_mine, mesh, (P(placement.AXES), P()), P(placement.AXES))
-  table_RxD, *moments = write(
-    fields.rows_T, (table_RxD, *slots.moments), (stack.table_TxD, *stack.moments)
-  )
-  return table_RxD, slots._replace(moments=tuple(moments))
+  return write(fields.rows_Y, arrays_RxX, stacks_YxX)
 
 
-def _from_mine(rows_T: jax.Array, mine_LxX: jax.Array) -> jax.Array:
-  rows_TxX = mine_LxX.at[_mine(rows_T, mine_LxX.shape[0])].get(mode='fill', fill_value=0)
-  return lax.psum(rows_TxX, placement.AXES)  # one term is not 0
+def _from_mine(rows_Y: jax.Array, mine_RxX: jax.Array) -> jax.Array:
+  rows_YxX = mine_RxX.at[_mine(rows_Y, mine_RxX.shape[0])].get(mode='fill', fill_value=0)
+  return lax.psum(rows_YxX, placement.AXES)  # one term is not 0
 
 
-def _into_mine(rows_T: jax.Array, mine_LxX: jax.Array, rows_TxX: jax.Array) -> jax.Array:
-  return mine_LxX.at[_mine(rows_T, mine_LxX.shape[0])].set(rows_TxX, mode='drop')
+def _into_mine(rows_Y: jax.Array, mine_RxX: jax.Array, rows_YxX: jax.Array) -> jax.Array:
+  return mine_RxX.at[_mine(rows_Y, mine_RxX.shape[0])].set(rows_YxX, mode='drop')
 
 
-def _mine(rows_T: jax.Array, local_rows: int) -> jax.Array:
-  """Local row of each row of the stack; `local_rows`, which is none, where another device has it."""
-  local_T, mine_T = routing.my_rows(rows_T, local_rows)
-  return jnp.where(mine_T, local_T, local_rows)
+def _mine(rows_Y: jax.Array, local_rows: int) -> jax.Array:
+  """Local row of each row of the stack; `local_rows`, which is none, where another has it."""
+  local_Y, mine_Y = routing.my_rows(rows_Y, local_rows)
+  return jnp.where(mine_Y, local_Y, local_rows)
 
 
 @functools.lru_cache
 def _over_shards(
   of_array: Callable[..., jax.Array], mesh: jax.sharding.Mesh, in_specs: tuple[P, ...], out_specs: P
 ) -> Callable[..., tuple[jax.Array, ...]]:
-  """(rows_T, arrays, ...) -> arrays: one program for the table and its moments, kept for the next
+  """(rows_Y, arrays, ...) -> arrays: one program for the table and its moments, kept for the next
   checkpoint.
   """
-  of_arrays = lambda rows_T, *arrays: jax.tree.map(functools.partial(of_array, rows_T), *arrays)
+
+  def of_arrays(rows_Y: jax.Array, *arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    return jax.tree.map(functools.partial(of_array, rows_Y), *arrays)
+
   return jax.jit(
     jax.shard_map(of_arrays, mesh=mesh, in_specs=(P(), *in_specs), out_specs=out_specs)
   )
-
-
-def _ids(fields: Fields, ids_BxF: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """(rows of the tiny stack, rows of the table)."""
-  return ids_BxF[:, fields.tiny_G] - fields.shift_G[None], ids_BxF[:, fields.large_H]

@@ -6,7 +6,6 @@ import re
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -22,6 +21,7 @@ from rec_sparse.analysis import pictures
 from rec_sparse.analysis import spectrum
 from rec_sparse.analysis import view_diversity
 from rec_sparse.embedding import storage
+from rec_sparse.embedding import table as table_lib
 from rec_sparse.models import ssr_d
 from rec_sparse.models import ssr_s
 from rec_sparse.runs import identity
@@ -169,7 +169,7 @@ def competitions(
   }
   _, captured = program.module.apply(
     variables,
-    {'embedding': looked_up(program, state['table_RxD'], batch)},
+    looked_up(program, state['table_RxD'], batch),
     train=False,
     mutable=['intermediates'],
   )
@@ -180,11 +180,10 @@ def competitions(
   }
 
 
-def looked_up(program: train.Program, table_RxD: jax.Array, batch: blocks.Batch) -> jax.Array:
-  """rows_BxFxD as `train.eval_step` gives them to the network, from a table in logical order."""
-  return train.scaled_by_values(
-    program, storage.decode(table_RxD[batch['ids_BxF']]).astype(jnp.float32), batch
-  )
+def looked_up(program: train.Program, table_RxD: jax.Array, batch: blocks.Batch) -> table_lib.Rows:
+  """Rows as `train.eval_step` gives them to the network, from a table in logical order."""
+  rows = table_lib.read(program.table, table_lib.Table(table_RxD, None), batch['ids_BxF'])
+  return train.scaled_by_values(program, rows, batch)
 
 
 def views(run: restored.Restored) -> Found:
@@ -228,11 +227,16 @@ def embeddings(run: restored.Restored) -> Found:
   """Information abundance per field, at the checkpoint and at initialisation; reads `table`."""
   sizes = list(run.vocab_sizes.values())
   offsets = np.cumsum([0, *sizes[:-1]]).tolist()
-  look = lambda table_RxD: embedding_collapse.fields(
-    np.asarray(storage.decode(table_RxD)), list(run.vocab_sizes), offsets, sizes
-  )
-  fields = look(restored.item(run, 'table')['table_RxD'])
-  before = look(restored.initial(run, 'table')['table_RxD'])
+  placed = train.program(run.config, restored.schema(tuple(run.vocab_sizes.items()), 1)).table
+
+  def look(table: dict[str, jax.Array]) -> dict[str, dict]:
+    embedding_RxD = table_lib.by_purpose(placed, table['table_RxD'])['embedding']
+    return embedding_collapse.fields(
+      np.asarray(storage.decode(embedding_RxD)), list(run.vocab_sizes), offsets, sizes
+    )
+
+  fields = look(restored.item(run, 'table'))
+  before = look(restored.initial(run, 'table'))
   return Found({'fields': fields, 'fields_at_init': before}, {'': pictures.embeddings(fields)})
 
 

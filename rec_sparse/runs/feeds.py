@@ -157,7 +157,7 @@ def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
   evaluate = jax.jit(functools.partial(evaluate_resident, run), out_shardings=everywhere)
 
   def call(state):
-    sums, logits_NxT = evaluate(without_optimizer(state), data)
+    sums, logits_NxT = evaluate(train.without_optimizer(state), data)
     return sums, np.asarray(logits_NxT)
 
   return call
@@ -187,7 +187,7 @@ def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
   zeros = jax.jit(metrics.zeros, static_argnums=0, out_shardings=everywhere)
 
   def call(state):
-    state = without_optimizer(state)
+    state = train.without_optimizer(state)
     sums, logits = None, []
     for batch in stream.eval_batches(split, size):
       sums = zeros(batch['label_BxT'].shape[1]) if sums is None else sums
@@ -207,8 +207,3 @@ def padded(run: train.Program, examples: int) -> int:
   """The length of a batch that divides over the data axis of the mesh."""
   devices = run.mesh.shape['data']
   return -(-examples // devices) * devices
-
-
-def without_optimizer(state: train.TrainState) -> train.TrainState:
-  """What an evaluation needs; saves tracing and moving the optimizer's state."""
-  return state._replace(moments=None, slots=None)

@@ -19,11 +19,11 @@ from rec_sparse.runs import run_directory
 
 
 class Unavailable(ValueError):
-  """What this run cannot show: its model has nothing of the kind, or what must be read is not here."""
+  """What this run cannot show: its model has nothing of the kind, or its files are not here."""
 
 
 class Restored(NamedTuple):
-  """A run directory at one of its checkpoints. Nothing of the size of a network has been read yet."""
+  """A run directory at one of its checkpoints, of whose arrays none has been read yet."""
 
   config: config_lib.Config
   step: int  # the chosen checkpoint
@@ -91,9 +91,12 @@ def _initial(
   described = schema(sizes, tasks)
   program = train.program(config, described)
   fields = {'dense': ('params', 'statistics'), 'table': ('table_RxD',)}[name]
-  return jax.jit(
-    lambda: {field: getattr(train.init(program, described), field) for field in fields}
-  )()
+
+  def start() -> dict[str, Any]:
+    content = checkpoint.items(train.init(program, described))[name]
+    return {field: content[field] for field in fields}
+
+  return jax.jit(start)()
 
 
 def schema(sizes: tuple[tuple[str, int], ...], tasks: int) -> schema_lib.FeatureSchema:

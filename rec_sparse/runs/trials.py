@@ -256,7 +256,7 @@ def _evaluate(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> 
   mapped = jax.jit(on_each_device(mesh, functools.partial(feeds.evaluate_resident, run)))
 
   def call(states, split):
-    sums, logits = jax.device_get(mapped(feeds.without_optimizer(states), opened.splits[split]))
+    sums, logits = jax.device_get(mapped(train.without_optimizer(states), opened.splits[split]))
     found = [
       evaluation.summarize(
         opened.schema.tasks,

@@ -13,13 +13,13 @@ def test_each_row_is_visited_once_whatever_the_remainder(monkeypatch, rows):
   monkeypatch.setattr(chunks, 'CHUNK', 4)
 
   def append(carry, arrays):
-    seen_N, filled = carry
-    ids_N, values_N = arrays
-    return seen_N.at[ids_N].add(values_N * (filled + 1)), filled + 1
+    seen_O, filled = carry
+    ids_O, values_O = arrays
+    return seen_O.at[ids_O].add(values_O * (filled + 1)), filled + 1
 
-  ids_N, values_N = jnp.arange(rows), jnp.arange(rows, dtype=jnp.float32) + 1
-  seen_N, steps = jax.jit(
+  ids_O, values_O = jnp.arange(rows), jnp.arange(rows, dtype=jnp.float32) + 1
+  seen_O, steps = jax.jit(
     lambda *a: chunks.in_chunks(append, (jnp.zeros(rows), jnp.float32(0)), a)
-  )(ids_N, values_N)
+  )(ids_O, values_O)
   assert int(steps) == -(-rows // 4)
-  np.testing.assert_array_equal(seen_N, np.asarray(values_N) * (np.arange(rows) // 4 + 1))
+  np.testing.assert_array_equal(seen_O, np.asarray(values_O) * (np.arange(rows) // 4 + 1))

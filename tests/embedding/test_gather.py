@@ -22,8 +22,8 @@ def test_lookup_equals_indexing(dtype):
 
 def test_ids_outside_of_the_table_read_some_row():
   table_R = jnp.asarray([1.0, 2.0])
-  (rows_N,) = gather.gather_rows((table_R,), jnp.asarray([-1, 2, 2**31 - 1], jnp.int32))
-  np.testing.assert_array_equal(rows_N, [1, 2, 2])
+  (rows_O,) = gather.gather_rows((table_R,), jnp.asarray([-1, 2, 2**31 - 1], jnp.int32))
+  np.testing.assert_array_equal(rows_O, [1, 2, 2])
 
 
 @pytest.mark.parametrize('trials', [(), (2,)])

@@ -22,7 +22,9 @@ METHODS = ('scratch', 'sort')
 B1, B2, EPS, DECAY = 0.8, 0.95, 1e-6, 0.1
 
 FACTORIES = {
-  'adagrad': functools.partial(optimizers.rowwise_adagrad, eps=EPS, initial_accumulator=0.5),
+  'adagrad': functools.partial(
+    optimizers.rowwise_adagrad, widths=(DIM,), eps=EPS, initial_accumulator=0.5
+  ),
   'adam': functools.partial(optimizers.row_adam, b1=B1, b2=B2, eps=EPS),
   'sgd': optimizers.row_sgd,
 }
@@ -33,11 +35,11 @@ def dense_reference(name, table_RxD, batches, learning_rate):
   table, rows = table_RxD.astype(np.float64), len(table_RxD)
   acc = np.full(rows, 0.5)
   m, v = np.zeros_like(table), np.zeros_like(table)
-  for step, (ids_N, grads_NxD) in enumerate(batches, start=1):
-    inside_N = (ids_N >= 0) & (ids_N < rows)
+  for step, (ids_O, grads_OxD) in enumerate(batches, start=1):
+    inside_O = (ids_O >= 0) & (ids_O < rows)
     g, touched = np.zeros_like(table), np.zeros(rows, bool)
-    np.add.at(g, ids_N[inside_N], grads_NxD[inside_N])
-    touched[ids_N[inside_N]] = True
+    np.add.at(g, ids_O[inside_O], grads_OxD[inside_O])
+    touched[ids_O[inside_O]] = True
     if name == 'adagrad':
       acc = acc + np.mean(g * g, axis=1)
       direction = g / (np.sqrt(acc) + EPS)[:, None]
@@ -53,7 +55,7 @@ def dense_reference(name, table_RxD, batches, learning_rate):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-  monkeypatch.setattr(chunks, 'CHUNK', 5)  # several chunks and a remainder of N rows
+  monkeypatch.setattr(chunks, 'CHUNK', 5)  # several chunks and a remainder
 
 
 @functools.cache
@@ -85,11 +87,11 @@ def test_equals_dense_reference(name, method, steps, rows, beyond, seed):
   table_RxD = rng.standard_normal((rows, DIM)).astype(np.float32)
   batches = random_batches(rng, steps, low=-2, high=rows + beyond)
   table, slots = jnp.asarray(table_RxD), FACTORIES[name](method=method).init(jnp.asarray(table_RxD))
-  for ids_N, grads_NxD in batches:
-    table, slots = jitted_update(name, method)(table, slots, ids_N, grads_NxD, jnp.float32(0.3))
+  for ids_O, grads_OxD in batches:
+    table, slots = jitted_update(name, method)(table, slots, ids_O, grads_OxD, jnp.float32(0.3))
   want_RxD = dense_reference(name, table_RxD, batches, 0.3)
   np.testing.assert_allclose(table, want_RxD, rtol=2e-4, atol=2e-5)
-  untouched = np.setdiff1d(np.arange(rows), np.concatenate([ids_N for ids_N, _ in batches]))
+  untouched = np.setdiff1d(np.arange(rows), np.concatenate([ids_O for ids_O, _ in batches]))
   np.testing.assert_array_equal(np.asarray(table)[untouched], table_RxD[untouched])
   assert int(slots.count) == steps
 
@@ -97,9 +99,9 @@ def test_equals_dense_reference(name, method, steps, rows, beyond, seed):
 @pytest.mark.parametrize('name', FACTORIES)
 def test_only_padding_changes_nothing(name):
   optimizer, table_RxD = FACTORIES[name](weight_decay=DECAY), jnp.ones((ROWS, DIM))
-  padding_N = jnp.asarray([ROWS, ROWS, ROWS + 7, 2**31 - 1], jnp.int32)
+  padding_O = jnp.asarray([ROWS, ROWS, ROWS + 7, 2**31 - 1], jnp.int32)
   slots = optimizer.init(table_RxD)
-  table, after = optimizer.update(table_RxD, slots, padding_N, jnp.ones((4, DIM)), jnp.float32(1))
+  table, after = optimizer.update(table_RxD, slots, padding_O, jnp.ones((4, DIM)), jnp.float32(1))
   np.testing.assert_array_equal(table, table_RxD)
   jax.tree.map(np.testing.assert_array_equal, after.moments, slots.moments)
 
@@ -119,11 +121,11 @@ def test_adam_equals_optax_while_every_row_is_touched():
 
 
 def scan_steps(optimizer):
-  def steps(table, slots, ids_KxN, grads_KxNxD, learning_rate):
+  def steps(table, slots, ids_KxO, grads_KxOxD, learning_rate):
     def step(carry, batch):
       return optimizer.update(*carry, *batch, learning_rate), None
 
-    return lax.scan(step, (table, slots), (ids_KxN, grads_KxNxD))[0]
+    return lax.scan(step, (table, slots), (ids_KxO, grads_KxOxD))[0]
 
   return steps
 
@@ -160,12 +162,12 @@ def test_scan_updates_in_place(name, method, dtype):
 def test_trials_by_vmap_and_by_map_equal_single_trials(name, method):
   rng, trials = np.random.default_rng(2), 3
   optimizer = FACTORIES[name](method=method, weight_decay=DECAY)
-  table_TxRxD = jnp.asarray(rng.standard_normal((trials, ROWS, DIM)), jnp.float32)
-  ids_TxKxN = jnp.asarray(rng.integers(0, ROWS + 3, (trials, STEPS, N)), jnp.int32)
-  grads_TxKxNxD = jnp.asarray(rng.standard_normal((trials, STEPS, N, DIM)), jnp.float32)
-  rates_T = jnp.asarray([0.1, 0.01, 0.3], jnp.float32)
+  table_SxRxD = jnp.asarray(rng.standard_normal((trials, ROWS, DIM)), jnp.float32)
+  ids_SxKxO = jnp.asarray(rng.integers(0, ROWS + 3, (trials, STEPS, N)), jnp.int32)
+  grads_SxKxOxD = jnp.asarray(rng.standard_normal((trials, STEPS, N, DIM)), jnp.float32)
+  rates_S = jnp.asarray([0.1, 0.01, 0.3], jnp.float32)
   steps = scan_steps(optimizer)
-  args = (table_TxRxD, jax.vmap(optimizer.init)(table_TxRxD), ids_TxKxN, grads_TxKxNxD, rates_T)
+  args = (table_SxRxD, jax.vmap(optimizer.init)(table_SxRxD), ids_SxKxO, grads_SxKxOxD, rates_S)
   vmapped, _ = jax.jit(jax.vmap(steps))(*args)
   mapped, _ = jax.jit(lambda args: lax.map(lambda a: steps(*a), args))(args)
   single = jax.jit(steps)
@@ -203,10 +205,10 @@ def test_bfloat16_steps_below_the_last_bit_still_add_up():
   dim, steps = 256, 256
   step_size = 2.0**-10  # the spacing of bfloat16 at 1 is 2^-7: rounding to nearest would not move
   optimizer, table = optimizers.row_sgd(), storage.encode(jnp.ones((3, dim)), 'bfloat16')
-  ids_KxN = jnp.tile(jnp.asarray([[0, 2, 0]], jnp.int32), (steps, 1))
-  grads_KxNxD = jnp.full((steps, 3, dim), -step_size / 2)
+  ids_KxO = jnp.tile(jnp.asarray([[0, 2, 0]], jnp.int32), (steps, 1))
+  grads_KxOxD = jnp.full((steps, 3, dim), -step_size / 2)
   run = jax.jit(scan_steps(optimizer))
-  table, _ = run(table, optimizer.init(table), ids_KxN, grads_KxNxD, jnp.float32(1))
+  table, _ = run(table, optimizer.init(table), ids_KxO, grads_KxOxD, jnp.float32(1))
   rows_RxD = np.asarray(storage.decode(table).astype(jnp.float32))
   assert rows_RxD[0].mean() == pytest.approx(1 + steps * step_size, abs=0.01)
   assert rows_RxD[2].mean() == pytest.approx(1 + steps * step_size / 2, abs=0.01)

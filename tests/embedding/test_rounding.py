@@ -9,18 +9,18 @@ from rec_sparse.embedding.rounding import noise
 from rec_sparse.embedding.rounding import stochastic_round
 
 
-def rounded(x_NxD, rows_N, count=1, seed=0):
-  bits = stochastic_round(x_NxD, jnp.asarray(rows_N, jnp.int32), jnp.int32(count), jnp.uint32(seed))
+def rounded(x_OxD, rows_O, count=1, seed=0):
+  bits = stochastic_round(x_OxD, jnp.asarray(rows_O, jnp.int32), jnp.int32(count), jnp.uint32(seed))
   return np.asarray(storage.decode(bits).astype(jnp.float32))
 
 
 def test_mean_of_many_roundings_is_the_number():
   rng, many = np.random.default_rng(0), 20_000
   x_D = (rng.standard_normal(32) * 10.0 ** rng.integers(-6, 4, 32)).astype(np.float32)
-  y_NxD = rounded(jnp.tile(x_D[None], (many, 1)), np.arange(many))
+  y_OxD = rounded(jnp.tile(x_D[None], (many, 1)), np.arange(many))
   spacing_D = 2.0 ** (np.floor(np.log2(np.abs(x_D))) - 7)
-  assert np.all(np.abs(y_NxD - x_D) < spacing_D)
-  assert np.all(np.abs(y_NxD.mean(axis=0) - x_D) < 5 * 0.5 * spacing_D / many**0.5)
+  assert np.all(np.abs(y_OxD - x_D) < spacing_D)
+  assert np.all(np.abs(y_OxD.mean(axis=0) - x_D) < 5 * 0.5 * spacing_D / many**0.5)
 
 
 def test_numbers_of_bfloat16_are_kept_and_specials_survive():
@@ -29,12 +29,12 @@ def test_numbers_of_bfloat16_are_kept_and_specials_survive():
   np.testing.assert_array_equal(rounded(jnp.asarray(exact), [0]), exact)
 
 
-@pytest.mark.parametrize('other', [dict(rows_N=[8, 9]), dict(count=2), dict(seed=1)])
+@pytest.mark.parametrize('other', [dict(rows_O=[8, 9]), dict(count=2), dict(seed=1)])
 def test_noise_changes_with_row_step_and_seed(other):
-  one = dict(rows_N=[3, 4], count=1, seed=0)
+  one = dict(rows_O=[3, 4], count=1, seed=0)
   draw = [
     np.asarray(
-      noise(64, jnp.asarray(k['rows_N'], jnp.int32), jnp.int32(k['count']), jnp.uint32(k['seed']))
+      noise(64, jnp.asarray(k['rows_O'], jnp.int32), jnp.int32(k['count']), jnp.uint32(k['seed']))
     )
     for k in (one, one | other)
   ]

@@ -71,5 +71,5 @@ def test_row_zero_learns_in_a_step(share):
   label_BxT = (np.arange(64) % 2).astype(np.float32)[:, None]
   batch = {'ids_BxF': IDS_BxF[:64, :3], 'label_BxT': label_BxT, 'weight_B': np.ones(64, np.float32)}
   after, _ = jax.jit(functools.partial(train.train_step, run))(state, train.zero_sums(), batch)
-  changed_R = (np.asarray(after.table_RxD) != np.asarray(state.table_RxD)).any(1)
+  changed_R = (np.asarray(after.table.rows_RxD) != np.asarray(state.table.rows_RxD)).any(1)
   assert changed_R[[0, 5, 10]].all() == changed_R[[0, 5, 10]].any() == (share > 0)

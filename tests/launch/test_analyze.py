@@ -6,7 +6,6 @@ import functools
 import json
 import pathlib
 import shutil
-import types
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ import pytest
 from launch import analyze
 from launch import main as main_lib
 from launch import train as launch_train
+from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.analysis import ics_dynamics
@@ -316,18 +316,20 @@ def test_numeric_fields_are_value_times_embedding():
   rng = np.random.default_rng(0)
   table_RxD = jnp.asarray(rng.normal(size=(9, 4)), jnp.float32)
   batch = {
-    'ids_BxF': rng.integers(0, 9, (5, 6)),
+    'ids_BxF': rng.integers(0, 9, (5, 5)),
     'value_BxA': jnp.asarray(rng.normal(size=(5, 2)), jnp.float32),
   }
-  program = types.SimpleNamespace(numeric=2)
-  found_BxFxD, rows_BxFxD = (
-    analysis.looked_up(program, table_RxD, batch),
-    table_RxD[batch['ids_BxF']],
-  )
-  np.testing.assert_array_equal(found_BxFxD, train.scaled_by_values(program, rows_BxFxD, batch))
-  np.testing.assert_array_equal(found_BxFxD[:, :4], rows_BxFxD[:, :4])
+  names = [schema_lib.Field(f'name_{size}', 'categorical', size) for size in (1, 2, 4)]
+  numbers = [schema_lib.Field(f'number_{i}', 'numeric', 1) for i in range(2)]
+  schema = schema_lib.FeatureSchema((*names, *numbers), ('label',), None, {}, '', {})
+  program = train.program(settings.make('dense_mlp', {'embedding_dim': 4}), schema)
+  rows_BxFxD = table_RxD[batch['ids_BxF']]
+  found = analysis.looked_up(program, table_RxD, batch)
+  assert list(found) == ['embedding']
+  found_BxFxD = found['embedding']
+  np.testing.assert_array_equal(found_BxFxD[:, :3], rows_BxFxD[:, :3])
   np.testing.assert_array_equal(
-    found_BxFxD[:, 4:], rows_BxFxD[:, 4:] * batch['value_BxA'][..., None]
+    found_BxFxD[:, 3:], rows_BxFxD[:, 3:] * batch['value_BxA'][..., None]
   )
 
 
