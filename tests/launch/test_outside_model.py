@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from launch import analyze
+from launch import config_flags
 from launch import evaluate
 from launch import main as main_lib
 from launch import prepare
@@ -88,26 +89,27 @@ def test_a_model_outside_the_package_goes_through_every_program(tmp_path, monkey
   )
   assert made == 0
 
+  config_flags.define_outside(train.FLAGS, ['--model=my_toy'])  # as launch.train does at its start
+
   def trained(name, *arguments):
     out = tmp_path / name
     flags = [f'--data={data}', f'--out={out}', '--model=my_toy', '--mesh=1', *SMALL]
     assert call(train, train.FLAGS, *flags, *arguments) == 0
     return last_line(capsys)['valid_logloss']
 
-  resident = trained('resident', '--epochs=2', '--set=kept=0.8')
-  streamed = trained('streamed', '--epochs=2', '--set=kept=0.8', '--feed=stream')
-  np.testing.assert_allclose(resident, streamed, rtol=1e-6)
+  whole = trained('resident', '--epochs=2', '--kept=0.8')
 
+  streamed = ('--epochs=2', '--kept=0.8', '--feed=stream', '--checkpoint_every=3')
   monkeypatch.setattr(feeds, 'DISPATCH', 3)
   cut_after_one_dispatch(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
-    trained('cut', '--epochs=2', '--set=kept=0.8', '--checkpoint_every=3')
+    trained('cut', *streamed)
   monkeypatch.undo()
   monkeypatch.syspath_prepend(tmp_path / 'outside')
-  assert trained('cut', '--epochs=2', '--set=kept=0.8', '--checkpoint_every=3') == resident
+  np.testing.assert_allclose(trained('cut', *streamed), whole, rtol=1e-6)
 
-  sharded = trained('sharded', '--epochs=2', '--set=kept=0.8', '--mesh=4,2')
-  np.testing.assert_allclose(sharded, resident, rtol=1e-4)
+  sharded = trained('sharded', '--epochs=2', '--kept=0.8', '--mesh=4,2')
+  np.testing.assert_allclose(sharded, whole, rtol=1e-4)
 
   assert call(evaluate, evaluate.FLAGS, f'--run={tmp_path / "resident"}') == 0
   assert np.isfinite(last_line(capsys)['logloss'])
