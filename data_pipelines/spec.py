@@ -11,10 +11,12 @@ import re
 from typing import Any
 
 from rec_sparse import schema as schema_lib
+from rec_sparse import typed
 
 LABELS = ('label', 'click', 'clicked', 'target', 'y')  # column names taken for the label
 MODES = ('quantile', 'value', 'log_square')  # of a numeric column
 MISSING = ('NaN', 'nan', 'NULL', 'null', 'NA', 'None', '\\N')  # beside the empty text
+Names = tuple[str, ...]
 _INDEX = re.compile(r'__index_level_\d+__|Unnamed: \d+|')  # written by pandas; never a feature
 
 
@@ -40,7 +42,21 @@ class Spec:
   undecided: tuple[str, ...] = ()  # resolved specs: ids or numbers, as rows will say
 
 
-_KEYS = tuple(f.name for f in dataclasses.fields(Spec) if f.name != 'undecided')  # of a spec file
+@dataclasses.dataclass(frozen=True)
+class SpecFile:
+  """A spec as its JSON file has it, each key as in `Spec`."""
+
+  label: Names | str = ()
+  categorical: Names | None = None
+  numeric: Names | dict[str, str] | None = None  # a list: all of the mode that --numeric names
+  group: str | None = None
+  drop: Names = ()
+  columns: Names | None = None
+  delimiter: str | None = None
+  missing: Names | dict[str, Names] | None = None
+
+
+_KEYS = tuple(field.name for field in dataclasses.fields(SpecFile))
 
 
 def read(path: str | None, mode: str) -> Spec:
@@ -57,13 +73,33 @@ def read(path: str | None, mode: str) -> Spec:
   for key in raw:
     if key not in _KEYS:
       raise ValueError(f'{path}: unknown key {key!r}; {_hint(key, _KEYS)}')
-  return Spec(**{key: _parse(key, value, mode, path) for key, value in raw.items()})
+  return _of_file(raw, mode, path)
 
 
 def of_source(source: dict[str, Any], path: str) -> Spec:
   """The settled spec that `FeatureSchema.source` of a data set holds among other things."""
   given = {key: source[key] for key in _KEYS if source.get(key) is not None}
-  return Spec(**{key: _parse(key, value, '', path) for key, value in given.items()})
+  return _of_file(given, '', path)
+
+
+def _of_file(raw: dict[str, Any], mode: str, path: str) -> Spec:
+  try:
+    file = typed.convert(SpecFile, raw)
+  except ValueError as e:
+    raise ValueError(f'{path}: {e}') from None
+  for key in ('label', 'categorical', 'drop', 'columns'):
+    names = getattr(file, key)
+    if isinstance(names, tuple) and len(set(names)) < len(names):
+      raise ValueError(f'{path}: {key}: expected a list of different column names')
+
+  label = (file.label,) if isinstance(file.label, str) else file.label
+  numeric = file.numeric
+  if isinstance(numeric, tuple):
+    numeric = dict.fromkeys(numeric, mode)
+  for name, its_mode in (numeric or {}).items():
+    check_mode(its_mode, f'{path}: numeric: {name}')
+  given = {field.name: getattr(file, field.name) for field in dataclasses.fields(file)}
+  return Spec(**given | {'label': label, 'numeric': numeric})
 
 
 def resolve(spec: Spec, columns: tuple[str, ...], file: str) -> Spec:
@@ -175,43 +211,6 @@ def check_parts(spec: Spec, file: str) -> None:
     raise ValueError(f'{file}: the spec gives column {min(twice)!r} two parts')
   if not spec.categorical and not spec.numeric and not spec.undecided:
     raise ValueError(f'{file}: no column is left to be a feature')
-
-
-def _parse(key: str, value: Any, mode: str, path: str) -> Any:
-  if key in ('label', 'categorical', 'drop', 'columns'):
-    value = [value] if isinstance(value, str) and key == 'label' else value
-    if (
-      isinstance(value, list)
-      and all(isinstance(name, str) for name in value)
-      and len(set(value)) == len(value)
-    ):
-      return tuple(value)
-    raise ValueError(f'{path}: {key}: expected a list of different column names')
-  if key == 'numeric':
-    value = dict.fromkeys(value, mode) if isinstance(value, list) else value
-    if not isinstance(value, dict) or not all(isinstance(m, str) for m in value.values()):
-      raise ValueError(
-        f'{path}: numeric: expected a list of column names, or an object of names '
-        f'to {" or ".join(MODES)}'
-      )
-    for name, its_mode in value.items():
-      check_mode(its_mode, f'{path}: numeric: {name}')
-    return value
-  if key == 'missing':
-    if isinstance(value, dict):
-      return {name: _texts(texts, path) for name, texts in value.items()}
-    return _texts(value, path)
-  if value is None or isinstance(value, str):
-    return value
-  raise ValueError(f'{path}: {key}: expected text')
-
-
-def _texts(value: Any, path: str) -> tuple[str, ...]:
-  if isinstance(value, list) and all(isinstance(text, str) for text in value):
-    return tuple(value)
-  raise ValueError(
-    f'{path}: missing: expected a list of texts, or an object of column names to such lists'
-  )
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ def convert(kind: type[Kind], raw: Any) -> Kind:
   try:
     value = _adapter(kind).validate_json(json.dumps(raw, default=str), strict=True)
   except pydantic.ValidationError as e:
-    raise ValueError(_sentence(e)) from None
+    raise ValueError(_sentence(raw, e)) from None
   unknown = _unknown(raw, value, ())
   if unknown:
     raise ValueError(f'{_in_words(unknown)}: unknown entry')
@@ -43,14 +43,27 @@ def _adapter(kind: type[Kind]) -> pydantic.TypeAdapter[Kind]:
   return pydantic.TypeAdapter(kind)
 
 
-def _sentence(e: pydantic.ValidationError) -> str:
-  """The first thing that does not fit."""
-  first = e.errors(include_url=False)[0]
-  where = _in_words(first['loc'])
+def _sentence(raw: Any, e: pydantic.ValidationError) -> str:
+  """The first place that does not fit, as deep as it is known; of a union, what its members expect."""
+  errors = e.errors(include_url=False)
+  first = max(errors, key=lambda error: len(_place(raw, error['loc'])))
+  where = _place(raw, first['loc'])
   if first['type'] == 'missing':
-    return f'{where}: missing'
-  expected = first['msg'].replace('Input should be', 'expected')
-  return f'{where}: {expected}, got {first["input"]!r:.60}'.removeprefix(': ')
+    return f'{_in_words((*where, first["loc"][-1]))}: missing'
+
+  alike = [error['msg'] for error in errors if _place(raw, error['loc']) == where]
+  expected = ' or '.join(dict.fromkeys(said.removeprefix('Input should be ') for said in alike))
+  return f'{_in_words(where)}: expected {expected}, got {first["input"]!r:.60}'.removeprefix(': ')
+
+
+def _place(raw: Any, location: Path) -> Path:
+  """A location without the names that pydantic gives to members of unions."""
+  place: Path = ()
+  for part in location:
+    if isinstance(raw, dict) and part in raw or isinstance(raw, list) and isinstance(part, int):
+      place = (*place, part)
+      raw = raw[part]
+  return place
 
 
 def _unknown(raw: Any, value: Any, path: Path) -> Path:
