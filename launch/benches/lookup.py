@@ -1,5 +1,4 @@
-"""Reading rows of the table and summing duplicate ids on this device; both exchanges between
-simulated devices.
+"""Reading rows of the table and summing duplicate ids; both exchanges between devices.
 
 The devices are simulated by a process of its own (`python -m launch.benches.lookup`), for which XLA
 splits the CPU. Only their ratio means something: simulated devices share memory and cores.
@@ -103,8 +102,9 @@ def _summing(
 
 
 def _simulated(sizes: Sizes) -> Iterator[Figure]:
-  """Figures of a process that sees `sizes.devices` devices; raises ValueError with its last line if
-  it failed.
+  """Figures of a process that sees `sizes.devices` devices.
+
+  Raises ValueError with its last line if it failed.
   """
   flags = (
     f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={sizes.devices}'

@@ -1,5 +1,6 @@
-"""The whole training step against its dense forward and backward alone, and against the height of
-its table.
+"""The whole training step against its dense part, and against the height of its table.
+
+The dense part is forward and backward alone.
 """
 
 from collections.abc import Iterator
@@ -96,8 +97,9 @@ def training(
 
 
 def dense_alone(run: train.Program, fields: int, steps: int) -> timing.Call:
-  """The network's forward and backward, gradients to parameters and looked-up rows, `steps` times
-  in a dispatch.
+  """The network's forward and backward, `steps` times in a dispatch.
+
+  It has gradients to parameters and looked-up rows.
   """
   cfg = run.config
   state = train.init(run, rows.schema(fields, fields))
@@ -156,13 +158,12 @@ def _over_dense(
 
 
 def _over_height(sizes: Sizes, optimizer: str, how: rows.Draw) -> Iterator[Figure]:
-  """Against a table lower than a batch, which a CPU updates from top to bottom, and one that is
-  higher.
+  """Against a table lower than a batch, and one that is higher.
+
+  A CPU updates the lower one from top to bottom.
   """
-  config, tables = (
-    _mlp(sizes, optimizer),
-    {'20m': sizes.large_table, '20k': sizes.small_table, '1m': sizes.table},
-  )
+  config = _mlp(sizes, optimizer)
+  tables = {'20m': sizes.large_table, '20k': sizes.small_table, '1m': sizes.table}
   calls = {
     name: training(config, sizes.fields, table, sizes.data, how, sizes.steps).call
     for name, table in tables.items()
