@@ -16,13 +16,10 @@ venv: .venv/.installed
 test: venv
 	$(BIN)/python -m pytest tests
 
-# Four widths, two depths and three seeds of each arm on the synthetic teacher; widths are chosen so that the arms meet
-# at equal FLOPs. A study that was cut goes on where it stopped.
+# launch/studies/teacher.toml on the synthetic teacher. A study that was cut goes on where it stopped.
 study: venv
 	$(BIN)/python -m launch.prepare --source=synthetic --rows=150000 --out=$(DATA)
-	$(BIN)/python -m launch.sweep --data=$(DATA) --out=$(STUDY) --arms=dense_mlp,ssr_s,ssr_d \
-	  --widths=dense_mlp:16,48,128,256,ssr_s:16,32,64,128,ssr_d:4,8,16,32 --depths=1,2 --views=4 \
-	  --learning_rates=3e-3,1e-2,3e-2 --seeds=3
+	$(BIN)/python -m launch.sweep --study=teacher --data=$(DATA) --out=$(STUDY)
 	$(BIN)/python -m launch.report --study=$(STUDY)
 
 clean:

@@ -30,7 +30,6 @@ def write_study(
   depths: Sequence[int] = (2,),
   learning_rates: Sequence[float] = (0.001, 0.003, 0.01),
   teacher: dict | None = TEACHER,
-  epochs: int = 1,
 ) -> pathlib.Path:
   """Writes a whole study; the middle learning rate is the best one. Returns its directory."""
   rng = np.random.default_rng(7)
@@ -47,25 +46,36 @@ def write_study(
   ]
   for record in records:
     write_trial(directory, record)
+  scale = {'width': list(widths), 'depth': list(depths), 'views': [1]}
+  arms = [{'name': arm, 'model': arm, 'overrides': {}, 'scale': scale} for arm in truths]
   study = {
-    'format_version': 1,
+    'name': 'sweep',
+    'title': 'sweep',
+    'source': '',
+    'seeds': list(range(seeds)),
+    'learning_rates': list(learning_rates),
+    'arms': arms,
+  }
+  listing = {arm: [r['run_id'] for r in records if r['arm'] == arm] for arm in truths}
+  write_directory(directory, [{'study': study, 'recipes': {}, 'trials': listing}], teacher)
+  return directory
+
+
+def write_directory(
+  directory: pathlib.Path, studies: list[dict], teacher: dict | None = TEACHER
+) -> None:
+  """Writes study.json."""
+  about = {
+    'format_version': 2,
     'data': 'data/teacher',
     'data_fingerprint': 'f' * 64,
-    'arms': list(truths),
-    'commands': ['python -m launch.sweep --out=made-up'],
-    'widths': list(widths),
-    'depths': list(depths),
-    'views': [1],
-    'learning_rates': list(learning_rates),
-    'seeds': list(range(seeds)),
-    'epochs': epochs,
     'teacher': teacher,
-    'test_base_rate': 0.26,
     'realised_logloss': teacher and teacher['logloss'],
-    'trials': [record['run_id'] for record in records],
+    'test_base_rate': 0.26,
+    'commands': ['python -m launch.sweep --out=made-up'],
+    'studies': studies,
   }
-  (directory / 'study.json').write_text(json.dumps(study))
-  return directory
+  (directory / 'study.json').write_text(json.dumps(about))
 
 
 def trial_record(

@@ -15,36 +15,41 @@ from rec_sparse.scaling import verdict
 
 
 def make_report(
-  study: records.Study,
+  results: records.Results,
   rungs: Mapping[str, tuple[records.Rung, ...]],
   verdicts: Mapping[str, verdict.Verdict],
   rows: row_error.RowError | None,
   delta: float,
 ) -> dict[str, bytes]:
   """The files of the report by name; report.html is the last."""
-  figure = chart.draw_chart(rungs, verdicts, bounds(study))
+  figure = chart.draw_chart(rungs, verdicts, bounds(results))
   svg = chart.figure_svg(figure)
   template = string.Template(
     pathlib.Path(__file__).with_name('page.html').read_text(encoding='utf-8')
   )
-  fragments = page.fragments(study, rungs, verdicts, compare.compare_arms(rungs, rows), svg, delta)
+  fragments = page.fragments(
+    results, rungs, verdicts, compare.compare_arms(rungs, rows), svg, delta
+  )
   return {
     'saturation.svg': svg.encode(),
     'saturation.png': chart.figure_png(figure),
-    'curves.csv': tables.curves_csv(study, rungs).encode(),
+    'curves.csv': tables.curves_csv(results, rungs).encode(),
     'verdicts.json': tables.verdicts_json(verdicts).encode(),
     'report.html': template.substitute(fragments).encode(),
   }
 
 
-def bounds(study: records.Study) -> dict[str, chart.Bound]:
+def bounds(results: records.Results) -> dict[str, chart.Bound]:
   """What no model passes, by metric: of the teacher, on the very test rows where that is known."""
-  if study.teacher is None:
+  if results.about.teacher is None:
     return {}
-  logloss = chart.Bound('irreducible log loss, expected', study.teacher.logloss)
-  if study.realised is not None:
-    logloss = chart.Bound("the teacher's log loss on these rows", study.realised)
-  return {'test_logloss': logloss, 'test_auc': chart.Bound('AUC of the teacher', study.teacher.auc)}
+  logloss = chart.Bound('irreducible log loss, expected', results.about.teacher.logloss)
+  if results.about.realised_logloss is not None:
+    logloss = chart.Bound("the teacher's log loss on these rows", results.about.realised_logloss)
+  return {
+    'test_logloss': logloss,
+    'test_auc': chart.Bound('AUC of the teacher', results.about.teacher.auc),
+  }
 
 
 def replace_files(directory: pathlib.Path, files: Mapping[str, bytes]) -> None:

@@ -17,11 +17,14 @@ from rec_sparse.report.chart import PAPER
 from rec_sparse.report.forest import draw_forest
 from rec_sparse.report.reproduce import commands
 from rec_sparse.report.reproduce import shared_config
-from rec_sparse.report.tables import CURVE_COLUMNS
+from rec_sparse.report.tables import axes_of
+from rec_sparse.report.tables import columns_of
 from rec_sparse.scaling.compare import Comparison
 from rec_sparse.scaling.compare import Gap
+from rec_sparse.scaling.records import in_short
+from rec_sparse.scaling.records import Results
 from rec_sparse.scaling.records import Rung
-from rec_sparse.scaling.records import Study
+from rec_sparse.scaling.records import scale_of
 from rec_sparse.scaling.verdict import Interval
 from rec_sparse.scaling.verdict import Verdict
 
@@ -29,7 +32,7 @@ DASH = '\N{EN DASH}'
 
 
 def fragments(
-  study: Study,
+  results: Results,
   rungs: Mapping[str, Sequence[Rung]],
   verdicts: Mapping[str, Verdict],
   comparisons: Sequence[Comparison],
@@ -37,10 +40,10 @@ def fragments(
   delta: float,
 ) -> dict[str, str]:
   """What report.html holds a place for, by name."""
-  notes = wording.caveats(study, rungs, verdicts) or ['None that this program knows of.']
+  notes = wording.caveats(results, rungs, verdicts) or ['None that this program knows of.']
   return {
-    'progress': html.escape(wording.progress(study)),
-    'facts': _facts(study),
+    'progress': html.escape(wording.progress(results)),
+    'facts': _facts(results),
     'cards': ''.join(_card(i, arm, v) for i, (arm, v) in enumerate(verdicts.items())),
     'reading': html.escape(wording.reading(rungs, verdicts, comparisons)),
     'caveats': ''.join(f'<li>{html.escape(note)}</li>' for note in notes),
@@ -48,15 +51,15 @@ def fragments(
     'forest': draw_forest(verdicts),
     'delta': f'{delta:g}',
     'verdicts': _verdict_table(verdicts),
-    'laws': _law_table(study, verdicts),
+    'laws': _law_table(results, verdicts),
     'reconciled': ' '.join(html.escape(text) for text in wording.reconciled(rungs, verdicts)),
     'comparisons': _comparison_table(comparisons),
     'points': _gap_table(comparisons),
     'rungs': _rung_table(rungs, verdicts),
-    'unfinished': _unfinished_table(study),
-    'commands': html.escape(commands(study, delta)),
-    'config': _shared_config(study),
-    'columns': _table(['column', 'meaning'], [list(item) for item in CURVE_COLUMNS.items()], 2),
+    'unfinished': _unfinished_table(results),
+    'commands': html.escape(commands(results, delta)),
+    'config': _shared_config(results),
+    'columns': _table(['column', 'meaning'], list(columns_of(rungs).items()), 2),
   }
 
 
@@ -98,24 +101,24 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str
   )
 
 
-def _facts(study: Study) -> str:
+def _facts(results: Results) -> str:
   facts = {
-    'data': study.data,
-    'fingerprint': study.data_fingerprint[:12],
-    'passes': str(study.epochs),
-    'seeds': str(len(study.seeds)),
-    'learning rates': ', '.join(f'{r:g}' for r in study.learning_rates),
+    'data': results.about.data,
+    'fingerprint': results.about.data_fingerprint[:12],
+    'passes': str(results.epochs),
+    'seeds': str(len(results.study.seeds)),
+    'learning rates': ', '.join(f'{r:g}' for r in results.study.learning_rates),
   }
-  if study.realised is not None:
-    facts["the teacher's log loss on these test rows"] = f'{study.realised:.5f}'
-  if study.teacher:
-    facts['expected of the teacher'] = f'{study.teacher.logloss:.5f}'
-    facts['teacher AUC'] = f'{study.teacher.auc:.5f}'
-  rate = study.test_base_rate
+  if results.about.realised_logloss is not None:
+    facts["the teacher's log loss on these test rows"] = f'{results.about.realised_logloss:.5f}'
+  if results.about.teacher:
+    facts['expected of the teacher'] = f'{results.about.teacher.logloss:.5f}'
+    facts['teacher AUC'] = f'{results.about.teacher.auc:.5f}'
+  rate = results.about.test_base_rate
   if rate and 0 < rate < 1:
     entropy = -rate * math.log(rate) - (1 - rate) * math.log1p(-rate)
     facts['log loss of the base rate alone'] = f'{entropy:.5f}'
-  devices = sorted({t.device for t in study.trials if t.device})
+  devices = sorted({t.device for t in results.trials if t.device})
   if devices:
     facts['device'] = '; '.join(devices)
   return ''.join(
@@ -191,7 +194,7 @@ def _other_delta(interval: Interval) -> str:
   return f'scaling below {-high:.5f}, {saturated}'
 
 
-def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
+def _law_table(results: Results, verdicts: Mapping[str, Verdict]) -> str:
   head = [
     'arm',
     'law preferred by AICc',
@@ -203,7 +206,7 @@ def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
     'error of predicting the largest size',
   ]
   rows = []
-  expected = study.teacher.logloss if study.teacher else None
+  expected = results.about.teacher.logloss if results.about.teacher else None
   for arm, v in verdicts.items():
     ahead = DASH
     ranks = sorted(v.aicc.values())
@@ -219,7 +222,7 @@ def _law_table(study: Study, verdicts: Mapping[str, Verdict]) -> str:
         ahead,
         _estimate(v.exponent, v.exponent_interval, '.3f'),
         _estimate(v.irreducible, v.irreducible_interval, '.5f'),
-        _excess(v.irreducible, study.realised),
+        _excess(v.irreducible, results.about.realised_logloss),
         _excess(v.irreducible, expected),
         error,
       ]
@@ -289,11 +292,10 @@ def _gap_table(comparisons: Sequence[Comparison]) -> str:
 
 
 def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> str:
+  axes = axes_of(rungs)
   head = [
     'arm',
-    'width',
-    'depth',
-    'views',
+    *axes,
     'FLOPs / example',
     'non-zero dense',
     'all dense',
@@ -309,9 +311,7 @@ def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verd
   rows = [
     [
       r.arm,
-      str(r.width),
-      str(r.depth),
-      str(r.views),
+      *(str(r.scale.get(axis, DASH)) for axis in axes),
       _count(r.flops),
       _count(r.nonzero),
       _count(r.dense_params),
@@ -327,12 +327,13 @@ def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verd
   return _table(head, rows, 1) if rows else '<p>No trial has finished.</p>'
 
 
-def _unfinished_table(study: Study) -> str:
-  bad = [t for t in study.trials if t.status != 'finished']
+def _unfinished_table(results: Results) -> str:
+  bad = [t for t in results.trials if t.status != 'finished']
+  arms = {arm.name: arm for arm in results.study.arms}
   rows = [
     [
       t.arm,
-      f'w{t.width} d{t.depth} v{t.views}',
+      in_short(scale_of(arms[t.arm], t)),
       t.status,
       t.error or 'no reason recorded',
       f'{t.learning_rate:g}',
@@ -347,14 +348,14 @@ def _unfinished_table(study: Study) -> str:
   return f'<h2>Trials that did not finish</h2>{table}'
 
 
-def _shared_config(study: Study) -> str:
+def _shared_config(results: Results) -> str:
   """Fields of the config that every trial shares, and the versions it ran with."""
   versions = {}
-  for trial in study.trials:
+  for trial in results.trials:
     for name, version in trial.versions.items():
       versions.setdefault(name, set()).add(str(version))
 
-  rows = [[name, str(value)] for name, value in shared_config(study).items()]
+  rows = [[name, str(value)] for name, value in shared_config(results).items()]
   for name in sorted(versions):
     rows.append([f'version of {name}', ', '.join(sorted(versions[name]))])
   if not rows:

@@ -2,25 +2,30 @@
 
 import shlex
 
-from rec_sparse.scaling.records import AXES
-from rec_sparse.scaling.records import Study
-
-KNOBS = {*AXES, 'options'}
+from rec_sparse.scaling.records import KNOBS
+from rec_sparse.scaling.records import Results
 
 
-def commands(study: Study, delta: float) -> str:
+def commands(results: Results, delta: float) -> str:
   """Shell lines: each sweep as it was given, then the report."""
   report = shlex.join(
-    ['python', '-m', 'launch.report', f'--study={study.directory}', f'--delta={delta:g}']
+    ['python', '-m', 'launch.report', f'--study={results.directory}', f'--delta={delta:g}']
   )
-  return '\n'.join([*study.settings['commands'], report])
+  return '\n'.join([*results.about.commands, report])
 
 
-def shared_config(study: Study) -> dict[str, object]:
-  """Config fields, knobs aside, on which every recorded trial agrees."""
-  configs = [t.config for t in study.trials]
+def turned(results: Results) -> set[str]:
+  """Config fields that tell the trials of the study apart by intent."""
+  axes = {axis for arm in results.study.arms for axis in arm.scale}
+  return {'model', 'options', 'seed', 'learning_rate', *KNOBS, *axes}
+
+
+def shared_config(results: Results) -> dict[str, object]:
+  """Config fields, those turned aside, on which every recorded trial agrees."""
+  configs = [t.config for t in results.trials]
+  skipped = turned(results)
   return {
     k: v
     for k, v in (configs[0] if configs else {}).items()
-    if k not in KNOBS and all(c.get(k) == v for c in configs)
+    if k not in skipped and all(c.get(k) == v for c in configs)
   }

@@ -10,14 +10,15 @@ import math
 import numpy as np
 
 from rec_sparse.report import wording
+from rec_sparse.scaling.records import KNOBS
 from rec_sparse.scaling.records import METRICS
+from rec_sparse.scaling.records import Results
 from rec_sparse.scaling.records import Rung
-from rec_sparse.scaling.records import Study
 from rec_sparse.scaling.verdict import Verdict
 
 # name -> meaning; METRICS follow as <metric>_mean, <metric>_sd and <metric>_seed_<seed>
 CURVE_COLUMNS = {
-  'arm': 'architecture under comparison',
+  'arm': 'name of the arm',
   'width': 'scale knob',
   'depth': 'scale knob',
   'views': 'scale knob of multi-view arms, 1 in others',
@@ -33,21 +34,37 @@ CURVE_COLUMNS = {
 }
 
 
+def axes_of(rungs: Mapping[str, Sequence[Rung]]) -> list[str]:
+  """KNOBS, then what else the scale of any arm turns."""
+  axes = dict.fromkeys(KNOBS)
+  for own in rungs.values():
+    for rung in own:
+      axes |= dict.fromkeys(rung.scale)
+  return list(axes)
+
+
+def columns_of(rungs: Mapping[str, Sequence[Rung]]) -> dict[str, str]:
+  """Columns of curves.csv, but for those of METRICS -> their meaning."""
+  others = axes_of(rungs)[len(KNOBS) :]
+  return CURVE_COLUMNS | dict.fromkeys(others, 'config field that the scale of an arm turns')
+
+
 def verdicts_json(verdicts: Mapping[str, Verdict]) -> str:
   """The text of verdicts.json: strict JSON, null for what is not known."""
   entries = {arm: _entry(v) for arm, v in verdicts.items()}
   return json.dumps(entries, indent=1, allow_nan=False) + '\n'
 
 
-def curves_csv(study: Study, rungs: Mapping[str, Sequence[Rung]]) -> str:
+def curves_csv(results: Results, rungs: Mapping[str, Sequence[Rung]]) -> str:
   """The text of curves.csv: one row per rung, a column per seed.
 
-  CURVE_COLUMNS says what the others are. An empty cell is not known.
+  `columns_of` says what the others are. An empty cell is not known.
   """
-  seeds = [f'{metric}_seed_{seed}' for metric in METRICS for seed in study.seeds]
+  seeds = [f'{metric}_seed_{seed}' for metric in METRICS for seed in results.study.seeds]
   moments = [f'{metric}_{moment}' for metric in METRICS for moment in ('mean', 'sd')]
   out = io.StringIO()
-  writer = csv.DictWriter(out, [*CURVE_COLUMNS, *moments, *seeds], restval='', lineterminator='\n')
+  columns = [*columns_of(rungs), *moments, *seeds]
+  writer = csv.DictWriter(out, columns, restval='', lineterminator='\n')
   writer.writeheader()
   writer.writerows(_row(rung) for own in rungs.values() for rung in own)
   return out.getvalue()
@@ -93,9 +110,7 @@ def _entry(v: Verdict) -> dict:
 def _row(rung: Rung) -> dict[str, object]:
   row = {
     'arm': rung.arm,
-    'width': rung.width,
-    'depth': rung.depth,
-    'views': rung.views,
+    **rung.scale,
     'seeds': len(rung.seeds),
     'flops_per_example': _plain(rung.flops),
     'dense_params': _plain(rung.dense_params),

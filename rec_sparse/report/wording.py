@@ -4,10 +4,10 @@ import collections
 from collections.abc import Mapping, Sequence
 import math
 
-from rec_sparse.report.reproduce import KNOBS
+from rec_sparse.report.reproduce import turned
 from rec_sparse.scaling.compare import Comparison
+from rec_sparse.scaling.records import Results
 from rec_sparse.scaling.records import Rung
-from rec_sparse.scaling.records import Study
 from rec_sparse.scaling.verdict import DELTA
 from rec_sparse.scaling.verdict import Interval
 from rec_sparse.scaling.verdict import Verdict
@@ -36,10 +36,11 @@ def reading(
   return ' '.join([*sure, *_open_sentences(verdicts), *map(_pair_sentence, against.values())])
 
 
-def progress(study: Study) -> str:
+def progress(results: Results) -> str:
   """How much of the grid has come back."""
-  counts = collections.Counter(t.status for t in study.trials)
-  recorded = f'{len(study.trials)} of {len(study.expected)} trials recorded'
+  status_of = {t.run_id: t.status for t in results.trials}
+  counts = collections.Counter(status_of.values())
+  recorded = f'{results.recorded} of {results.expected} trials recorded'
   parts = [f'{recorded}: {counts["finished"]} finished']
   for status in ('diverged', 'failed'):
     if counts[status]:
@@ -48,7 +49,7 @@ def progress(study: Study) -> str:
 
 
 def caveats(
-  study: Study, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
+  results: Results, rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]
 ) -> list[str]:
   """What a reader must know before believing the verdicts, gravest first.
 
@@ -56,10 +57,10 @@ def caveats(
   """
   by_text = {}
   for arm, own in rungs.items():
-    for text in _arm_caveats(study, own, verdicts[arm]):
+    for text in _arm_caveats(results, own, verdicts[arm]):
       by_text.setdefault(text, []).append(arm)
   by_arm = [f'{", ".join(arms)}: {text}' for text, arms in by_text.items()]
-  return _missing(study) + by_arm + _design(study) + _chosen_delta(verdicts)
+  return _missing(results) + by_arm + _design(results, rungs) + _chosen_delta(verdicts)
 
 
 def _chosen_delta(verdicts: Mapping[str, Verdict]) -> list[str]:
@@ -202,78 +203,79 @@ def _little_shared(c: Comparison) -> str:
   return ''
 
 
-def _missing(study: Study) -> list[str]:
+def _missing(results: Results) -> list[str]:
   notes = []
-  if len(study.trials) < len(study.expected):
+  if results.missing:
     notes.append(
-      f'The study is unfinished: {len(study.trials)} of {len(study.expected)} trials have a '
+      f'The study is unfinished: {results.recorded} of {results.expected} trials have a '
       'record. Every verdict is provisional; the same launch.sweep command does what is missing.'
     )
   for split in ('valid', 'test'):
-    if any(math.isnan(t.metrics.get(f'{split}_auc', 0.0)) for t in study.trials):
+    if any(math.isnan(t.metrics.get(f'{split}_auc', 0.0)) for t in results.trials):
       notes.append(f'All labels of the {split} split are of one class, so its AUC is undefined.')
-  bad = sum(t.status != 'finished' for t in study.trials)
+  bad = len({t.run_id for t in results.trials if t.status != 'finished'})
   if bad:
     notes.append(
-      f'{bad} of {len(study.trials)} recorded trials did not finish; they are listed below with '
+      f'{bad} of {results.recorded} recorded trials did not finish; they are listed below with '
       'their errors.'
     )
-  if study.strangers:
+  if results.strangers:
     notes.append(
-      f'{len(study.strangers)} records in trials/ belong to no trial of this grid and are left out.'
+      f'{len(results.strangers)} records in trials/ belong to no study of the directory and are '
+      'left out.'
     )
   return notes
 
 
-def _differing(study: Study) -> list[str]:
+def _differing(results: Results) -> list[str]:
   """Fields of the config, beside the knobs, that are not those of the first trial everywhere."""
   names = set()
-  for trial in study.trials:
-    first = study.trials[0].config
+  for trial in results.trials:
+    first = results.trials[0].config
     names |= {name for name, value in trial.config.items() if value != first.get(name)}
-  return sorted(names - set(KNOBS))
+  return sorted(names - turned(results))
 
 
-def _design(study: Study) -> list[str]:
+def _design(results: Results, rungs: Mapping[str, Sequence[Rung]]) -> list[str]:
   notes = []
-  differing = _differing(study)
+  differing = _differing(results)
   if differing:
     notes.append(
       f'The trials differ in more than the grid: {", ".join(differing)}. The comparison is not '
       'like for like.'
     )
-  if study.epochs > 1:
+  if results.epochs > 1:
     notes.append(
-      f'{study.epochs} passes over the data: click models overfit from the second pass on, the '
+      f'{results.epochs} passes over the data: click models overfit from the second pass on, the '
       'larger the more, so a plateau may be overfitting rather than want of capacity.'
     )
-  if len(study.seeds) < FEW_SEEDS:
+  if len(results.study.seeds) < FEW_SEEDS:
     notes.append(
-      f'Few seeds ({len(study.seeds)}): the intervals are Student intervals, and wide for that '
-      f'reason; {FEW_SEEDS} or more are advised.'
+      f'Few seeds ({len(results.study.seeds)}): the intervals are Student intervals, and wide for '
+      f'that reason; {FEW_SEEDS} or more are advised.'
     )
-  if not study.teacher:
+  if not results.about.teacher:
     notes.append(
       'The data have no teacher: the irreducible log loss is unknown, and the fitted one cannot be '
       'checked.'
     )
-  families = {(t.arm, t.depth, t.views) for t in study.trials}
-  if len(families) > len({arm for arm, _, _ in families}):
+  families = {(r.arm, r.shape) for own in rungs.values() for r in own}
+  if len(families) > len({arm for arm, _ in families}):
     notes.append(
-      'Several depths or numbers of views: slope and law of an arm follow its efficient '
-      'frontier, at each step of FLOPs the shape with the lowest validation log loss; '
+      'Several depths, numbers of views or the like: slope and law of an arm follow its '
+      'efficient frontier, at each step of FLOPs the shape with the lowest validation log loss; '
       'other shapes are drawn faintly.'
     )
   return notes
 
 
-def _arm_caveats(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
+def _arm_caveats(results: Results, rungs: Sequence[Rung], v: Verdict) -> list[str]:
   if not rungs:
     return ['no trial finished: nothing can be said.']
-  return _of_rungs(study, rungs, v) + _of_verdict(study, v)
+  return _of_rungs(results, rungs, v) + _of_verdict(results, v)
 
 
-def _of_rungs(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
+def _of_rungs(results: Results, rungs: Sequence[Rung], v: Verdict) -> list[str]:
   """Caveats of how an arm was tuned, and of its ladder."""
   notes = []
   if all(r.edge == 'only' for r in rungs):
@@ -287,12 +289,12 @@ def _of_rungs(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
       'that can manufacture a plateau: widen the grid.'
     )
   uneven = [r.name for r in rungs if not r.full_grid]
-  if uneven and len(study.trials) == len(study.expected):
+  if uneven and not results.missing:
     notes.append(
       f'not every learning rate and seed of the study was asked for at {", ".join(uneven)}: the '
       'sizes are tuned with unequal effort.'
     )
-  short = [r.name for r in rungs if len(r.seeds) < len(study.seeds)]
+  short = [r.name for r in rungs if len(r.seeds) < len(results.study.seeds)]
   if short:
     notes.append(
       f'seeds are missing at {", ".join(short)}; a mean over the seeds that finished may flatter '
@@ -306,7 +308,7 @@ def _of_rungs(study: Study, rungs: Sequence[Rung], v: Verdict) -> list[str]:
   return notes
 
 
-def _of_verdict(study: Study, v: Verdict) -> list[str]:
+def _of_verdict(results: Results, v: Verdict) -> list[str]:
   """Caveats of what was found."""
   notes = []
   others = [
@@ -317,7 +319,7 @@ def _of_verdict(study: Study, v: Verdict) -> list[str]:
   if others and v.call != 'undetermined':
     notes.append(f'the verdict hangs on single rungs: it would be {", ".join(others)}.')
   highest = v.irreducible_interval[1] if v.irreducible_interval else math.inf
-  if study.realised is not None and highest < study.realised:
+  if results.about.realised_logloss is not None and highest < results.about.realised_logloss:
     notes.append(
       'the fitted irreducible log loss lies below that of the teacher on the same '
       'test rows, where no model can be in expectation: the law extrapolates badly.'

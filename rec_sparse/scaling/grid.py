@@ -1,78 +1,63 @@
-"""A grid of trials: every arm gets the same depths, learning rates, seeds and batches (design,
-section 5).
-"""
+"""A study on one data set as configs to train: every arm gets the same rates, seeds and batches."""
 
+from collections.abc import Iterable
 import dataclasses
 import itertools
 from typing import Any
 
 from rec_sparse import config as config_lib
-from rec_sparse import settings as settings_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import settings
+from rec_sparse import train
+from rec_sparse.scaling.study import Arm
+from rec_sparse.scaling.study import Planned
+from rec_sparse.scaling.study import Study
+
+LARGEST = 2**14  # no arm is made wider
+Trials = dict[str, tuple[config_lib.Config, ...]]  # arm -> its configs, each once
 
 
-@dataclasses.dataclass(frozen=True)
-class Grid:
-  """The axes of a sweep."""
+def trials(study: Study, schema: schema_lib.FeatureSchema) -> Trials:
+  """The trials of each arm on data of `schema`: every rung at every learning rate, from every seed.
 
-  arms: tuple[str, ...]  # model names
-  widths: dict[str, tuple[int, ...]]  # of each arm: equal widths cost arms unequal FLOPs
-  depths: tuple[int, ...]
-  views: tuple[int, ...]  # read by multi-view arms only
-  learning_rates: tuple[float, ...]
-  seeds: tuple[int, ...]
-
-
-def trials(grid: Grid, common: dict[str, Any], settings: list[str]) -> list[config_lib.Config]:
-  """All configs of the grid, each once; the trials of one shape stand together.
-
-  `common` overrides go to every arm; a `name=value` setting goes to the arms that have the field.
-  Raises ValueError for an empty axis, a value out of range, or a setting that no arm knows.
+  Raises ValueError naming the arm whose fields are out of range.
   """
-  for axis, values in dataclasses.asdict(grid).items():
-    if not values or axis == 'widths' and not all(values.values()):
-      raise ValueError(f'--{axis}: expected at least one value')
-  own = {arm: common | _settings(grid.arms, arm, settings) for arm in grid.arms}
-  configs = [
-    settings_lib.make(
-      arm, own[arm] | {'width': w, 'depth': d, 'views': v, 'learning_rate': lr, 'seed': s}
-    )
-    for arm in grid.arms
-    for w, d, v, lr, s in itertools.product(
-      grid.widths[arm], grid.depths, grid.views, grid.learning_rates, grid.seeds
-    )
-  ]
-  return list(dict.fromkeys(configs))
+  sizes = {arm.name: sizes_of(arm) for arm in study.arms}
+  for arm in study.arms:
+    if arm.equal:
+      reference = next(other for other in study.arms if other.name == arm.against)
+      wanted = train.counts(_make(reference, {}, schema), schema)[arm.equal]
+      sizes[arm.name] = [{'width': _width_of(arm, wanted, schema)}]
+  configs = {}
+  for arm in study.arms:
+    varied = itertools.product(sizes[arm.name], study.learning_rates, study.seeds)
+    own = [
+      _make(arm, size | {'learning_rate': rate, 'seed': seed}, schema)
+      for size, rate, seed in varied
+    ]
+    configs[arm.name] = tuple(dict.fromkeys(own))
+  return configs
 
 
-def parse_widths(arms: tuple[str, ...], items: list[str]) -> dict[str, tuple[int, ...]]:
-  """['8', '16'] gives every arm these widths; ['dense_mlp:64', '128', 'ssr_s:16', '32'] gives each
-  arm its own.
-
-  Raises ValueError for what is no number, an arm that is not in the sweep, or an arm left without
-  widths.
-  """
-  found: dict[str, list[int]] = {arm: [] for arm in arms}
-  given = ','.join(items)
-  current = list(arms)
-  for item in items:
-    arm, colon, text = item.rpartition(':')
-    if colon and arm not in found:
-      raise ValueError(f'--widths={given}: {arm!r} is none of the arms {", ".join(arms)}')
-    current = [arm] if colon else current
-    if not text.strip().isdecimal():
-      raise ValueError(f'--widths={given}: expected numbers, or arm:number, separated by commas')
-    for name in current:
-      found[name].append(int(text))
-  for arm, widths in found.items():
-    if not widths:
-      raise ValueError(f'--widths={given}: {arm} has none')
-  return {arm: tuple(widths) for arm, widths in found.items()}
+def sizes_of(arm: Arm) -> list[dict[str, Any]]:
+  """Config fields of each rung: all combinations of its scale; one without fields for one size."""
+  combinations = itertools.product(*arm.scale.values())
+  return [dict(zip(arm.scale, values, strict=True)) for values in combinations]
 
 
-def groups(configs: list[config_lib.Config]) -> list[list[config_lib.Config]]:
-  """Configs that differ in seed and learning rate alone: each group can run as one vectorised
-  program.
-  """
+def plan(study: Study, configs: Trials) -> Planned:
+  """The study with the run ids of its trials, and what those of an arm have in common."""
+  recipes = {}
+  for arm in study.arms:
+    fields = config_lib.flat(config_lib.to_raw(configs[arm.name][0]))
+    varied = ('learning_rate', 'seed', *arm.scale)
+    recipes[arm.name] = {name: value for name, value in fields.items() if name not in varied}
+  run_ids = {name: tuple(map(config_lib.run_id, own)) for name, own in configs.items()}
+  return Planned(study, recipes, run_ids)
+
+
+def groups(configs: Iterable[config_lib.Config]) -> list[list[config_lib.Config]]:
+  """Configs of one shape each: a group can run as one vectorised program."""
   found: dict[config_lib.Config, list[config_lib.Config]] = {}
   for config in configs:
     found.setdefault(shape(config), []).append(config)
@@ -80,17 +65,33 @@ def groups(configs: list[config_lib.Config]) -> list[list[config_lib.Config]]:
 
 
 def shape(config: config_lib.Config) -> config_lib.Config:
-  """The same for all configs of a group."""
+  """The same for all configs of a group: they differ in seed and learning rate alone."""
   return dataclasses.replace(config, seed=0, learning_rate=1.0)
 
 
-def _settings(arms: tuple[str, ...], arm: str, settings: list[str]) -> dict[str, Any]:
-  """The settings that `arm` has a field for; one that no arm has is an error of the first arm."""
-  names = settings_lib.settable
-  mine = [
-    s
-    for s in settings
-    if s.partition('=')[0] in names(arm)
-    or not any(s.partition('=')[0] in names(other) for other in arms)
-  ]
-  return settings_lib.parse(arm, mine)
+def _make(arm: Arm, size: dict[str, Any], schema: schema_lib.FeatureSchema) -> config_lib.Config:
+  given = arm.overrides | size | {'data_fingerprint': schema.fingerprint}
+  try:
+    return settings.make(arm.model, given)
+  except ValueError as e:
+    raise ValueError(f'arm {arm.name!r}: {e}') from None
+
+
+def _width_of(arm: Arm, wanted: int, schema: schema_lib.FeatureSchema) -> int:
+  """The width at which the arm's count lies nearest to `wanted`."""
+
+  def count(width: int) -> int:
+    return train.counts(_make(arm, {'width': width}, schema), schema)[arm.equal]
+
+  def distance(width: int) -> int:
+    return abs(count(width) - wanted)
+
+  low = 1
+  high = LARGEST
+  while high - low > 1:
+    middle = (low + high) // 2
+    if count(middle) <= wanted:
+      low = middle
+    else:
+      high = middle
+  return min((low, high), key=distance)

@@ -14,17 +14,17 @@ LAST_SPAN = 0.5  # e-folds of FLOPs of the last segment
 def frontier(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
   """The rungs that make one curve, by ascending FLOPs.
 
-  They are those of one depth and number of views, or the best shapes.
+  They are those of one shape, or the best shapes.
 
-  Where an arm has several depths or numbers of views, a line through all of its rungs would zigzag
-  between them. Then costs are cut, from the largest down, into steps as long as those within a
+  Where an arm has several depths, numbers of views or the like, a line through all of its rungs
+  would zigzag between them. Then costs are cut, from the largest down, into steps as long as those within a
   shape, so that each shape has about one rung in a step, and the one with the lowest validation log
   loss stands for the step. No step is left out for being worse than a cheaper one: an arm that gets
   worse with size must be seen to.
   """
-  shapes: dict[tuple[int, int], list[float]] = {}
+  shapes: dict[str, list[float]] = {}
   for rung in sorted(rungs, key=lambda r: r.flops):
-    shapes.setdefault((rung.depth, rung.views), []).append(np.log(rung.flops))
+    shapes.setdefault(rung.shape, []).append(np.log(rung.flops))
   steps = np.concatenate([[], *(np.diff(sizes) for sizes in shapes.values())])
   if len(shapes) < 2 or not steps.any():
     return tuple(rungs)

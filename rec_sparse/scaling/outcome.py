@@ -1,5 +1,5 @@
-"""What came out of an ablation: each arm at its best learning rate, and its paired difference from
-its reference.
+"""What came of the arms of one size: each at its best learning rate, and its paired difference
+from its reference.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,8 @@ import numpy as np
 
 from rec_sparse.scaling import paired_rows
 from rec_sparse.scaling import records
-from rec_sparse.scaling.ablation import Ablation
-from rec_sparse.scaling.ablation import Arm
+from rec_sparse.scaling.study import Arm
+from rec_sparse.scaling.study import Study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,27 +31,28 @@ class Outcome:
 
 
 def outcomes(
-  study: Ablation,
+  study: Study,
   trials: Mapping[str, Sequence[records.Trial]],
   logits: Callable[[str], np.ndarray],
-  label_N: np.ndarray,
+  label_E: np.ndarray,
 ) -> tuple[Outcome, ...]:
-  """The outcome of every arm. `trials`: arm -> its records; `logits`: run id -> logit_N of the test
-  split.
+  """The outcome of every arm of one size.
+
+  `trials`: arm -> its records; `logits`: run id -> logit_E of the test split.
   """
   found, scores = [], {}
-  for arm in study.arms:
+  for arm in study.singles:
     outcome, best = _outcome(study, arm, trials[arm.name])
     found.append(outcome)
     scores[arm.name] = {seed: logits(trial.run_id) for seed, trial in best.items()}
   return tuple(
-    o if o.arm.is_reference else _compare(o, scores[o.arm.against], scores[o.arm.name], label_N)
+    o if o.arm.is_reference else _compare(o, scores[o.arm.against], scores[o.arm.name], label_E)
     for o in found
   )
 
 
 def _outcome(
-  study: Ablation, arm: Arm, trials: Sequence[records.Trial]
+  study: Study, arm: Arm, trials: Sequence[records.Trial]
 ) -> tuple[Outcome, dict[int, records.Trial]]:
   lost, width = sum(t.status != 'finished' for t in trials), trials[0].width
   if lost == len(trials):
@@ -68,23 +69,23 @@ def _compare(
   outcome: Outcome,
   reference: dict[int, np.ndarray],
   own: dict[int, np.ndarray],
-  label_N: np.ndarray,
+  label_E: np.ndarray,
 ) -> Outcome:
   seeds = sorted(reference.keys() & own.keys())
   if not seeds:
     return outcome
-  first_SxN, second_SxN = (
+  first_SxE, second_SxE = (
     np.stack([logits[seed] for seed in seeds]) for logits in (reference, own)
   )
-  defined = len(np.unique(label_N)) > 1
+  defined = len(np.unique(label_E)) > 1
   return dataclasses.replace(
     outcome,
-    auc=paired_rows.auc_difference(first_SxN, second_SxN, label_N) if defined else None,
-    logloss=paired_rows.logloss_difference(first_SxN, second_SxN, label_N),
+    auc=paired_rows.auc_difference(first_SxE, second_SxE, label_E) if defined else None,
+    logloss=paired_rows.logloss_difference(first_SxE, second_SxE, label_E),
   )
 
 
-def to_json(study: Ablation, found: Sequence[Outcome]) -> dict[str, Any]:
+def to_json(study: Study, found: Sequence[Outcome]) -> dict[str, Any]:
   """Plain numbers for `<study>.json`; differences are of the test split, arm minus reference."""
   return {
     'study': study.name,

@@ -139,9 +139,8 @@ def _rung(place: int, x: float, loss_S: Sequence[float]) -> Rung:
   seeds = tuple(range(len(loss_S)))
   return Rung(
     arm='planted',
-    width=place + 1,
-    depth=1,
-    views=1,
+    scale={'width': place + 1, 'depth': 1, 'views': 1},
+    shape='',
     flops=math.exp(x),
     nonzero=math.exp(x),
     dense_params=math.exp(x),

@@ -1,4 +1,4 @@
-"""A study directory read back: `study.json`, one record per trial, and the rungs they make up."""
+"""What came back of a study: one record per trial, and the rungs they make up."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -10,47 +10,16 @@ import numpy as np
 
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse.scaling.study import Arm
+from rec_sparse.scaling.study import Directory
+from rec_sparse.scaling.study import read_directory
+from rec_sparse.scaling.study import Study
 
-FORMAT_VERSION = 1
 STATUSES = ('finished', 'diverged', 'failed')
 METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
 COUNTS = ('dense_params', 'dense_params_nonzero', 'embedding_params', 'flops_per_example')
-STUDY_KEYS = (
-  'format_version',
-  'data',
-  'data_fingerprint',
-  'arms',
-  'widths',
-  'depths',
-  'views',
-  'learning_rates',
-  'seeds',
-  'epochs',
-  'teacher',
-  'test_base_rate',
-  'trials',
-  'commands',
-)
-# entries of STUDY_KEYS that are lists -> what of
-LISTS = {
-  'arms': str,
-  'trials': str,
-  'commands': str,
-  'widths': int,
-  'depths': int,
-  'views': int,
-  'seeds': int,
-  'learning_rates': int | float,
-}
-# config fields that a sweep may turn
-AXES = (
-  'model',
-  'width',
-  'depth',
-  'views',
-  'seed',
-  'learning_rate',
-)
+KNOBS = ('width', 'depth', 'views')  # of every rung, whatever else its arm's scale turns
+LETTERS = {'width': 'w', 'depth': 'd', 'views': 'v'}  # in short names of rungs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +27,7 @@ class Trial:
   """One training run of the study, as its record tells it."""
 
   run_id: str  # SHA-256 of its resolved config
-  arm: str  # architecture under comparison
+  arm: str  # its arm in the study; of a record, the arm that it was trained for
   width: int  # scale knob
   depth: int  # scale knob
   views: int  # scale knob; multi-view arms only
@@ -75,34 +44,44 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-  """What was asked (`study.json`) and what has come back (`trials/`)."""
+class Results:
+  """A study of a directory, and what has come back of it."""
 
   directory: pathlib.Path  # the study directory
-  data: str  # dataset directory the trials trained on
-  data_fingerprint: str  # SHA-256 of that data set
-  arms: tuple[str, ...]  # in the order of the comparison; the first is the reference
-  learning_rates: tuple[float, ...]  # the grid every rung of every arm was given
-  seeds: tuple[int, ...]  # the seeds every rung of every arm was given
-  epochs: int  # passes over the training split
-  teacher: schema_lib.Teacher | None  # irreducible log loss and AUC, expected; synthetic data only
-  realised: float | None  # log loss of the teacher's own probabilities on the test rows, if known
-  test_base_rate: float | None  # share of positive labels in the test split
-  expected: tuple[str, ...]  # run ids of the whole grid
-  trials: tuple[Trial, ...]  # recorded trials of the grid, in its order
-  # run ids recorded in the directory that are not of this grid: left out
-  strangers: tuple[str, ...]
-  settings: Mapping[str, object]  # study.json as written
+  about: Directory  # `study.json`: the data, and the commands
+  study: Study  # what was asked; the first arm of a comparison is the reference
+  listing: Mapping[str, tuple[str, ...]]  # arm -> run ids of all its trials
+  trials: tuple[Trial, ...]  # recorded ones, arm by arm; one that two arms share stands twice
+  strangers: tuple[str, ...]  # run ids recorded in the directory that no study of it asks for
+
+  @property
+  def expected(self) -> int:
+    """Trials that were asked for."""
+    return len({run_id for own in self.listing.values() for run_id in own})
+
+  @property
+  def recorded(self) -> int:
+    """Trials that have a record."""
+    return len({trial.run_id for trial in self.trials})
+
+  @property
+  def missing(self) -> int:
+    """Trials that have none yet."""
+    return self.expected - self.recorded
+
+  @property
+  def epochs(self) -> int:
+    """Most passes over the training split of any trial."""
+    return max((int(t.config.get('epochs', 1)) for t in self.trials), default=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rung:
   """One size of one arm, judged at the learning rate that its validation log loss chose."""
 
-  arm: str  # architecture under comparison
-  width: int  # scale knob
-  depth: int  # scale knob
-  views: int  # scale knob
+  arm: str  # its arm
+  scale: Mapping[str, Any]  # KNOBS and what else the arm's scale turns -> its value
+  shape: str  # all that the scale turns beside the axis that a curve follows, in short
   flops: float  # forward FLOPs per example, kept connections only
   nonzero: float  # non-zero dense parameters
   dense_params: float  # dense parameters, zeros included
@@ -117,113 +96,119 @@ class Rung:
 
   @property
   def name(self) -> str:
-    """Short name within the arm, such as w64 d2 or w64 d2 v8."""
-    return f'w{self.width} d{self.depth}' + (f' v{self.views}' if self.views > 1 else '')
+    """Short name within the arm, such as w64 d2, w64 d2 v8 or w64 d2 iterations=3."""
+    return in_short(self.scale)
 
 
-def read_study(directory: pathlib.Path | str) -> Study:
-  """Reads a study, finished or not.
+def in_short(scale: Mapping[str, Any]) -> str:
+  """'w64 d2 v8'; a single view is left out."""
+  named = {axis: value for axis, value in scale.items() if (axis, value) != ('views', 1)}
+  return ' '.join(f'{LETTERS.get(axis, axis + "=")}{value}' for axis, value in named.items())
+
+
+def read_results(directory: pathlib.Path | str) -> tuple[Results, ...]:
+  """Reads the studies of a directory, finished or not.
 
   Raises ValueError, naming the file, when `study.json` is missing or not a study, or a trial record
   is damaged.
   """
   directory = pathlib.Path(directory)
-  path = directory / 'study.json'
-  if not path.is_file():
-    raise ValueError(f'{path}: not found; is --study a study directory made by launch.sweep?')
-  raw = schema_lib.read_json(path)
-  missing = [key for key in STUDY_KEYS if key not in raw]
-  if missing:
-    raise ValueError(f'{path}: not a study that launch.sweep wrote (no {missing[0]!r})')
-  if raw['format_version'] != FORMAT_VERSION:
-    raise ValueError(
-      f'{path}: format_version is {raw["format_version"]!r}, this program reads {FORMAT_VERSION}'
+  about = read_directory(directory / 'study.json')
+  recorded = {p.stem: read_trial(p) for p in sorted((directory / 'trials').glob('*.json'))}
+  strangers = set(recorded)
+  for planned in about.studies:
+    strangers -= {run_id for own in planned.trials.values() for run_id in own}
+
+  results = []
+  for planned in about.studies:
+    trials = [
+      dataclasses.replace(recorded[run_id], arm=arm.name)
+      for arm in planned.study.arms
+      for run_id in planned.trials[arm.name]
+      if run_id in recorded
+    ]
+    results.append(
+      Results(
+        directory=directory,
+        about=about,
+        study=planned.study,
+        listing=planned.trials,
+        trials=tuple(trials),
+        strangers=tuple(sorted(strangers)),
+      )
     )
-  trials = {p.stem: read_trial(p) for p in sorted((directory / 'trials').glob('*.json'))}
-  _check_entries(path, raw)
-  try:
-    return Study(
-      directory=directory,
-      data=str(raw['data']),
-      data_fingerprint=str(raw['data_fingerprint']),
-      arms=tuple(map(str, raw['arms'])),
-      learning_rates=tuple(map(float, raw['learning_rates'])),
-      seeds=tuple(map(int, raw['seeds'])),
-      epochs=int(raw['epochs']),
-      teacher=raw['teacher']
-      and schema_lib.Teacher(*(float(raw['teacher'][key]) for key in ('logloss', 'auc'))),
-      realised=None if raw.get('realised_logloss') is None else float(raw['realised_logloss']),
-      test_base_rate=None if raw['test_base_rate'] is None else float(raw['test_base_rate']),
-      expected=tuple(raw['trials']),
-      trials=tuple(trials[k] for k in raw['trials'] if k in trials),
-      strangers=tuple(sorted(set(trials) - set(raw['trials']))),
-      settings=raw,
-    )
-  except (KeyError, TypeError, ValueError, AttributeError) as e:
-    raise ValueError(f'{path}: not a study that launch.sweep wrote ({e})') from None
+  return tuple(results)
 
 
-def _check_entries(path: pathlib.Path, raw: dict[str, Any]) -> None:
-  """Raises ValueError naming the first list, or the recipes, of `study.json` that are something
-  else.
-  """
-  wrong = [
-    key
-    for key, kind in LISTS.items()
-    if not isinstance(raw[key], list) or not all(isinstance(value, kind) for value in raw[key])
-  ]
-  recipes_ = raw.get('recipes', {})  # studies of older versions have none
-  if not isinstance(recipes_, dict) or not all(isinstance(own, dict) for own in recipes_.values()):
-    wrong.append('recipes')
-  if wrong:
-    raise ValueError(
-      f'{path}: not a study that launch.sweep wrote ({wrong[0]} is {raw[wrong[0]]!r:.60})'
-    )
+def only(results: Results, arms: Sequence[Arm]) -> Results:
+  """What has come back of these arms alone."""
+  names = {arm.name for arm in arms}
+  return dataclasses.replace(
+    results,
+    study=dataclasses.replace(results.study, arms=tuple(arms)),
+    listing={name: own for name, own in results.listing.items() if name in names},
+    trials=tuple(t for t in results.trials if t.arm in names),
+  )
 
 
-def rungs_by_arm(study: Study) -> dict[str, tuple[Rung, ...]]:
-  """The rungs of each arm of the study, by ascending forward FLOPs; rungs where nothing finished
+def rungs_by_arm(results: Results) -> dict[str, tuple[Rung, ...]]:
+  """The rungs of each arm with a ladder, by ascending forward FLOPs; rungs where nothing finished
   are absent.
 
   Raises ValueError, naming the study and the fields, when the trials of an arm differ in more than
   its axes.
   """
-  recipes(study)
-  shapes = {}
-  for trial in study.trials:
-    shapes.setdefault((trial.arm, trial.width, trial.depth, trial.views), []).append(trial)
-  rungs = [
-    _rung(study, trials)
-    for trials in shapes.values()
-    if any(t.status == 'finished' for t in trials)
-  ]
-  rungs.sort(key=lambda r: (r.flops, r.nonzero, r.depth, r.width, r.views))
-  return {arm: tuple(r for r in rungs if r.arm == arm) for arm in study.arms}
+  by_arm = {}
+  for arm in results.study.ladders:
+    trials = [t for t in results.trials if t.arm == arm.name]
+    _check_recipe(results, arm, trials)
+    sizes: dict[tuple, list[Trial]] = {}
+    for trial in trials:
+      sizes.setdefault(tuple(scale_of(arm, trial).values()), []).append(trial)
+    rungs = [
+      _rung(results.study, arm, own)
+      for own in sizes.values()
+      if any(t.status == 'finished' for t in own)
+    ]
+    by_arm[arm.name] = tuple(sorted(rungs, key=_order))
+  return by_arm
 
 
-def recipes(study: Study) -> dict[str, dict[str, Any]]:
-  """The recipe of each arm that has a recorded trial; raises ValueError when the trials of an arm
-  have several.
-  """
-  found = {}
-  for trial in study.trials:
-    own = recipe(trial.config)
-    differ = config_lib.differing(own, found.setdefault(trial.arm, own))
+def _order(rung: Rung) -> tuple:
+  knobs = rung.scale
+  return rung.flops, rung.nonzero, knobs['depth'], knobs['width'], knobs['views']
+
+
+def _check_recipe(results: Results, arm: Arm, trials: Sequence[Trial]) -> None:
+  for trial in trials:
+    first, own = (config_lib.flat(dict(t.config)) for t in (trials[0], trial))
+    differ = set(config_lib.differing(first, own))
+    differ -= {*KNOBS, *arm.scale, 'seed', 'learning_rate'}
     if differ:
       raise ValueError(
-        f'{study.directory}: trials of {trial.arm} differ in {", ".join(differ)}, so they are no rungs '
-        'of one curve; each recipe needs a study of its own'
+        f'{results.directory}: trials of {arm.name} differ in {", ".join(sorted(differ))}, '
+        'so they are no rungs of one curve; each recipe needs an arm of its own'
       )
-  return found
 
 
-def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-  """What no axis turns: the fields of a config, as JSON has it, that all trials of an arm share."""
-  return {name: value for name, value in config_lib.flat(dict(config)).items() if name not in AXES}
+def scale_of(arm: Arm, trial: Trial) -> dict[str, Any]:
+  """KNOBS, and what else the arm's scale turns -> the value of a trial."""
+  fields = config_lib.flat(dict(trial.config))
+  scale = {axis: getattr(trial, axis) for axis in KNOBS}
+  for axis in arm.scale:
+    value = scale.get(axis, fields.get(axis))
+    scale[axis] = tuple(value) if isinstance(value, list) else value
+  return scale
+
+
+def _shape(arm: Arm, scale: Mapping[str, Any]) -> str:
+  """The scale of a rung beside the axis that a curve follows: the arm's first of several values."""
+  turned = [axis for axis, values in arm.scale.items() if len(values) > 1]
+  return in_short({axis: scale[axis] for axis in turned[1:]})
 
 
 def paired(rungs: Sequence[Rung], metric: str) -> tuple[tuple[int, ...], np.ndarray]:
-  """Seeds that every one of these rungs finished, and the metric as y_RxS in that order."""
+  """Seeds that every one of these rungs finished, and the metric as y_PxS in that order."""
   seeds = tuple(sorted(set.intersection(*(set(r.seeds) for r in rungs)))) if rungs else ()
   rows = [[r.metrics[metric][r.seeds.index(seed)] for seed in seeds] for r in rungs]
   return seeds, np.array(rows).reshape(len(rungs), len(seeds))
@@ -245,25 +230,25 @@ def choose_learning_rate(trials: Sequence[Trial]) -> float:
   return min(rates, key=lambda rate: np.mean(finished[rate]))
 
 
-def _rung(study: Study, trials: Sequence[Trial]) -> Rung:
+def _rung(study: Study, arm: Arm, trials: Sequence[Trial]) -> Rung:
   rate = choose_learning_rate(trials)
   chosen = sorted(
     (t for t in trials if t.learning_rate == rate and t.status == 'finished'), key=lambda t: t.seed
   )
   first = chosen[0]
+  scale = scale_of(arm, first)
+  tried = {(t.learning_rate, t.seed) for t in trials}
   return Rung(
-    arm=first.arm,
-    width=first.width,
-    depth=first.depth,
-    views=first.views,
+    arm=arm.name,
+    scale=scale,
+    shape=_shape(arm, scale),
     flops=first.counts['flops_per_example'],
     nonzero=first.counts['dense_params_nonzero'],
     dense_params=first.counts['dense_params'],
     embedding_params=first.counts['embedding_params'],
     learning_rate=rate,
     edge=edge(study.learning_rates, trials, rate),
-    full_grid=len({(t.learning_rate, t.seed) for t in trials})
-    == len(study.learning_rates) * len(study.seeds),
+    full_grid=len(tried) == len(study.learning_rates) * len(study.seeds),
     seeds=tuple(t.seed for t in chosen),
     run_ids=tuple(t.run_id for t in chosen),
     metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS},

@@ -15,8 +15,8 @@ import pathlib
 import numpy as np
 
 from rec_sparse.scaling import paired_rows
+from rec_sparse.scaling.records import Results
 from rec_sparse.scaling.records import Rung
-from rec_sparse.scaling.records import Study
 
 CHUNK = 1 << 16  # rows at a time
 Key = tuple[str, str]  # arm and name of a rung
@@ -46,23 +46,23 @@ class RowError:
     return self.covariance_PxP[np.ix_(places, places)]
 
 
-def read_row_error(study: Study, rungs: Sequence[Rung]) -> RowError | None:
-  """Measures it on the logits that the study keeps of these rungs' trials, all of them or None.
+def read_row_error(results: Results, rungs: Sequence[Rung]) -> RowError | None:
+  """Measures it on the logits that its directory keeps of these rungs' trials, all of them or None.
 
   Raises ValueError naming the file that is damaged.
   """
-  folder = study.directory / 'logits'
+  folder = results.directory / 'logits'
   wanted = [folder / f'{run_id}.npy' for rung in rungs for run_id in rung.run_ids]
   labels = folder / 'labels.npy'
   if not rungs or not all(path.is_file() for path in [labels, *wanted]):
     return None
 
-  label_E = _open(labels)[:, 0]
+  label_E = read_array(labels)[:, 0]
   rows = len(label_E)
   logits = []  # of each rung, of each of its trials
   for rung in rungs:
     paths = [folder / f'{run_id}.npy' for run_id in rung.run_ids]
-    logits.append([_open(path, rows)[:, 0] for path in paths])
+    logits.append([read_array(path, rows)[:, 0] for path in paths])
 
   def losses(start: int, stop: int) -> list[np.ndarray]:
     label_B = label_E[start:stop]
@@ -110,8 +110,11 @@ def measure(
   return RowError(rows, place, (of_rows_PxP - of_seeds_PxP * share_PxP) / rows)
 
 
-def _open(path: pathlib.Path, rows: int | None = None) -> np.ndarray:
-  """A memory-mapped (E, T) array; raises ValueError naming the file when it is something else."""
+def read_array(path: pathlib.Path, rows: int | None = None) -> np.ndarray:
+  """A memory-mapped (E, T) array of logits or labels.
+
+  Raises ValueError naming the file when it is something else.
+  """
   try:
     array_ExT = np.load(path, mmap_mode='r', allow_pickle=False)
   except (ValueError, EOFError, OSError) as e:

@@ -340,44 +340,50 @@ def test_one_class_leaves_a_study_that_can_be_read(one_class, tmp_path, capsys):
 def test_a_study_grows_and_remembers_its_axes(toy, tmp_path):
   out = tmp_path / 'study'
   assert run(toy, out, '--arms=dense_mlp') == 0
-  assert run(toy, out, '--arms=ssr_s', '--widths=4') == 0
+  assert run(toy, out, '--arms=ssr_s,dense_mlp', '--widths=ssr_s:4,dense_mlp:8', '--seeds=2') == 0
   study = json.loads((out / 'study.json').read_text())
-  assert study['arms'] == ['dense_mlp', 'ssr_s'] and study['widths'] == [4, 6]
-  assert set(study['trials']) == set(records(out))
+  (planned,) = study['studies']
+  dense, sparse = planned['study']['arms']
+  assert (dense['name'], dense['scale']) == (
+    'dense_mlp',
+    {'width': [6, 8], 'depth': [1], 'views': [2]},
+  )
+  assert (sparse['name'], sparse['scale']['width']) == ('ssr_s', [4])
+  listed = [run_id for own in planned['trials'].values() for run_id in own]
+  assert set(listed) == set(records(out)) and len(listed) == 12
   assert [
-    ('--arms=ssr_s' in command, '--widths=4' in command) for command in study['commands']
+    ('--arms=ssr_s,dense_mlp' in command, '--seeds=2' in command) for command in study['commands']
   ] == [(False, False), (True, True)]
   assert study['teacher'] == {'logloss': 0.4, 'auc': 0.8}
+  assert {r['arm'] for r in records(out).values()} == {'dense_mlp', 'ssr_s'}
 
 
-def test_another_recipe_of_an_arm_is_refused_by_studies_old_and_new(toy, tmp_path, capsys):
+def test_another_recipe_of_an_arm_is_refused(toy, tmp_path, capsys):
   out, other = tmp_path / 'study', ('--set=dropout=0.5', '--set=filter_draw=shared')
   assert run(toy, out, '--arms=ssr_s', '--learning_rates=1e-2', '--seeds=1') == 0
   path = out / 'study.json'
-  study = json.loads(path.read_text())
-  assert study['recipes']['ssr_s']['batch_size'] == 100 and 'width' not in study['recipes']['ssr_s']
-  # studies of older versions: the recipe is that of the trials
-  for change in (
-    {},
-    {'recipes': {}},
-  ):
-    path.write_text(json.dumps(study | change))
-    before = path.read_text()
-    assert run(toy, out, '--arms=ssr_s', '--widths=4', *other) == 1
-    assert (
-      f'{out}: its trials of ssr_s differ in dropout, filter_draw; choose another'
-      in capsys.readouterr().err
-    )
-    assert path.read_text() == before
+  before = path.read_text()
+  recipe = json.loads(before)['studies'][0]['recipes']['ssr_s']
+  assert recipe['batch_size'] == 100 and 'width' not in recipe
+  assert run(toy, out, '--arms=ssr_s', '--widths=4', *other) == 1
+  assert (
+    f'{out}: its trials of ssr_s differ in dropout, filter_draw; choose another'
+    in capsys.readouterr().err
+  )
+  assert path.read_text() == before
   assert run(toy, out, '--arms=ssr_s', '--learning_rates=1e-2', '--seeds=1') == 0
-  assert json.loads(path.read_text())['recipes'] == study['recipes']
+  assert path.read_text() == before
 
 
 @pytest.mark.parametrize(
   'content, message',
   [
     ('[]', 'not a JSON object'),
-    ('{}', "not a study that launch.sweep wrote (no 'format_version')"),
+    ('{}', 'not a study that launch.sweep wrote (format_version: missing)'),
+    (
+      '{"format_version": 1}',
+      'format_version is 1, this program reads 2; the release that wrote it',
+    ),
   ],
 )
 def test_a_file_that_is_no_study_is_refused(toy, tmp_path, capsys, content, message):
@@ -410,7 +416,7 @@ def test_a_diverged_trial_does_not_touch_its_neighbours(toy, tmp_path):
 
 
 def test_early_stopping_keeps_each_trials_own_best(toy, tmp_path):
-  """With patience, a trial is tested in the state of its best validation, as a single run would be."""
+  """With patience, a trial is tested in the state of its best validation, as a single run is."""
   out = tmp_path / 'study'
   assert (
     run(toy, out, '--arms=dense_mlp', '--epochs=25', '--patience=2', '--learning_rates=3e-2,1e-3')
@@ -450,20 +456,20 @@ def test_early_stopping_keeps_each_trials_own_best(toy, tmp_path):
 def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
   """Out of patience after two validations, it diverges while its neighbour goes on."""
   schema = schema_lib.load_schema(toy)
-  make = lambda rate: settings.make(
-    'dense_mlp',
-    {
-      'width': 6,
-      'depth': 1,
-      'embedding_dim': 4,
-      'batch_size': 100,
-      'input_norm': 'none',
-      'table_optimizer': 'sgd',
-      'eval_every': 1,
-      'patience': 1,
-      'learning_rate': rate,
-    },
-  )
+  common = {
+    'width': 6,
+    'depth': 1,
+    'embedding_dim': 4,
+    'batch_size': 100,
+    'input_norm': 'none',
+    'table_optimizer': 'sgd',
+    'eval_every': 1,
+    'patience': 1,
+  }
+
+  def make(rate):
+    return settings.make('dense_mlp', common | {'learning_rate': rate})
+
   study = trials.open_data(toy, schema)
   (alone,) = trials.run_group(study, [make(2e5)], lambda steps: None)
   together = trials.run_group(study, [make(2e5), make(3e-4)], lambda steps: None)
@@ -489,8 +495,13 @@ def test_what_happens_to_a_trial_after_its_end_is_not_recorded(toy):
     (['--seeds=0'], '--seeds=0: one number is a count of seeds, at least 1'),
     (['--seeds=-1'], '--seeds=-1: expected seeds not below 0'),
     (['--seeds=0,-1'], '--seeds=0,-1: expected seeds not below 0'),
-    (['--seeds=0,3000000000'], 'seed=3000000000: expected at most'),
-    (['--learning_rates=1e-3,inf'], 'learning_rate=inf: expected a finite number'),
+    (['--seeds=0,3000000000'], 'seed=3000000000: expected'),
+    (['--learning_rates=1e-3,inf'], 'learning_rates: expected numbers above 0'),
+    (['--study=table4'], ': not with --study, whose file says it'),
+    (['--set=dropout'], '--set dropout: expected name=value'),
+    (['--widths=ssr_d:8'], '--widths=ssr_d:8: dense_mlp has none'),
+    (['--widths=mlp:8'], "--widths=mlp:8: 'mlp' is none of the arms"),
+    (['--views='], '--views=: expected numbers separated by commas'),
     (
       ['--arms=ssr_s', '--widths=100000'],
       'ssr_s, 100000 wide: width: a view cannot keep 100000 of 24',

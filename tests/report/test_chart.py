@@ -19,7 +19,7 @@ ARMS = {'dense_mlp': fake_study.plateau(), 'ssr_s': fake_study.power_law()}
 
 
 def read(directory):
-  study = records.read_study(directory)
+  study = records.read_results(directory)[0]
   rungs = records.rungs_by_arm(study)
   return study, rungs, {arm: verdict.judge(own) for arm, own in rungs.items()}
 

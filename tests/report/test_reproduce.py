@@ -7,17 +7,16 @@ from rec_sparse.scaling import records
 
 
 def read(tmp_path):
-  return records.read_study(
-    fake_study.write_study(
-      tmp_path / 'a study', {'dense_mlp': fake_study.power_law()}, widths=(16, 32), seeds=3
-    )
+  directory = fake_study.write_study(
+    tmp_path / 'a study', {'dense_mlp': fake_study.power_law()}, widths=(16, 32), seeds=3
   )
+  return records.read_results(directory)[0]
 
 
 def test_every_sweep_as_given_then_the_report(tmp_path):
   study = read(tmp_path)
   assert reproduce.commands(study, 2e-4).splitlines() == [
-    *study.settings['commands'],
+    *study.about.commands,
     f"python -m launch.report '--study={tmp_path / 'a study'}' --delta=0.0002",
   ]
 
@@ -30,5 +29,5 @@ def test_shared_config_leaves_the_knobs_out(tmp_path):
       record | {'config': {'batch_size': 1024, 'seed': record['seed'], 'width': record['width']}}
     ),
   )
-  shared = reproduce.shared_config(records.read_study(study.directory))
-  assert shared['batch_size'] == 1024 and not reproduce.KNOBS & set(shared)
+  shared = reproduce.shared_config(records.read_results(study.directory)[0])
+  assert shared['batch_size'] == 1024 and not reproduce.turned(study) & set(shared)

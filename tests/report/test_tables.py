@@ -32,7 +32,7 @@ def strict(text):
 
 
 def read(directory):
-  study = records.read_study(directory)
+  study = records.read_results(directory)[0]
   return study, records.rungs_by_arm(study)
 
 

@@ -17,7 +17,7 @@ TRUTHS = {'dense_mlp': fake_study.plateau(), 'ssr_s': fake_study.power_law()}
 
 
 def words(directory):
-  study = records.read_study(directory)
+  study = records.read_results(directory)[0]
   rungs = records.rungs_by_arm(study)
   verdicts = {arm: verdict.judge(own) for arm, own in rungs.items()}
   return wording.reading(rungs, verdicts, compare.compare_arms(rungs)), wording.caveats(
@@ -93,7 +93,9 @@ def test_what_would_settle_a_verdict(seeds, rows, with_seeds, expected):
 
 
 def test_a_floor_under_a_scaling_arm_is_reconciled(tmp_path):
-  study = records.read_study(fake_study.write_study(tmp_path / 's', TRUTHS, noise=1e-5, seeds=5))
+  study = records.read_results(fake_study.write_study(tmp_path / 's', TRUTHS, noise=1e-5, seeds=5))[
+    0
+  ]
   rungs = records.rungs_by_arm(study)
   verdicts = {arm: verdict.judge(own) for arm, own in rungs.items()}
   (text,) = wording.reconciled(rungs, verdicts)
@@ -127,17 +129,11 @@ def test_caveats_of_what_went_wrong(tmp_path, change, expected):
 
 
 def test_caveats_of_a_thin_design(tmp_path):
-  _, notes = words(
-    fake_study.write_study(
-      tmp_path / 's',
-      TRUTHS,
-      widths=(16, 32, 64),
-      seeds=2,
-      teacher=None,
-      learning_rates=(0.003,),
-      epochs=4,
-    )
+  directory = fake_study.write_study(
+    tmp_path / 's', TRUTHS, widths=(16, 32, 64), seeds=2, teacher=None, learning_rates=(0.003,)
   )
+  fake_study.edit_trials(directory, lambda r: r | {'config': r['config'] | {'epochs': 4}})
+  _, notes = words(directory)
   text = '\n'.join(notes)
   for expected in (
     'Few seeds (2)',

@@ -14,9 +14,8 @@ def make_rung(arm, flops, losses, seeds=None, nonzero=None):
   nonzero = flops / 2 if nonzero is None else nonzero
   return records.Rung(
     arm,
-    1,
-    1,
-    1,
+    {'width': 1, 'depth': 1, 'views': 1},
+    '',
     flops,
     nonzero,
     nonzero,
@@ -85,7 +84,7 @@ def test_arms_that_do_not_meet_or_share_no_seed_are_left_open():
 def test_every_pair_of_arms_with_rungs(tmp_path):
   truths = {'a': fake_study.power_law(), 'b': fake_study.plateau(), 'c': fake_study.plateau()}
   rungs = records.rungs_by_arm(
-    records.read_study(fake_study.write_study(tmp_path / 's', truths, widths=(8, 16)))
+    records.read_results(fake_study.write_study(tmp_path / 's', truths, widths=(8, 16)))[0]
   )
   assert len(compare.compare_arms(rungs)) == 6
   assert len(compare.compare_arms(rungs | {'a': ()})) == 2

@@ -16,9 +16,8 @@ def make_rungs(losses, seeds):
   return [
     records.Rung(
       'a',
-      k,
-      1,
-      1,
+      {'width': k, 'depth': 1, 'views': 1},
+      '',
       np.exp(k),
       1,
       1,
@@ -72,7 +71,7 @@ def test_read_from_a_study(tmp_path):
   directory = fake_study.write_study(
     tmp_path / 's', {'a': fake_study.power_law()}, widths=(16, 32), seeds=2
   )
-  study = records.read_study(directory)
+  study = records.read_results(directory)[0]
   rungs = records.rungs_by_arm(study)['a']
   assert row_error.read_row_error(study, rungs) is None
 

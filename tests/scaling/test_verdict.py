@@ -18,7 +18,7 @@ WIDE = (16, 32, 64, 128, 256, 512)
 
 def judge(tmp_path, truth, name='study', **study):
   directory = fake_study.write_study(tmp_path / name, {'dense_mlp': truth}, **study)
-  return verdict.judge(records.rungs_by_arm(records.read_study(directory))['dense_mlp'])
+  return verdict.judge(records.rungs_by_arm(records.read_results(directory)[0])['dense_mlp'])
 
 
 def make_rung(flops, losses, width=1, seeds=None):
@@ -26,9 +26,8 @@ def make_rung(flops, losses, width=1, seeds=None):
   seeds = tuple(range(len(losses))) if seeds is None else seeds
   return records.Rung(
     'a',
-    width,
-    1,
-    1,
+    {'width': width, 'depth': 1, 'views': 1},
+    '',
     flops,
     flops / 2,
     flops / 2,
@@ -141,7 +140,7 @@ def test_the_window_grows_along_a_line_and_stops_at_a_bend():
   rungs = [
     make_rung(float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i) for i, y in enumerate(bent)
   ]
-  assert [r.width for r in verdict.judged_window(rungs)] == [3, 4, 5, 6]
+  assert [r.scale['width'] for r in verdict.judged_window(rungs)] == [3, 4, 5, 6]
   straight = [
     make_rung(float(np.exp(i)), 0.5 - 0.01 * i + 1e-5 * rng.normal(size=5), width=i)
     for i in range(7)
@@ -190,31 +189,27 @@ def test_several_depths_follow_their_frontier():
     (2, 20.0, 0.44),
   ]
   rungs = [
-    dataclasses.replace(make_rung(flops, [y, y], width=i), depth=depth)
+    dataclasses.replace(make_rung(flops, [y, y], width=i), shape=f'd{depth}')
     for i, (depth, flops, y) in enumerate(shapes)
   ]
-  assert [(r.depth, r.flops) for r in ladder.frontier(rungs)] == [(1, 1.0), (2, 5.0), (2, 20.0)]
+  assert [(r.shape, r.flops) for r in ladder.frontier(rungs)] == [
+    ('d1', 1.0),
+    ('d2', 5.0),
+    ('d2', 20.0),
+  ]
   assert ladder.frontier(rungs[::2]) == tuple(rungs[::2])
-  assert verdict.judge(rungs).ladder == ('w0 d1', 'w3 d2', 'w5 d2')
+  assert verdict.judge(rungs).ladder == tuple(rungs[i].name for i in (0, 3, 5))
 
 
 def test_shapes_that_lie_between_each_other_do_not_zigzag():
   flops = np.geomspace(1, 128, 8)  # depths 1 and 2 in turn, and depth 2 is worse everywhere
   rungs = [
     dataclasses.replace(
-      make_rung(f, [0.45 - 0.01 * i + 0.02 * (i % 2)] * 2, width=i), depth=1 + i % 2
+      make_rung(f, [0.45 - 0.01 * i + 0.02 * (i % 2)] * 2, width=i), shape=f'd{1 + i % 2}'
     )
     for i, f in enumerate(flops)
   ]
-  assert [r.depth for r in ladder.frontier(rungs)] == [1, 1, 1, 1]
-
-
-def test_a_ladder_of_depths_at_one_width_is_kept_whole():
-  rungs = [
-    dataclasses.replace(make_rung(2.0**depth, [0.4, 0.4], width=8), depth=depth)
-    for depth in range(1, 5)
-  ]
-  assert ladder.frontier(rungs) == tuple(rungs)
+  assert {r.shape for r in ladder.frontier(rungs)} == {'d1'}
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,24 @@
-"""launch.ablate: table, picture and JSON of a small study; shared trials; what it refuses."""
+"""A study file from launch.sweep to launch.report: table, picture and chart; shared trials."""
 
 import contextlib
+import csv
 import json
+import pathlib
 import re
 
 import numpy as np
 import pytest
 
-from launch import ablate
 from launch import main as main_lib
+from launch import report
+from launch import sweep
+from launch import sweep_flags
 from rec_sparse import metrics
 from rec_sparse.runs import stopping
 from rec_sparse.runs import trials
 from rec_sparse.scaling import paired_rows
 
+DOCS = pathlib.Path(__file__).parents[2] / 'docs'
 STUDY = """
 title = 'Small'
 seeds = 2
@@ -32,7 +37,16 @@ gate = 'relu'
 published = -0.1
 [arms.broken]
 model = 'ssr_s'
-width = 99
+width = 20
+"""
+LADDER = """
+[arms.ladder]
+model = 'ssr_d'
+scale.iterations = [1, 5]
+[arms.relu_ladder]
+model = 'ssr_d'
+gate = 'relu'
+scale.width = [6]
 """
 
 
@@ -43,20 +57,34 @@ def study(tmp_path):
   return path
 
 
-def run(toy, out, *studies):
-  return main_lib.call(
-    ablate.main,
-    ablate.FLAGS,
-    [f'--study={",".join(map(str, studies))}', f'--data={toy}', f'--out={out}'],
-  )
+def train(toy, out, *studies):
+  names = ','.join(map(str, studies))
+  arguments = [f'--study={names}', f'--data={toy}', f'--out={out}']
+  return main_lib.call(sweep.main, sweep.FLAGS, arguments)
+
+
+def tell(out):
+  return main_lib.call(report.main, report.FLAGS, [f'--study={out}'])
+
+
+def fail_broken(opened, configs, *more, real=trials.run_group):
+  if configs[0].model == 'ssr_s':
+    raise RuntimeError('broken')
+  return real(opened, configs, *more)
 
 
 def test_a_study_end_to_end(toy, tmp_path, study, capsys, monkeypatch):
   out = tmp_path / 'out'
-  assert run(toy, out, study) == 0
+  monkeypatch.setattr(trials, 'run_group', fail_broken)
+  assert train(toy, out, study) == 0
+  assert tell(out) == 0
   assert '| relu |' in capsys.readouterr().out
+  assert not (out / 'report.html').exists()
   found = json.loads((out / 'small.json').read_text())
   assert list(found['arms']) == ['ssr_d', 'relu', 'broken'] and found['test_rows'] == 700
+  committed = json.loads((DOCS / 'ml1m' / 'ablations' / 'table4.json').read_text())
+  assert set(committed) <= set(found)
+  assert set(committed['arms']['ssr_d']) <= set(found['arms']['ssr_d'])
   reference, relu, broken = found['arms'].values()
   assert reference['auc_difference'] is None and reference['against'] is None
   assert (
@@ -69,24 +97,46 @@ def test_a_study_end_to_end(toy, tmp_path, study, capsys, monkeypatch):
 
   records = {path: path.stat().st_mtime_ns for path in (out / 'trials').iterdir()}
   more = tmp_path / 'more.toml'
-  more.write_text(
-    STUDY.replace(
-      "[arms.broken]\nmodel = 'ssr_s'\nwidth = 99", "[arms.t_1]\nmodel='ssr_d'\niterations=1"
-    )
-  )
-  assert run(toy, out, study, more) == 0  # trains one arm: the rest is there
+  more.write_text(STUDY.partition('[arms.broken]')[0] + LADDER)
+  assert train(toy, out, study, more) == 0  # trains what no other arm has: T = 1
   after = {path: path.stat().st_mtime_ns for path in (out / 'trials').iterdir()}
   assert len(after) == len(records) + 4 and records.items() <= after.items()
+  assert tell(out) == 0
   assert json.loads((out / 'small.json').read_text())['arms'] == found['arms']
+  assert json.loads((out / 'more.json').read_text())['arms']['relu'] == relu
+  _check_the_chart(out)
+  _check_that_it_can_be_made_again(toy, out, tmp_path / 'again', monkeypatch)
 
   logits = list((out / 'logits').iterdir())
   for damaged in (b'', b'not an array', logits[0].read_bytes()[:-4]):
     for path in logits:
       path.write_bytes(damaged)
-    assert run(toy, out, study) == 1
+    assert tell(out) == 1
     assert re.match(
-      rf'error: {out}/logits/\w+.npy: damaged logits \(', capsys.readouterr().err.splitlines()[-1]
+      rf'error: {out}/logits/\w+.npy: damaged \(', capsys.readouterr().err.splitlines()[-1]
     )
+
+
+def _check_that_it_can_be_made_again(toy, out, again, monkeypatch):
+  with monkeypatch.context() as stopped:
+    stopped.setattr(stopping, 'on_signals', lambda: contextlib.nullcontext(lambda: True))
+    assert train(toy, again, out / 'study.json') == main_lib.INTERRUPTED
+  of = [json.loads((directory / 'study.json').read_text()) for directory in (out, again)]
+  assert of[0]['studies'] == of[1]['studies']
+
+
+def _check_the_chart(out):
+  """Two arms of one model; one along an axis that is no knob, one whose trials a row shares."""
+  assert list(json.loads((out / 'verdicts.json').read_text())) == ['ladder', 'relu_ladder']
+  rows = list(csv.DictReader((out / 'curves.csv').read_text().splitlines()))
+  assert [(r['arm'], r['width'], r['iterations'], r['seeds']) for r in rows] == [
+    ('ladder', '6', '1', '2'),
+    ('ladder', '6', '5', '2'),
+    ('relu_ladder', '6', '', '2'),
+  ]
+  page = (out / 'report.html').read_text()
+  assert 'w6 d1 v2 iterations=5' in page and '>iterations<' in page
+  assert page.count('python -m launch.sweep') == 2
 
 
 def _check_against_the_trials(toy, out, reference, relu):
@@ -132,19 +182,22 @@ def test_a_table_waits_for_every_trial(toy, one_class, tmp_path, study, capsys, 
   out = tmp_path / 'out'
   with monkeypatch.context() as stopped:
     stopped.setattr(stopping, 'on_signals', lambda: contextlib.nullcontext(lambda: True))
-    assert run(toy, out, study) == main_lib.INTERRUPTED
+    assert train(toy, out, study) == main_lib.INTERRUPTED
   assert f'interrupted; resumable: the same command goes on from {out}' in capsys.readouterr().out
   with monkeypatch.context() as small:
     small.setattr(trials, 'run_group', raise_memory_error)
-    assert run(toy, out, study) == 1
-  err = capsys.readouterr().err
-  assert 'small: 12 of 12 trials are missing, so there is no table: the memory does not hold' in err
+    assert train(toy, out, study) == 1
+  assert 'the memory does not hold even one trial of' in capsys.readouterr().err
+  assert tell(out) == 0
+  assert 'small: 12 of 12 trials are missing, so there is no table' in capsys.readouterr().out
   assert not (out / 'small.json').exists()
 
   study.write_text(STUDY.partition('[arms.broken]')[0].replace('seeds = 2', 'seeds = 1'))
-  assert run(one_class, tmp_path / 'one_class', study) == 0
+  out = tmp_path / 'one_class'
+  assert train(one_class, out, study) == 0
   assert "test: all labels 'label' are of one class" in capsys.readouterr().out
-  relu = json.loads((tmp_path / 'one_class' / 'small.json').read_text())['arms']['relu']
+  assert tell(out) == 0
+  relu = json.loads((out / 'small.json').read_text())['arms']['relu']
   assert relu['auc_difference'] is None and relu['test_auc'] == {'mean': None, 'sd': None}
   assert relu['logloss_difference']['value'] is not None
 
@@ -153,19 +206,32 @@ def raise_memory_error(*_):
   raise MemoryError
 
 
-def test_what_it_refuses(toy, tmp_path, study, capsys):
-  assert run(toy, tmp_path / 'out') == 1
+def test_what_it_refuses(toy, tmp_path, study, capsys, monkeypatch):
+  out = tmp_path / 'out'
+  assert train(toy, out) == 1
   assert '--study=: expected at least one study' in capsys.readouterr().err
-  assert run(toy, tmp_path / 'out', 'tabel4') == 1
-  known = ', '.join(sorted(path.stem for path in ablate.STUDIES.glob('*.toml')))
+  assert train(toy, out, 'tabel4') == 1
+  known = ', '.join(sorted(path.stem for path in sweep_flags.STUDIES.glob('*.toml')))
   assert (
     f'--study=tabel4: no such file, and none of the studies {known}\n' in capsys.readouterr().err
   )
-  (tmp_path / 'other').mkdir()
-  (tmp_path / 'other' / 'notes.txt').write_text('mine')
-  assert run(toy, tmp_path / 'other', study) == 1
-  assert 'not empty, and not a directory that launch.ablate made' in capsys.readouterr().err
-  (tmp_path / 'other' / 'notes.txt').unlink()
-  (tmp_path / 'other' / 'data.json').write_text('{"data_fingerprint": "x"}')
-  assert run(toy, tmp_path / 'other', study) == 1
-  assert 'holds trials on other data' in capsys.readouterr().err
+  study.write_text(STUDY.replace('width = 20', 'width = 99'))
+  assert train(toy, out, study) == 1
+  assert 'ssr_s, 99 wide: width: a view cannot keep 99' in capsys.readouterr().err
+  assert not out.exists()
+
+  study.write_text(STUDY + LADDER)
+  monkeypatch.setattr(stopping, 'on_signals', lambda: contextlib.nullcontext(lambda: True))
+  assert train(toy, out, study) == main_lib.INTERRUPTED
+  before = (out / 'study.json').read_text()
+  (out / 'study.json').write_text(
+    before.replace('"data_fingerprint": "toy"', '"data_fingerprint": ""')
+  )
+  assert train(toy, out, study) == 1
+  assert f'{out}: holds trials on another data set; choose another' in capsys.readouterr().err
+  (out / 'study.json').write_text(before)
+  (tmp_path / 'second.toml').write_text(STUDY + LADDER)
+  assert train(toy, out, tmp_path / 'second.toml') == 1
+  assert f'{out}: one chart is for one study, not for small and second' in capsys.readouterr().err
+  study.write_text(STUDY)  # the study becomes what its file says now, and the other one is welcome
+  assert train(toy, out, study, tmp_path / 'second.toml') == main_lib.INTERRUPTED

@@ -1,10 +1,9 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import pathlib
 import time
-from typing import Any
 
 import numpy as np
 import tqdm
@@ -20,7 +19,10 @@ from rec_sparse.runs import partial
 from rec_sparse.runs import stopping
 from rec_sparse.runs import trials
 from rec_sparse.scaling import grid as grid_lib
-from rec_sparse.scaling import records
+from rec_sparse.scaling import study as study_lib
+from rec_sparse.scaling.study import Directory
+from rec_sparse.scaling.study import Planned
+from rec_sparse.scaling.study import Study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,29 +33,37 @@ class Left:
   too_large: dict[config_lib.Config, str]  # trials that memory does not hold alone -> what it said
 
 
-def run_study(
+def run_studies(
   data: pathlib.Path,
   schema: schema_lib.FeatureSchema,
   out: pathlib.Path,
-  grid: grid_lib.Grid,
-  configs: list[config_lib.Config],
+  planned: Sequence[tuple[Study, grid_lib.Trials]],
   command: str,
+  grows: bool,
 ) -> Left:
-  """Trains what `out` does not hold yet -> what is left to do.
+  """Trains what `out` does not hold yet of these studies -> what is left to do.
 
-  A trial that failed is recorded with its error and not tried again: delete its file for that. One
-  that the memory did not hold is not recorded: that is the machine's failure, and the next call
-  tries it again. Raises ValueError when `out` is a study of other data or other recipes, or not a
-  study, and when a config does not fit the data.
+  A study that `out` knows by name becomes what it says now or, where it `grows`, what both say.
+  A trial that arms or studies share is trained once. One that failed is recorded with its error and
+  not tried again: delete its file for that. One that the memory did not hold is not recorded: that
+  is the machine's failure, and the next call tries it again. Raises ValueError when `out` holds
+  trials on other data or, where a study grows, of another recipe, or no study; and when a config
+  does not fit the data.
   """
-  check(schema, configs)
-  for group in grid_lib.groups(configs):
+  arms: dict[config_lib.Config, str] = {}
+  for _, configs in planned:
+    for arm, own in configs.items():
+      for config in own:
+        arms.setdefault(config, arm)
+  check(schema, arms)
+  for group in grid_lib.groups(arms):
     _check_filters(group[0], schema)
-  _claim(out, _describe(data, schema, grid, configs, command))
-  return run_missing(data, schema, out, configs)
+  studies = tuple(grid_lib.plan(study, configs) for study, configs in planned)
+  _claim(out, _describe(data, schema, studies, command), grows)
+  return run_missing(data, schema, out, arms)
 
 
-def check(schema: schema_lib.FeatureSchema, configs: list[config_lib.Config]) -> None:
+def check(schema: schema_lib.FeatureSchema, configs: Iterable[config_lib.Config]) -> None:
   """Raises ValueError when a batch is larger than the training split,
   or the monitored AUC undefined.
   """
@@ -66,15 +76,15 @@ def run_missing(
   data: pathlib.Path,
   schema: schema_lib.FeatureSchema,
   out: pathlib.Path,
-  configs: list[config_lib.Config],
+  arms: dict[config_lib.Config, str],
 ) -> Left:
   """Trains the trials that have no record in `out`, or that finished but have no logits
   of the test split there.
 
-  A group that does not fit the memory runs by halves. SIGTERM or Ctrl-C saves the running group and
-  ends the call.
+  `arms` has the name of the arm of each, for its record. A group that does not fit the memory runs
+  by halves. SIGTERM or Ctrl-C saves the running group and ends the call.
   """
-  missing = [c for c in configs if _is_missing(out, c)]
+  missing = [c for c in arms if _is_missing(out, c)]
   too_large = {}
   if not missing:
     return Left(False, too_large)
@@ -98,7 +108,7 @@ def run_missing(
       except _OutOfMemory as e:
         said = str(e)
       else:
-        _record(out, group, found)
+        _record(out, group, found, arms)
         continue
       if len(group) > 1:  # beyond the handler: what the exception held is free again
         half = len(group) // 2
@@ -148,12 +158,15 @@ def _run_or_fail(
 
 
 def _record(
-  out: pathlib.Path, group: list[config_lib.Config], found: list[trials.Finished]
+  out: pathlib.Path,
+  group: list[config_lib.Config],
+  found: list[trials.Finished],
+  arms: dict[config_lib.Config, str],
 ) -> None:
   for config, trial in zip(group, found, strict=True):
     if trial.record['status'] == 'finished':
       _write_array(logits_path(out, config), trial.test_logits_NxT)
-    record.write_json(trial_path(out, config), trial.record)
+    record.write_json(trial_path(out, config), trial.record | {'arm': arms[config]})
   partial.remove(out, group)
 
 
@@ -230,59 +243,54 @@ def _check_filters(config: config_lib.Config, schema: schema_lib.FeatureSchema) 
     raise ValueError(f'{config.model}, {config.width} wide: {e}') from None
 
 
-def _claim(out: pathlib.Path, study: dict[str, Any]) -> None:
-  """Writes study.json, or adds to it the axes, recipes and trials that are new."""
+def _claim(out: pathlib.Path, directory: Directory, grows: bool) -> None:
+  """Writes study.json, or adds to it the studies and the command."""
   path = out / 'study.json'
-  if not path.exists() and out.exists() and any(out.iterdir()):
-    raise ValueError(f'{out}: is not empty and holds no study.json, so it is not a study directory')
   if path.exists():
-    found = records.read_study(out)
-    theirs = found.settings
-    if theirs['data_fingerprint'] != study['data_fingerprint']:
-      raise ValueError(f'{out}: is a study of another data set; choose another --out')
-    if theirs['epochs'] != study['epochs']:
-      raise ValueError(f'{out}: is a study of {theirs["epochs"]} epochs; choose another --out')
-    study['recipes'] = _joined(
-      out, theirs.get('recipes') or records.recipes(found), study['recipes']
-    )
-    for axis in ('arms', 'trials', 'commands'):
-      study[axis] = list(dict.fromkeys(theirs[axis] + study[axis]))
-    for axis in ('widths', 'depths', 'views', 'learning_rates', 'seeds'):
-      study[axis] = sorted({*theirs[axis], *study[axis]})
+    directory = _joined(out, study_lib.read_directory(path), directory, grows)
+  elif out.exists() and any(out.iterdir()):
+    raise ValueError(f'{out}: is not empty and holds no study.json, so it is not a study directory')
   out.mkdir(parents=True, exist_ok=True)
-  record.write_json(path, study)
+  record.write_json(path, dataclasses.asdict(directory))
 
 
-def _joined(out: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-  """The recipes of all arms; raises ValueError when an arm has another one already."""
-  for arm in theirs.keys() & ours.keys():
-    differ = config_lib.differing(theirs[arm], ours[arm])
-    if differ:
-      raise ValueError(
-        f'{out}: its trials of {arm} differ in {", ".join(differ)}; choose another --out'
-      )
-  return theirs | ours
+def _joined(out: pathlib.Path, old: Directory, new: Directory, grows: bool) -> Directory:
+  """The studies of both; raises ValueError when they do not go together."""
+  if old.data_fingerprint != new.data_fingerprint:
+    raise ValueError(f'{out}: holds trials on another data set; choose another --out')
+  studies = {planned.study.name: planned for planned in old.studies}
+  for planned in new.studies:
+    name = planned.study.name
+    if grows and name in studies:
+      try:
+        planned = study_lib.grow(studies[name], planned)
+      except ValueError as e:
+        raise ValueError(f'{out}: {e}; choose another --out') from None
+    studies[name] = planned
+  with_ladders = [name for name, planned in studies.items() if planned.study.ladders]
+  if len(with_ladders) > 1:
+    raise ValueError(
+      f'{out}: one chart is for one study, not for {" and ".join(with_ladders)}; '
+      'choose another --out'
+    )
+  commands = tuple(dict.fromkeys(old.commands + new.commands))
+  return dataclasses.replace(new, commands=commands, studies=tuple(studies.values()))
 
 
 def _describe(
   data: pathlib.Path,
   schema: schema_lib.FeatureSchema,
-  grid: grid_lib.Grid,
-  configs: list[config_lib.Config],
+  studies: tuple[Planned, ...],
   command: str,
-) -> dict[str, Any]:
+) -> Directory:
   test = schema.splits['test']
-  return {
-    'format_version': records.FORMAT_VERSION,
-    'data': str(data),
-    'data_fingerprint': schema.fingerprint,
-    **{axis: list(values) for axis, values in dataclasses.asdict(grid).items()},
-    'widths': sorted({width for widths in grid.widths.values() for width in widths}),
-    'epochs': configs[0].epochs,
-    'teacher': dataclasses.asdict(schema.teacher) if schema.teacher else None,
-    'realised_logloss': schema.source.get('realised_logloss', {}).get('test'),
-    'test_base_rate': test.positives[0] / test.rows,
-    'trials': [config_lib.run_id(c) for c in configs],
-    'commands': [command],
-    'recipes': {c.model: records.recipe(config_lib.to_raw(c)) for c in configs},
-  }
+  return Directory(
+    format_version=study_lib.FORMAT_VERSION,
+    data=str(data),
+    data_fingerprint=schema.fingerprint,
+    teacher=schema.teacher,
+    realised_logloss=schema.source.get('realised_logloss', {}).get('test'),
+    test_base_rate=test.positives[0] / test.rows,
+    commands=(command,),
+    studies=studies,
+  )
