@@ -17,10 +17,10 @@ def frontier(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
   They are those of one shape, or the best shapes.
 
   Where an arm has several depths, numbers of views or the like, a line through all of its rungs
-  would zigzag between them. Then costs are cut, from the largest down, into steps as long as those within a
-  shape, so that each shape has about one rung in a step, and the one with the lowest validation log
-  loss stands for the step. No step is left out for being worse than a cheaper one: an arm that gets
-  worse with size must be seen to.
+  would zigzag between them. Then costs are cut, from the largest down, into steps as long as those
+  within a shape, so that each shape has about one rung in a step, and the one with the lowest
+  validation log loss stands for the step. No step is left out for being worse than a cheaper one:
+  an arm that gets worse with size must be seen to.
   """
   shapes: dict[str, list[float]] = {}
   for rung in sorted(rungs, key=lambda r: r.flops):
