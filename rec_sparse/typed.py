@@ -44,7 +44,7 @@ def _adapter(kind: type[Kind]) -> pydantic.TypeAdapter[Kind]:
 
 
 def _sentence(raw: Any, e: pydantic.ValidationError) -> str:
-  """The first place that does not fit, as deep as it is known; of a union, what its members expect."""
+  """The deepest place that does not fit; of a union, what its members expect."""
   errors = e.errors(include_url=False)
   first = max(errors, key=lambda error: len(_place(raw, error['loc'])))
   where = _place(raw, first['loc'])

@@ -27,15 +27,18 @@ def build(model, tasks=1, **overrides):
   architecture = models.find(model)
   module = architecture.module(config, inputs_of(tasks))
   filters = architecture.constants(config, inputs_of(1), 0)
-  rows_BxFxD = jax.random.normal(jax.random.key(0), (5, FIELDS, DIM))
+  rows = {
+    purpose: jax.random.normal(jax.random.key(0), (5, FIELDS, width))
+    for purpose, width in architecture.columns(config).items()
+  }
   made = module.apply(
     {'constants': filters},
-    {'embedding': rows_BxFxD},
+    rows,
     train=False,
     rngs={'params': jax.random.key(1)},
     mutable=['params', 'batch_stats'],
   )[1]
-  return config, module, {'constants': filters} | made, rows_BxFxD
+  return config, module, {'constants': filters} | made, rows
 
 
 def dense_count(params):
@@ -86,9 +89,9 @@ def test_analytic_flops_follow_the_compiled_program(model, overrides):
   """XLA counts elementwise work too, so its number is above ours, but of the same size on wide
   layers.
   """
-  config, module, variables, rows_BxFxD = build(model, width=48, **overrides)
-  forward = jax.jit(lambda rows: module.apply(variables, {'embedding': rows}, train=False))
-  counted = forward.lower(rows_BxFxD).compile().cost_analysis()['flops'] / len(rows_BxFxD)
+  config, module, variables, rows = build(model, width=48, **overrides)
+  forward = jax.jit(lambda rows: module.apply(variables, rows, train=False))
+  counted = forward.lower(rows).compile().cost_analysis()['flops'] / len(rows['embedding'])
   ours = models.find(model).cost(config, inputs_of(1)).flops
   assert ours <= counted * 1.01
   assert counted < 1.6 * ours
@@ -111,16 +114,14 @@ def test_every_gate_is_billed_its_own_work():
 
 @pytest.mark.parametrize('model', models.NAMES)
 def test_logits_are_float32_and_dropout_acts_in_training_only(model):
-  _, module, variables, rows_BxFxD = build(model, tasks=3, dropout=0.5, embedding_dropout=0.2)
-  first, second = (
-    module.apply(variables, {'embedding': rows_BxFxD}, train=False) for _ in range(2)
-  )
+  _, module, variables, rows = build(model, tasks=3, dropout=0.5, embedding_dropout=0.2)
+  first, second = (module.apply(variables, rows, train=False) for _ in range(2))
   assert first.shape == (5, 3) and first.dtype == jnp.float32
   np.testing.assert_array_equal(first, second)
   noisy = [
     module.apply(
       variables,
-      {'embedding': rows_BxFxD},
+      rows,
       train=True,
       rngs={'dropout': jax.random.key(i)},
       mutable=['batch_stats'],
@@ -138,12 +139,10 @@ def test_input_norm_is_the_same_block_in_every_model(norm):
 
 
 def test_depth_zero_of_the_dense_network_is_linear_in_the_rows():
-  config, module, variables, rows_BxFxD = build('dense_mlp', depth=0, input_norm='none')
+  config, module, variables, rows = build('dense_mlp', depth=0, input_norm='none')
   own = variables['params']['head']['linear']
-  expected = rows_BxFxD.reshape(5, -1) @ own['kernel'] + own['bias'][None]
-  np.testing.assert_allclose(
-    module.apply(variables, {'embedding': rows_BxFxD}, train=False), expected, atol=1e-5
-  )
+  expected = rows['embedding'].reshape(5, -1) @ own['kernel'] + own['bias'][None]
+  np.testing.assert_allclose(module.apply(variables, rows, train=False), expected, atol=1e-5)
   assert models.find('dense_mlp').cost(config, inputs_of(1)).params == FIELDS * DIM + 1
 
 
@@ -171,10 +170,10 @@ def test_parameter_counts_of_the_published_configurations():
   ],
 )
 def test_variants_of_ssr_d_have_the_counted_parameters_and_gradients(overrides):
-  config, module, variables, rows_BxFxD = build('ssr_d', **overrides)
+  config, module, variables, rows = build('ssr_d', **overrides)
   assert models.find('ssr_d').cost(config, inputs_of(1)).params == dense_count(variables['params'])
   loss = lambda params: jnp.sum(
-    module.apply(variables | {'params': params}, {'embedding': rows_BxFxD}, train=False) ** 2
+    module.apply(variables | {'params': params}, rows, train=False) ** 2
   )
   grads = jax.jit(jax.grad(loss))(variables['params'])
   assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
@@ -182,11 +181,11 @@ def test_variants_of_ssr_d_have_the_counted_parameters_and_gradients(overrides):
 
 @pytest.mark.parametrize('gate', gates.GATES)
 def test_every_control_has_the_parameters_of_ics(gate):
-  _, module, variables, rows_BxFxD = build('ssr_d', gate=gate)
+  _, module, variables, rows = build('ssr_d', gate=gate)
   assert dense_count(variables['params']) == dense_count(build('ssr_d')[2]['params'])
   out = module.apply(
     variables,
-    {'embedding': rows_BxFxD},
+    rows,
     train=True,
     rngs={'dropout': jax.random.key(0)},
     mutable=['batch_stats'],
@@ -217,12 +216,12 @@ def test_alpha_starts_where_it_is_told_whatever_its_sign_and_shape():
 )
 def test_residual_adds_what_the_view_kept(overrides, expected):
   """With a zero kernel GELU gives 0, so what is left is LN of the kept dimensions, or of nothing."""
-  _, module, variables, rows_BxFxD = build('ssr_s', **overrides)
+  _, module, variables, rows = build('ssr_s', **overrides)
   params = variables['params'] | {
     f'layer_{i}': variables['params'][f'layer_{i}'] | {'kernel': jnp.zeros((4, 16, 16))}
     for i in range(2)
   }
-  logits = module.apply(variables | {'params': params}, {'embedding': rows_BxFxD}, train=False)
+  logits = module.apply(variables | {'params': params}, rows, train=False)
   assert (np.ptp(logits) > 1e-3) == expected
 
 
@@ -246,12 +245,10 @@ def test_whole_fields_are_kept_where_the_unit_is_a_field():
 
 @pytest.mark.parametrize('model', models.NAMES)
 def test_bfloat16_compute_keeps_float32_parameters_and_logits(model):
-  _, module, variables, rows_BxFxD = build(model)
+  _, module, variables, rows = build(model)
   _, low, variables_low, _ = build(model, compute_dtype='bfloat16')
   assert {leaf.dtype for leaf in jax.tree.leaves(variables_low['params'])} == {jnp.dtype('float32')}
-  exact, rounded = (
-    m.apply(variables, {'embedding': rows_BxFxD}, train=False) for m in (module, low)
-  )
+  exact, rounded = (m.apply(variables, rows, train=False) for m in (module, low))
   assert rounded.dtype == jnp.float32
   np.testing.assert_allclose(exact, rounded, atol=0.1)
   assert (exact != rounded).any()
@@ -291,13 +288,13 @@ def input_norm(kind, norm, statistics, rows_BxFxD):
 @pytest.mark.parametrize('model, norm', [('ssr_s', 'batch'), ('ssr_d', 'layer')])
 def test_ssr_equals_its_equations_view_by_view(model, norm):
   """Equations 3 to 9 and 14, one view at a time, batch-major, at random parameters."""
-  config, module, variables, rows_BxFxD = build(
+  config, module, variables, rows = build(
     model, input_norm=norm, view_widths=(10, 6), head_hidden=(7,)
   )
   variables = anywhere(variables)
   params = variables['params']
   averages = variables['batch_stats'].get('input', {}).get('norm')
-  x_BxN = input_norm(norm, params['input']['norm'], averages, np.asarray(rows_BxFxD))
+  x_BxN = input_norm(norm, params['input']['norm'], averages, np.asarray(rows['embedding']))
   for i in range(2):
     outputs = []
     for v in range(config.views):
@@ -314,5 +311,5 @@ def test_ssr_equals_its_equations_view_by_view(model, norm):
   hidden, head = params['head']['hidden_0'], params['head']['linear']
   hidden_BxH = np.maximum(np.mean(outputs, 0) @ hidden['kernel'] + hidden['bias'][None], 0)
   expected = hidden_BxH @ head['kernel'] + head['bias'][None]
-  logits = module.apply(variables, {'embedding': rows_BxFxD}, train=False)
+  logits = module.apply(variables, rows, train=False)
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
