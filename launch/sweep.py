@@ -34,7 +34,9 @@ def main() -> int:
   by_flags = sweep_flags.STUDY.value is None
   left = sweep.run_studies(data, schema, out, planned, sweep_flags.command(), grows=by_flags)
 
-  configs = {config for _, arms in planned for own in arms.values() for config in own}
+  configs = list(
+    dict.fromkeys(config for _, arms in planned for own in arms.values() for config in own)
+  )
   paths = [sweep.trial_path(out, c) for c in configs]
   recorded = [record.read_json(path) for path in paths if path.exists()]
   failed = [found for found in recorded if found['status'] == 'failed']
