@@ -94,12 +94,15 @@ def studies() -> list[Study]:
   for name in FLAGS:
     if FLAGS[name].present and name not in beside:
       raise ValueError(f'--{name}: not with --study, whose file says it')
-  found = []
+  found: list[Study] = []
   for name in dict.fromkeys(STUDY.value):
     if name.endswith('.json'):
       found += [planned.study for planned in read_directory(pathlib.Path(name)).studies]
     else:
       found.append(study_file.read_study_file(_file(name)))
+  names = [study.name for study in found]
+  if len(set(names)) < len(names):
+    raise ValueError(f'--study={",".join(STUDY.value)}: two of the studies have one name')
   return found
 
 

@@ -250,6 +250,12 @@ def _claim(out: pathlib.Path, directory: Directory, grows: bool) -> None:
     directory = _joined(out, study_lib.read_directory(path), directory, grows)
   elif out.exists() and any(out.iterdir()):
     raise ValueError(f'{out}: is not empty and holds no study.json, so it is not a study directory')
+  with_ladders = [planned.study.name for planned in directory.studies if planned.study.ladders]
+  if len(with_ladders) > 1:
+    raise ValueError(
+      f'{out}: one chart is for one study, not for {" and ".join(with_ladders)}; '
+      'choose another --out'
+    )
   out.mkdir(parents=True, exist_ok=True)
   record.write_json(path, dataclasses.asdict(directory))
 
@@ -267,12 +273,6 @@ def _joined(out: pathlib.Path, old: Directory, new: Directory, grows: bool) -> D
       except ValueError as e:
         raise ValueError(f'{out}: {e}; choose another --out') from None
     studies[name] = planned
-  with_ladders = [name for name, planned in studies.items() if planned.study.ladders]
-  if len(with_ladders) > 1:
-    raise ValueError(
-      f'{out}: one chart is for one study, not for {" and ".join(with_ladders)}; '
-      'choose another --out'
-    )
   commands = tuple(dict.fromkeys(old.commands + new.commands))
   return dataclasses.replace(new, commands=commands, studies=tuple(studies.values()))
 

@@ -221,6 +221,12 @@ def test_what_it_refuses(toy, tmp_path, study, capsys, monkeypatch):
   assert not out.exists()
 
   study.write_text(STUDY + LADDER)
+  (tmp_path / 'second.toml').write_text(STUDY + LADDER)
+  assert train(toy, out, study, tmp_path / 'second.toml') == 1
+  assert f'{out}: one chart is for one study, not for small and second' in capsys.readouterr().err
+  assert train(toy, out, study, f'{tmp_path}/../{tmp_path.name}/small.toml') == 1
+  assert 'two of the studies have one name' in capsys.readouterr().err
+  assert not out.exists()
   monkeypatch.setattr(stopping, 'on_signals', lambda: contextlib.nullcontext(lambda: True))
   assert train(toy, out, study) == main_lib.INTERRUPTED
   before = (out / 'study.json').read_text()
@@ -230,7 +236,6 @@ def test_what_it_refuses(toy, tmp_path, study, capsys, monkeypatch):
   assert train(toy, out, study) == 1
   assert f'{out}: holds trials on another data set; choose another' in capsys.readouterr().err
   (out / 'study.json').write_text(before)
-  (tmp_path / 'second.toml').write_text(STUDY + LADDER)
   assert train(toy, out, tmp_path / 'second.toml') == 1
   assert f'{out}: one chart is for one study, not for small and second' in capsys.readouterr().err
   study.write_text(STUDY)  # the study becomes what its file says now, and the other one is welcome
