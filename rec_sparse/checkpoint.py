@@ -11,7 +11,6 @@ import contextlib
 import pathlib
 from typing import Any
 
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
@@ -20,8 +19,8 @@ from orbax.checkpoint import checkpoint_managers as ocm
 from rec_sparse import train
 from rec_sparse.embedding import table as table_lib
 
-DENSE = ('step', 'seed', 'learning_rate', 'params', 'statistics', 'filters')  # of TrainState
-FORMAT = 2  # in the metadata; 1: epochs of whole batches alone, no count in the averages of inputs
+DENSE = ('step', 'trial', 'rate_scale', 'params', 'statistics', 'filters')  # of TrainState
+FORMAT = 3  # in the metadata; before 3 a state had a learning rate in place of `trial`
 
 
 @contextlib.contextmanager
@@ -99,12 +98,7 @@ def restore(
   `like` is a state, or the shapes of one. Raises ValueError when the checkpoint does not hold such
   a state, or is of another format.
   """
-  written = read_metadata(found, step).get('format', 1)
-  if written != FORMAT:
-    raise ValueError(
-      f'{found.directory}/{step}: of format {written}, training goes on from format {FORMAT} '
-      'alone; evaluate it as it is, or train anew in another --out'
-    )
+  _check_format(found, step)
   like = _placed(run, like)
   wanted = {item: _restore_args(item, content) for item, content in items(like).items()}
   args = ocp.args.Composite(**wanted, data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore())
@@ -114,23 +108,28 @@ def restore(
   scratch_R = jnp.zeros(scratch.shape, scratch.dtype, device=scratch.sharding)
   slots = read['optimizer']['slots']._replace(scratch_R=scratch_R)
   moments = read['optimizer']['moments']
-  state = _state(run, read['dense'], moments, table_lib.Table(read['table']['table_RxD'], slots))
+  state = _state(run, read['dense'], moments, _table(read['table'], slots))
   return state, read['data'], read['metadata']
 
 
 def restore_model(
   found: ocp.CheckpointManager, step: int, run: train.Program, like: train.TrainState
 ) -> train.TrainState:
-  """The state without its optimizer (None): what an evaluation reads, also of format 1."""
-  like = _placed(run, like)
-  stored = traverse_util.flatten_dict(_stored(found, step, 'dense').get('statistics', {}))
-  wanted = traverse_util.flatten_dict(like.statistics)
-  kept = {path: leaf for path, leaf in wanted.items() if path in stored or path[-1] != 'examples'}
-  like = like._replace(statistics=traverse_util.unflatten_dict(kept))
-  like = items(like)
+  """The state without its optimizer (None): what an evaluation reads; raises as `restore` does."""
+  _check_format(found, step)
+  like = items(_placed(run, like))
   wanted = {item: _restore_args(item, like[item]) for item in ('dense', 'table')}
   read = _read(found, step, ocp.args.Composite(**wanted))
-  return _state(run, read['dense'], None, table_lib.Table(read['table']['table_RxD'], None))
+  return _state(run, read['dense'], None, _table(read['table'], None))
+
+
+def _check_format(found: ocp.CheckpointManager, step: int) -> None:
+  written = read_metadata(found, step).get('format', 1)
+  if written != FORMAT:
+    raise ValueError(
+      f'{found.directory}/{step}: of format {written}, this program reads format {FORMAT}; use the '
+      'release that wrote it, or train anew in another --out'
+    )
 
 
 def read_item(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any]:
@@ -147,7 +146,10 @@ def read_item(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, A
 
   wanted = jax.tree.map(place, _stored(found, step, item))
   args = ocp.args.Composite(**{item: ocp.args.StandardRestore(wanted)})
-  return _read(found, step, args)[item]
+  read = _read(found, step, args)[item]
+  if item == 'table':
+    return {'table_RxD': table_lib.settled(_table(read, None)).rows_RxD}
+  return read
 
 
 def _stored(found: ocp.CheckpointManager, step: int, item: str) -> dict[str, Any]:
@@ -200,12 +202,18 @@ def items(state: train.TrainState) -> dict[str, dict[str, Any]]:
 
   The working space of the table optimizer is not part of it.
   """
-  rows_RxD, slots, _ = state.table
+  rows_RxD, slots, _, scale = state.table
+  scale = {} if scale is None else {'scale': scale}
   return {
     'dense': {name: getattr(state, name) for name in DENSE},
-    'table': {'table_RxD': rows_RxD},
+    'table': {'table_RxD': rows_RxD, **scale},
     'optimizer': {'moments': state.moments, 'slots': slots._replace(scratch_R=None)},
   }
+
+
+def _table(item: dict[str, Any], slots: Any) -> table_lib.Table:
+  """A table in logical row order from the item `table`."""
+  return table_lib.Table(item['table_RxD'], slots, scale=item.get('scale'))
 
 
 def _state(

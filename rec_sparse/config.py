@@ -4,6 +4,7 @@ Flags, `--help` and the sentences of errors are made from them; the options of a
 model's own file. A config has canonical JSON, and the hash of that is its run id.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
@@ -20,16 +21,18 @@ class About(NamedTuple):
   above: float | None = None  # what a value lies above
   most: float | None = None  # the largest value
   below: float | None = None  # what a value lies below
+  # Whether trials of one program may differ in it; 'off_or_on': as long as it is 0 in all or none.
+  differs: Literal['no', 'yes', 'off_or_on'] = 'no'
 
 
-def setting(default: Any, why: str, **bounds: float) -> Any:
-  """A dataclass field that may be set by its name; `bounds` as in `About`."""
-  return dataclasses.field(default=default, metadata={'about': About(why, **bounds)})
+def setting(default: Any, why: str, **said: Any) -> Any:
+  """A dataclass field that may be set by its name; `said` as in `About`."""
+  return dataclasses.field(default=default, metadata={'about': About(why, **said)})
 
 
-def share(default: float, why: str) -> Any:
+def share(default: float, why: str, **said: Any) -> Any:
   """A setting in [0, 1)."""
-  return setting(default, why, least=0, below=1)
+  return setting(default, why, least=0, below=1, **said)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +58,19 @@ class Config:
   input_norm: Literal['batch', 'layer', 'none'] = setting(
     'batch', 'shared by all models: per field over a batch; per example; none'
   )
+  hidden_norm: Literal['none', 'batch', 'layer'] = setting(
+    'none', 'of hidden units before each ReLU: none; over a batch; per example'
+  )
   head_hidden: tuple[int, ...] = setting(
     (), 'widths of ReLU layers of the head before its linear one', least=1
   )
   compute_dtype: Literal['float32', 'bfloat16'] = setting(
     'float32', 'of the dense layers; parameters, head and loss are float32'
   )
-  dropout: float = share(0.0, 'share of hidden units dropped in training')
-  embedding_dropout: float = share(0.0, 'share of input dimensions dropped in training')
+  dropout: float = share(0.0, 'share of hidden units dropped in training', differs='off_or_on')
+  embedding_dropout: float = share(
+    0.0, 'share of input dimensions dropped in training', differs='off_or_on'
+  )
   unknown_share: float = share(
     0.01, 'share of values read as unknown in training, where no rare one trains row 0'
   )
@@ -72,7 +80,7 @@ class Config:
   batch_size: int = setting(1024, 'examples per step', least=1)
   epochs: int = setting(1, 'passes over the training split; 0 only initializes', least=0)
   seed: int = setting(
-    0, 'of initialization, filters, row order and dropout', least=0, most=MAX_SEED
+    0, 'of initialization, filters, row order and dropout', least=0, most=MAX_SEED, differs='yes'
   )
   shuffle: bool = setting(
     True, 'a new global row order each epoch; false: file order, for logs in order of time'
@@ -82,16 +90,47 @@ class Config:
   )
 
   # How it is optimized.
-  learning_rate: float = setting(1e-3, 'of the dense parameters (Adam)', above=0)
-  weight_decay: float = setting(0.0, 'decoupled, times the learning rate, on matrices', least=0)
+  learning_rate: float = setting(
+    1e-3, 'of the dense parameters (Adam), before its schedule', above=0, differs='yes'
+  )
+  schedule: Literal['constant', 'warmup_cosine', 'warmup_linear', 'plateau'] = setting(
+    'constant',
+    'of the learning rates: up over warmup_steps, then down to rate_floor at the last step; '
+    'plateau: times plateau_factor at each validation without a better one',
+  )
+  warmup_steps: int = setting(0, 'of warmup_cosine and warmup_linear: steps of rising', least=0)
+  plateau_factor: float = setting(
+    0.1, 'of plateau: what rates are multiplied by', above=0, below=1, differs='yes'
+  )
+  rate_floor: float = setting(
+    1e-3, 'lowest rate of a schedule that falls / learning_rate', least=0, most=1, differs='yes'
+  )
+  clip_norm: float = setting(
+    0.0, 'largest norm of all gradients of a step together; 0: any', least=0, differs='off_or_on'
+  )
+  weight_decay: float = setting(
+    0.0, 'decoupled, times the learning rate, on matrices', least=0, differs='off_or_on'
+  )
   table_optimizer: Literal['adam', 'adagrad', 'sgd'] = setting(
     'adam', 'of touched rows: Adam; row-wise Adagrad; SGD'
   )
   table_learning_rate_ratio: float = setting(
-    1.0, 'learning rate of the table / learning_rate', above=0
+    1.0, 'learning rate of the table / learning_rate', above=0, differs='yes'
   )
   table_weight_decay: float = setting(
-    0.0, "decoupled, times the table's learning rate, on rows that a step touches", least=0
+    0.0,
+    "decoupled, times the table's learning rate, on the rows that table_decay_rows names",
+    least=0,
+    differs='off_or_on',
+  )
+  table_decay_rows: Literal['touched', 'all'] = setting(
+    'touched', 'which rows decay at a step: those of its batch; all, at the same cost'
+  )
+  table_l2: float = setting(
+    0.0,
+    'added to the gradient of every row, touched or not, times the row: a pass over the table',
+    least=0,
+    differs='off_or_on',
   )
 
   # When it is looked at.
@@ -122,6 +161,32 @@ GROUPS = {
 def about(field: dataclasses.Field) -> About:
   """What its file says of a setting."""
   return field.metadata['about']
+
+
+def trial(config: Config) -> dict[str, Any]:
+  """The settings in which trials of its shape may differ: name -> value."""
+  values = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    differs = about(field).differs if 'about' in field.metadata else 'no'
+    if differs == 'yes' or differs == 'off_or_on' and value:
+      values[field.name] = value
+  return values
+
+
+def shape(config: Config) -> Config:
+  """The same for all trials that one program can train; in it, 1 stands for what may differ."""
+  return in_trial(config, dict.fromkeys(trial(config), 1))
+
+
+def in_trial(config: Config, values: Mapping[str, Any]) -> Config:
+  """The config with the values of another trial of its shape; they may be arrays."""
+  return dataclasses.replace(config, **values)
+
+
+def is_off(value: Any) -> bool:
+  """Whether a setting is 0 in all trials of its shape; one that is not may be an array."""
+  return isinstance(value, int | float) and not value
 
 
 def to_json(config: Config) -> str:

@@ -19,12 +19,15 @@ from rec_sparse import config as config_lib
 from rec_sparse import dense_placement
 from rec_sparse import metrics
 from rec_sparse import models
+from rec_sparse import optimizer
 from rec_sparse import schema as schema_lib
+from rec_sparse.embedding import duplicates
 from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import placement
 from rec_sparse.embedding import table as table_lib
 from rec_sparse.embedding import unknown
 from rec_sparse.models import architecture
+from rec_sparse.models import marks as marks_lib
 from rec_sparse.sparsity import static_filter
 
 # ids_BxF, label_BxT, weight_B (0: padding), and as the data has them value_BxA, group_B
@@ -37,8 +40,9 @@ class TrainState(NamedTuple):
   """
 
   step: jax.Array  # int32, steps done
-  seed: jax.Array  # int32, of row order and dropout
-  learning_rate: jax.Array  # float32; an array, so that a sweep does not recompile
+  # `config.trial` as arrays, so that a sweep does not recompile: seed int32, the others float32
+  trial: dict[str, jax.Array]
+  rate_scale: jax.Array  # float32: of the learning rates, as schedule=plateau has moved it
   params: Any  # dense parameters
   statistics: Any  # averages of the input normalization; the masks of a learned filter
   filters: Any  # constants: the static filters
@@ -50,7 +54,9 @@ class Program(NamedTuple):
   """The functions that a config stands for, and the devices that they run on."""
 
   config: config_lib.Config
+  inputs: architecture.Inputs  # what the model is told of the data
   module: nn.Module
+  last: int  # steps of the whole run; 0 where the data have no training split
   dense_optimizer: optax.GradientTransformation
   table: table_lib.Placed
   numeric: int  # N: the last N fields are multiplied by value_BxA
@@ -67,12 +73,6 @@ def program(
 ) -> Program:
   """Everything static of a run of `config` on data of `schema`, by default on the first device."""
   mesh = mesh or placement.make_mesh(1)
-  kernels = lambda params: jax.tree.map_with_path(
-    lambda path, _: path[-1].key.endswith('kernel'), params
-  )
-  dense = optax.chain(
-    optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay, mask=kernels)
-  )
   model = models.find(config.model)
   columns = model.columns(config)
   table = table_lib.Placed(
@@ -81,18 +81,27 @@ def program(
     dtype=config.table_dtype,
     start=config.embedding_init,
     optimizer=_table_optimizer(config, tuple(columns.values())),
+    decays_all=config.table_decay_rows == 'all' and config.table_weight_decay > 0,
     mesh=mesh,
     exchange=lookup,
   )
+  inputs = architecture.inputs(config, schema)
   return Program(
     config,
-    model.module(config, architecture.inputs(config, schema)),
-    dense,
+    inputs,
+    model.module(config, inputs),
+    _last_step(config, schema),
+    optimizer.dense(),
     table,
     schema.numeric_count,
     mesh,
     unknown.untrained_rows(schema, config.unknown_share),
   )
+
+
+def _last_step(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> int:
+  rows = schema.splits['train'].rows if 'train' in schema.splits else 0
+  return config.epochs * -(-rows // config.batch_size)
 
 
 def _table_optimizer(
@@ -103,7 +112,7 @@ def _table_optimizer(
     'adagrad': functools.partial(optimizers.rowwise_adagrad, widths=widths),
     'sgd': optimizers.row_sgd,
   }[config.table_optimizer]
-  return factory(weight_decay=config.table_weight_decay)
+  return factory()
 
 
 def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
@@ -116,43 +125,56 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   config = run.config
   filters = unstack(draw_constants(config, schema, [config.seed]), 0)
   placed = shardings(run, abstract_state(run, schema))
-  one = jax.jit(lambda *trial: _init_one(run, schema, *trial), out_shardings=placed)
-  state = one(np.int32(config.seed), np.float32(config.learning_rate), filters)
+  one = jax.jit(functools.partial(_init_one, run), out_shardings=placed)
+  state = one(as_arrays(config_lib.trial(config)), filters)
   return state._replace(table=table_lib.from_logical(run.table, state.table))
 
 
 def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   """Shapes and dtypes of a run's state, its table in logical row order, without computing it."""
   filters = unstack(draw_constants(run.config, schema, [run.config.seed]), 0)
-  return jax.eval_shape(
-    lambda *trial: _init_one(run, schema, *trial), jnp.int32(0), jnp.float32(0), filters
-  )
+  trial = as_arrays(config_lib.trial(run.config))
+  return jax.eval_shape(functools.partial(_init_one, run), trial, filters)
+
+
+def as_arrays(values: dict[str, Any]) -> dict[str, np.ndarray]:
+  """Settings of a trial, or a list of each for several, as the state has them."""
+  return {
+    name: np.asarray(value, np.int32 if name == 'seed' else np.float32)
+    for name, value in values.items()
+  }
 
 
 def init_trials(
   run: Program,
   schema: schema_lib.FeatureSchema,
-  seeds: Sequence[int],
-  learning_rates: Sequence[float],
+  configs: Sequence[config_lib.Config],
   placed: jax.sharding.Sharding,
 ) -> TrainState:
-  """The states of len(seeds) trials of a one-device program, stacked on a leading axis and
+  """The states of trials of the shape of a one-device program, stacked on a leading axis and
   `placed`; else as `init`.
   """
-  one = lambda *trial: _init_one(run, schema, *trial)
-  return jax.jit(jax.vmap(one), out_shardings=placed)(
-    np.asarray(seeds, np.int32),
-    np.asarray(learning_rates, np.float32),
-    draw_constants(run.config, schema, seeds),
-  )
+  trials = [config_lib.trial(config) for config in configs]
+  stacked = {name: [trial[name] for trial in trials] for name in trials[0]}
+  constants = draw_constants(run.config, schema, [config.seed for config in configs])
+  one = jax.vmap(functools.partial(_init_one, run))
+  return jax.jit(one, out_shardings=placed)(as_arrays(stacked), constants)
 
 
 def shardings(run: Program, state: TrainState) -> TrainState:
   """Where each leaf lives: table and dense parameters by their own rules, the rest everywhere."""
   one = placement.sharding(run.mesh, replicated=True)
+  params = dense_placement.shardings(state.params, marks(run, state.filters), run.mesh)
+  moments = optax.tree_utils.tree_map_params(
+    run.dense_optimizer,
+    lambda _, sharding: sharding,
+    state.moments,
+    params,
+    transform_non_params=lambda _: one,
+  )
   return jax.tree.map(lambda _: one, state)._replace(
-    params=dense_placement.shardings(state.params, run.mesh),
-    moments=dense_placement.shardings(state.moments, run.mesh),
+    params=params,
+    moments=moments,
     table=table_lib.shardings(run.table, state.table),
   )
 
@@ -179,36 +201,42 @@ def _is_filter(leaf: Any) -> bool:
   return isinstance(leaf, static_filter.StaticFilter)
 
 
-def _init_one(
-  run: Program,
-  schema: schema_lib.FeatureSchema,
-  seed: jax.Array,
-  learning_rate: jax.Array,
-  filters: Any,
-) -> TrainState:
-  table_key, dense_key = jax.random.split(jax.random.key(seed))
+def _init_one(run: Program, trial: dict[str, jax.Array], filters: Any) -> TrainState:
+  table_key, dense_key = jax.random.split(jax.random.key(trial['seed']))
+  made = _init_module(run, filters, dense_key)
+  params = nn.meta.unbox(made['params'])
+  return TrainState(
+    jnp.int32(0),
+    trial,
+    jnp.float32(1),
+    params,
+    made.get('batch_stats', {}),
+    filters,
+    run.dense_optimizer.init(params),
+    table_lib.init(run.table, table_key, trial['seed']),
+  )
+
+
+def _init_module(run: Program, filters: Any, key: jax.Array) -> Any:
+  """The collections `params`, in their marks, and `batch_stats` at step 0."""
   rows = {
-    purpose: jnp.zeros((1, len(schema.fields), width))
+    purpose: jnp.zeros((1, run.inputs.fields, width))
     for purpose, width in run.table.columns.items()
   }
   _, made = run.module.apply(
     {'constants': filters},
     rows,
     train=False,
-    rngs={'params': dense_key},
+    rngs={'params': key},
     mutable=['params', 'batch_stats'],
   )
-  params = made['params']
-  return TrainState(
-    jnp.int32(0),
-    seed,
-    learning_rate,
-    params,
-    made.get('batch_stats', {}),
-    filters,
-    run.dense_optimizer.init(params),
-    table_lib.init(run.table, table_key, seed),
-  )
+  return made
+
+
+def marks(run: Program, filters: Any) -> Any:
+  """What each dense parameter says of itself (models/marks.py), in the tree of the parameters."""
+  made = jax.eval_shape(functools.partial(_init_module, run), filters, jax.random.key(0))
+  return marks_lib.read(made['params'])
 
 
 class StepSums(NamedTuple):
@@ -230,10 +258,12 @@ def train_step(
 ) -> tuple[TrainState, StepSums]:
   """One step on one batch: on the mean loss of its examples, without those of weight 0."""
   state = _in_place(run, state)
-  dropout_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+  config, module = _of_trial(run, state)
+  learning_rate = optimizer.rate(config, run.last, state.step, state.rate_scale)
+  dropout_key = jax.random.fold_in(jax.random.key(state.trial['seed']), state.step)
 
   def loss_fn(params: Any, rows: table_lib.Rows) -> tuple[jax.Array, Any]:
-    logits_BxT, changed = run.module.apply(
+    logits_BxT, changed = module.apply(
       {'params': params, 'batch_stats': state.statistics, 'constants': state.filters},
       scaled_by_values(run, rows, batch),
       batch['weight_B'],
@@ -252,11 +282,18 @@ def train_step(
   looked_up = table_lib.lookup(run.table, state.table, ids_BxF)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, statistics), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
+  if not config_lib.is_off(config.clip_norm):
+    squared_rows = _squared_norm(ids_BxF, row_grads, state.table.rows_RxD.shape[0])
+    scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
+    grads, row_grads = jax.tree.map(lambda grad: grad * scale, (grads, row_grads))
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
     updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
-  params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
-  table_rate = state.learning_rate * run.config.table_learning_rate_ratio
-  updated = table_lib.update(run.table, state.table, ids_BxF, row_grads, table_rate)
+  if not config_lib.is_off(config.weight_decay):
+    decaying = marks(run, state.filters)
+    updates = optimizer.with_decay(updates, state.params, decaying, config.weight_decay)
+  params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+  rates = _table_rates(config, learning_rate)
+  updated = table_lib.update(run.table, state.table, ids_BxF, row_grads, rates)
   state = state._replace(
     step=state.step + 1,
     params=params,
@@ -266,6 +303,34 @@ def train_step(
   )
   return _in_place(run, state), StepSums(
     sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped
+  )
+
+
+def _of_trial(run: Program, state: TrainState) -> tuple[config_lib.Config, nn.Module]:
+  """The config of this trial, with arrays where trials may differ, and its network."""
+  config = config_lib.in_trial(run.config, state.trial)
+  return config, models.find(config.model).module(config, run.inputs)
+
+
+def _squared_norm(ids_BxF: jax.Array, row_grads: table_lib.Rows, rows: int) -> jax.Array:
+  """The part of the table, whose height is `rows`, in the squared norm of all gradients."""
+  method = duplicates.default_method(jax.default_backend())
+  ids_O = ids_BxF.reshape(-1)
+  parts = [
+    duplicates.squared_norm(method, ids_O, grads_BxFxD.reshape(ids_O.shape[0], -1), rows)
+    for grads_BxFxD in row_grads.values()
+  ]
+  return jnp.sum(jnp.stack(parts))
+
+
+def _table_rates(config: config_lib.Config, learning_rate: jax.Array) -> optimizers.Rates:
+  def on(value: Any) -> jax.Array | None:
+    return None if config_lib.is_off(value) else value
+
+  return optimizers.Rates(
+    learning_rate * config.table_learning_rate_ratio,
+    on(config.table_weight_decay),
+    on(config.table_l2),
   )
 
 

@@ -1,5 +1,6 @@
 """What a GPU would run, lowered without one."""
 
+import dataclasses
 import functools
 import re
 
@@ -66,9 +67,8 @@ def test_nor_do_trials_side_by_side_on_several_gpus(monkeypatch):
     (2,), (trials.AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
   )
   advance = trials.on_each_device(mesh, functools.partial(feeds.advance_resident, run))
-  states = train.init_trials(
-    run, schema, range(4), [1e-3] * 4, jax.NamedSharding(mesh, jax.P(trials.AXIS))
-  )
+  configs = [dataclasses.replace(run.config, seed=seed) for seed in range(4)]
+  states = train.init_trials(run, schema, configs, jax.NamedSharding(mesh, jax.P(trials.AXIS)))
   data = {'ids_BxF': jnp.zeros((64, 3), jnp.int32), 'label_BxT': jnp.zeros((64, 1), jnp.uint8)}
   found = scatters(advance, states, data, np.int32(3))
   assert len(found) == 3 and all(found)

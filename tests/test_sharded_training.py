@@ -10,7 +10,6 @@ import pytest
 import table_hlo
 
 from rec_sparse import checkpoint
-from rec_sparse import dense_placement
 from rec_sparse import metrics
 from rec_sparse import models
 from rec_sparse import schema as schema_lib
@@ -138,8 +137,11 @@ def test_steps_on_a_mesh_equal_one_device(model, shape, lookup):
   assert_close(on_host(program, state), want, rtol=1e-4, atol=2e-5)
   for name, axis in SPLIT[model].items():
     assert_split(state.params[name]['kernel'], axis, shape[1])
-  assert_lies(state.moments, program.mesh)
-  assert_lies(state.params, program.mesh)
+  placed = train.shardings(program, state)
+  assert_lies(state.moments, placed.moments)
+  assert_lies(state.params, placed.params)
+  for name, axis in SPLIT[model].items():
+    assert_split(state.moments.mu[name]['kernel'], axis, shape[1])
 
 
 def assert_split(kernel, axis, parts):
@@ -148,11 +150,10 @@ def assert_split(kernel, axis, parts):
   assert {shard.data.shape for shard in kernel.addressable_shards} == {want}
 
 
-def assert_lies(tree, mesh):
-  """After the steps everything is where the rule puts it: else the next dispatch would compile
+def assert_lies(tree, placed):
+  """After the steps everything is where the marks put it: else the next dispatch would compile
   again.
   """
-  placed = dense_placement.shardings(tree, mesh)
   for (path, leaf), want in zip(
     jax.tree.leaves_with_path(tree), jax.tree.leaves(placed), strict=True
   ):

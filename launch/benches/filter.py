@@ -14,6 +14,7 @@ from launch.benches import timing
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse.models import layers
+from rec_sparse.models import norms
 from rec_sparse.sparsity import static_filter
 
 
@@ -97,7 +98,7 @@ class _Activate(nn.Module):
   @nn.compact
   def __call__(self, z_VxHxB: jax.Array) -> jax.Array:
     bias_VxH = self.param('bias', nn.initializers.zeros, z_VxHxB.shape[:2])
-    return layers.ViewNorm(name='norm')(nn.gelu(z_VxHxB + bias_VxH[..., None]))
+    return norms.LayerNorm(name='norm')(nn.gelu(z_VxHxB + bias_VxH[..., None]))
 
 
 def _both_ways(sizes: Sizes, layer: Callable, params: jax.Array, x: jax.Array) -> timing.Call:

@@ -174,8 +174,10 @@ def _updating(placed: table_lib.Placed, ids_BxF: jax.Array) -> timing.Call:
   grads_BxFxD = jnp.ones((*ids_BxF.shape, placed.columns['embedding']))
   grads = {'embedding': jax.device_put(grads_BxFxD, ids_BxF.sharding)}
 
+  rates = optimizers.Rates(jnp.float32(1e-3))
+
   def update(table: table_lib.Table) -> table_lib.Table:
-    return table_lib.update(placed, table, ids_BxF, grads, jnp.float32(1e-3)).table
+    return table_lib.update(placed, table, ids_BxF, grads, rates).table
 
   return timing.advancing(jax.jit(update, donate_argnums=0), _new(placed))
 

@@ -1,6 +1,7 @@
 """Eight trials of a small rung as one program, against the same eight in turn and against one."""
 
 from collections.abc import Iterator
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -45,8 +46,7 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   )
   schema = rows.schema(sizes.fields, sizes.table)
   run, data = train.program(config, schema), rows.draw(schema, sizes.data, 'zipf')
-  seeds = list(range(TRIALS))
-  rates = [1e-3] * TRIALS
+  configs = [dataclasses.replace(config, seed=seed) for seed in range(TRIALS)]
   steps = jnp.int32(sizes.steps)
   one = functools.partial(feeds.advance_resident, run)
 
@@ -63,7 +63,7 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   placed = jax.NamedSharding(run.mesh, jax.P())
 
   def fresh():
-    return train.init_trials(run, schema, seeds, rates, placed)
+    return train.init_trials(run, schema, configs, placed)
 
   each = [
     timing.advancing(lambda s: single(s, data, steps)[0], train.unstack(fresh(), i))

@@ -75,9 +75,7 @@ def by_scratch(scratch_R: jax.Array, ids_O: jax.Array, grads_OxD: jax.Array) -> 
 
 
 def by_row(ids_O: jax.Array, grads_OxD: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
-  """(touched_R, summed_RxD): a dense gradient, for a table with no more rows than the batch has
-  ids.
-  """
+  """(touched_R, summed_RxD): a dense gradient, of a table that is gone over as a whole."""
   _check(ids_O, rows)
   inside = {'mode': 'drop', 'wrap_negative_indices': False}
   touched_R = jnp.zeros(rows, bool).at[ids_O].set(True, **inside)
@@ -97,6 +95,26 @@ def by_sort(ids_O: jax.Array, grads_OxD: jax.Array, rows: int) -> tuple[jax.Arra
   first_O, last_O = run_ends(ids_O)
   owns_O = last_O & (ids_O >= 0) & (ids_O < rows)
   return jnp.where(owns_O, ids_O, rows + slot_O), sum_runs(first_O, grads_OxD[order_O])
+
+
+def dense(method: Method, ids_O: jax.Array, grads_OxD: jax.Array, rows: int) -> jax.Array:
+  """summed_RxD: the gradient of every row, 0 where the batch has none."""
+  if method == 'scratch':
+    _, summed_RxD = by_row(ids_O, grads_OxD, rows)
+    return summed_RxD
+  unique_ids_O, summed_OxD = by_sort(ids_O, grads_OxD, rows)
+  zeros_RxD = jnp.zeros((rows, grads_OxD.shape[1]))
+  return zeros_RxD.at[unique_ids_O].set(summed_OxD, mode='drop', unique_indices=True)
+
+
+def squared_norm(method: Method, ids_O: jax.Array, grads_OxD: jax.Array, rows: int) -> jax.Array:
+  """Sum of squares of the gradient of a table, of which `grads_OxD` are those of gathered rows."""
+  if method == 'scratch' and rows <= ids_O.shape[0]:
+    _, summed_RxD = by_row(ids_O, grads_OxD, rows)
+    return jnp.sum(jnp.square(summed_RxD))
+  unique_ids_O, summed_OxD = by_sort(ids_O, grads_OxD, rows)
+  owns_Ox1 = (unique_ids_O < rows)[:, None]
+  return jnp.sum(jnp.square(summed_OxD), where=owns_Ox1)
 
 
 def run_ends(sorted_O: jax.Array) -> tuple[jax.Array, jax.Array]:

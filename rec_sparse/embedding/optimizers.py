@@ -1,11 +1,11 @@
 """Row-sparse optimizers for embedding tables: only the rows of the batch, and their slots, change.
 
 optax's idiom: a factory takes the hyper-parameters and returns a pair of pure functions,
-`init(rows, seed) -> slots` and `update(rows, slots, ids, grads, learning_rate) -> (rows, slots)`.
+`init(rows, seed) -> slots` and `update(rows, slots, ids, grads, rates) -> (rows, slots)`.
 The gradients are those of the gathered rows, one per occurrence; duplicates are summed first, so a
 row moves once per step. Ids beyond the table are ignored. Donate rows and slots (or carry them
 through `lax.scan`) and the update happens in place: no buffer as large as the table, unless the
-table has no more rows than the batch has ids.
+table has no more rows than the batch has ids, or every row has a gradient by `Rates.l2`.
 
 Tables are float32, or bfloat16 bits (storage.py) with stochastic rounding; slots and arithmetic are
 float32 always.
@@ -35,6 +35,17 @@ class Slots(NamedTuple):
   scratch_R: jax.Array  # int32 working space; its content means nothing and need not be saved
 
 
+class Rates(NamedTuple):
+  """How fast rows move at a step; decays are scalars, and None where there is none."""
+
+  learning_rate: jax.Array
+  # Decoupled: a row that the batch touches, or every row, loses learning_rate times this of itself.
+  weight_decay: jax.Array | float | None = None
+  # Coupled: half of this times the sum of squares of the whole table is part of the loss, so every
+  # row has a gradient and the optimizer goes over all of them.
+  l2: jax.Array | float | None = None
+
+
 class Init(Protocol):
   def __call__(self, table_RxD: jax.Array, seed: jax.Array | int = 0) -> Slots:
     """The slots of a new table; `seed` is that of the stochastic rounding."""
@@ -47,12 +58,16 @@ class Update(Protocol):
     slots: Slots,
     ids_O: jax.Array,
     grads_OxD: jax.Array,
-    learning_rate: jax.Array,
+    rates: Rates,
     *,
     logical_row: Callable[[jax.Array], jax.Array] = ...,
+    scale: jax.Array | None = None,
   ) -> tuple[jax.Array, Slots]:
     """One step. `logical_row` names stored rows in the whole table (sharding), for the rounding
     noise.
+
+    With a `scale`, a row is what is stored times it, and all rows decay: the caller multiplies the
+    scale by 1 - learning_rate weight_decay after the step, and rows are stored for that.
     """
 
 
@@ -74,7 +89,6 @@ def rowwise_adagrad(
   widths: tuple[int, ...],
   eps: float = 1e-8,
   initial_accumulator: float = 0.0,
-  weight_decay: float = 0.0,
   method: duplicates.Method | None = None,
 ) -> TableOptimizer:
   """acc_r += mean_d g^2; row -= lr g / (sqrt(acc_r) + eps): one float of state per row and group.
@@ -98,7 +112,7 @@ def rowwise_adagrad(
       accumulators.append(accumulator_O)
     return jnp.concatenate(directions, axis=1), tuple(accumulators)
 
-  return _optimizer(init_moments, direction, weight_decay, method)
+  return _optimizer(init_moments, direction, method)
 
 
 def row_adam(
@@ -106,7 +120,6 @@ def row_adam(
   b1: float = 0.9,
   b2: float = 0.999,
   eps: float = 1e-8,
-  weight_decay: float = 0.0,
   method: duplicates.Method | None = None,
 ) -> TableOptimizer:
   """Adam whose moments move on touched rows only, with the bias correction of the global step.
@@ -128,14 +141,10 @@ def row_adam(
     m_hat_OxD, v_hat_OxD = m_OxD / (1 - b1**steps), v_OxD / (1 - b2**steps)
     return m_hat_OxD / (jnp.sqrt(v_hat_OxD) + eps), (m_OxD, v_OxD)
 
-  return _optimizer(init_moments, direction, weight_decay, method)
+  return _optimizer(init_moments, direction, method)
 
 
-def row_sgd(
-  *,
-  weight_decay: float = 0.0,
-  method: duplicates.Method | None = None,
-) -> TableOptimizer:
+def row_sgd(*, method: duplicates.Method | None = None) -> TableOptimizer:
   """row -= lr g."""
 
   def init_moments(table_RxD: jax.Array) -> tuple[()]:
@@ -146,13 +155,12 @@ def row_sgd(
     del count
     return grads_OxD, moments
 
-  return _optimizer(init_moments, direction, weight_decay, method)
+  return _optimizer(init_moments, direction, method)
 
 
 def _optimizer(
   init_moments: Callable[[jax.Array], tuple[jax.Array, ...]],
   direction: Direction,
-  weight_decay: float,
   method: duplicates.Method | None,
 ) -> TableOptimizer:
   """Gathers, moves along `direction`, decays (decoupled, touched rows only, once each) and writes
@@ -160,7 +168,9 @@ def _optimizer(
 
   Where a table has no more rows than the batch has ids, 'scratch' goes over the whole table
   instead, and keeps what the batch did not touch: a small DCN-V2 step on a CPU (8192 rows, 10 k
-  ids) took 1.34 ms at ids, 1.24 ms like this.
+  ids) took 1.34 ms at ids, 1.24 ms like this. With `Rates.l2` all rows move, as in the dense
+  optimizer: what Adam makes of a row's own gradient has no closed form over the steps that the row
+  missed, so it would have to be repeated step by step, which is no less work.
   """
   method = method or duplicates.default_method(jax.default_backend())
 
@@ -174,7 +184,7 @@ def _optimizer(
     )
 
   def update(
-    table_RxD, slots, ids_O, grads_OxD, learning_rate, *, logical_row=lambda rows_O: rows_O
+    table_RxD, slots, ids_O, grads_OxD, rates, *, logical_row=lambda rows_O: rows_O, scale=None
   ):
     storage.check(table_RxD)
     arrays_RxX = table_RxD, *slots.moments
@@ -183,9 +193,17 @@ def _optimizer(
     def moved(old_OxX, ids_O, summed_OxD):
       """New rows and moments of these ids."""
       stored_OxD, *moments_OxX = old_OxX
-      direction_OxD, moments_OxX = direction(summed_OxD, tuple(moments_OxX), count)
       rows_OxD = storage.decode(stored_OxD).astype(jnp.float32)
-      rows_OxD -= learning_rate * (direction_OxD + weight_decay * rows_OxD)
+      if scale is not None:
+        rows_OxD = rows_OxD * scale
+      if rates.l2 is not None:
+        summed_OxD = summed_OxD + rates.l2 * rows_OxD
+      direction_OxD, moments_OxX = direction(summed_OxD, tuple(moments_OxX), count)
+      if rates.weight_decay is not None:
+        direction_OxD = direction_OxD + rates.weight_decay * rows_OxD
+      rows_OxD -= rates.learning_rate * direction_OxD
+      if scale is not None:
+        rows_OxD = rows_OxD / (scale * (1 - rates.learning_rate * rates.weight_decay))
       if stored_OxD.dtype == jnp.uint16:
         rows_OxD = stochastic_round(rows_OxD, logical_row(ids_O), count, slots.seed)
       return rows_OxD, *moments_OxX
@@ -203,7 +221,10 @@ def _optimizer(
       )
 
     scratch_R = slots.scratch_R
-    if method == 'scratch' and rows <= ids_O.shape[0]:
+    if rates.l2 is not None:
+      summed_RxD = duplicates.dense(method, ids_O, grads_OxD, rows)
+      table_RxD, *moments_RxX = top_to_bottom(jnp.ones(rows, bool), summed_RxD)
+    elif method == 'scratch' and rows <= ids_O.shape[0]:
       table_RxD, *moments_RxX = top_to_bottom(*duplicates.by_row(ids_O, grads_OxD, rows))
     else:
       scratch_R, *occurrences = duplicates.combine(method, scratch_R, ids_O, grads_OxD, rows)

@@ -26,6 +26,7 @@ from rec_sparse.embedding import placement
 from rec_sparse.embedding import storage
 from rec_sparse.embedding import tiny_fields
 
+SMALLEST = 2.0**-20  # scale of a table; below it, rows are multiplied by it
 Rows = dict[str, jax.Array]  # purpose -> rows_BxFxD, or their gradients; D is its width
 ExchangeName = Literal['reduce_scatter', 'all_to_all']
 EXCHANGES: dict[ExchangeName, exchange_lib.Exchange] = {
@@ -41,6 +42,8 @@ class Table(NamedTuple):
   slots: optimizers.Slots | None  # what the optimizer keeps; None where nothing is trained
   # the rows of tiny fields, a table on every device; with it those in rows_RxD are stale
   tiny: Optional['Table'] = None
+  # float32 scalar: a row is what is stored times this, so all rows decay by one product; None: 1
+  scale: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ class Placed:
   optimizer: optimizers.TableOptimizer
   mesh: jax.sharding.Mesh  # rows lie over all its devices, batches over `data`
   exchange: ExchangeName = 'reduce_scatter'  # how rows travel between devices
+  decays_all: bool = False  # `Rates.weight_decay` is of all rows, not of touched ones
 
   @functools.cached_property
   def tiny(self) -> tiny_fields.Fields | None:
@@ -93,7 +97,8 @@ def init(placed: Placed, key: jax.Array, seed: jax.Array) -> Table:
     starts.append(jax.random.uniform(own, (rows, width), minval=-placed.start, maxval=placed.start))
 
   rows_RxD = storage.encode(jnp.concatenate(starts, axis=1), placed.dtype)
-  return Table(rows_RxD, placed.optimizer.init(rows_RxD, seed))
+  scale = jnp.float32(1) if placed.decays_all else None
+  return Table(rows_RxD, placed.optimizer.init(rows_RxD, seed), scale=scale)
 
 
 def lookup(placed: Placed, table: Table, ids_BxF: jax.Array) -> Lookup:
@@ -101,13 +106,13 @@ def lookup(placed: Placed, table: Table, ids_BxF: jax.Array) -> Lookup:
   exchange = _exchange(placed)
   if placed.tiny is None:
     found = _lookup(placed, exchange, table, ids_BxF)
-    return Lookup(by_purpose(placed, found.rows_CxFxD.astype(jnp.float32)), found.dropped)
+    return Lookup(by_purpose(placed, _exact(found.rows_CxFxD, table)), found.dropped)
 
   ids = tiny_fields.split_ids(placed.tiny, ids_BxF)
   tiny = _lookup(placed, exchange_lib.EVERYWHERE, table.tiny, ids.tiny)
   found = _lookup(placed, exchange, table, ids.large)
   rows_BxFxD = tiny_fields.join(placed.tiny, tiny.rows_CxFxD, found.rows_CxFxD)
-  return Lookup(by_purpose(placed, rows_BxFxD.astype(jnp.float32)), found.dropped)
+  return Lookup(by_purpose(placed, _exact(rows_BxFxD, table)), found.dropped)
 
 
 def read(placed: Placed, table: Table, ids_BxF: jax.Array) -> Rows:
@@ -116,7 +121,7 @@ def read(placed: Placed, table: Table, ids_BxF: jax.Array) -> Rows:
 
 
 def update(
-  placed: Placed, table: Table, ids_BxF: jax.Array, grads: Rows, learning_rate: jax.Array
+  placed: Placed, table: Table, ids_BxF: jax.Array, grads: Rows, rates: optimizers.Rates
 ) -> Updated:
   """One step of the optimizer, from the gradients of the rows that `lookup` gave; donate the table.
 
@@ -125,7 +130,7 @@ def update(
   exchange = _exchange(placed)
   grads_BxFxD = jnp.concatenate([grads[purpose] for purpose in placed.columns], axis=2)
   if placed.tiny is None:
-    return _update(placed, exchange, table, ids_BxF, grads_BxFxD, learning_rate)
+    return _update(placed, exchange, table, ids_BxF, grads_BxFxD, rates)
 
   def row_of_stack(rows_O: jax.Array) -> jax.Array:
     return jnp.asarray(placed.tiny.rows_Y)[rows_O]
@@ -133,9 +138,9 @@ def update(
   ids = tiny_fields.split_ids(placed.tiny, ids_BxF)
   grads_of = tiny_fields.split(placed.tiny, grads_BxFxD)
   everywhere = exchange_lib.EVERYWHERE._replace(logical_row=row_of_stack)
-  tiny = _update(placed, everywhere, table.tiny, ids.tiny, grads_of.tiny, learning_rate)
+  tiny = _update(placed, everywhere, table.tiny, ids.tiny, grads_of.tiny, rates)
   spread = table._replace(tiny=None)
-  updated = _update(placed, exchange, spread, ids.large, grads_of.large, learning_rate)
+  updated = _update(placed, exchange, spread, ids.large, grads_of.large, rates)
   return updated._replace(table=updated.table._replace(tiny=tiny.table))
 
 
@@ -159,8 +164,15 @@ def shardings(placed: Placed, table: Table) -> Table:
 
 def without_slots(table: Table) -> Table:
   """What a lookup needs."""
-  tiny = table.tiny
-  return Table(table.rows_RxD, None, None if tiny is None else without_slots(tiny))
+  tiny = None if table.tiny is None else without_slots(table.tiny)
+  return table._replace(slots=None, tiny=tiny)
+
+
+def settled(table: Table) -> Table:
+  """The same rows with nothing left to multiply: for those that read the array alone."""
+  if table.scale is None:
+    return table
+  return table._replace(rows_RxD=_times(table.rows_RxD, table.scale), scale=None)
 
 
 def from_logical(placed: Placed, table: Table) -> Table:
@@ -182,6 +194,40 @@ def to_logical(placed: Placed, table: Table) -> Table:
   return _with_arrays(table, arrays)._replace(tiny=None)
 
 
+def _exact(stored_BxFxD: jax.Array, table: Table) -> jax.Array:
+  """Rows of `table` as an exchange hands them over -> float32, with what all rows have decayed by."""
+  rows_BxFxD = stored_BxFxD.astype(jnp.float32)
+  return rows_BxFxD if table.scale is None else rows_BxFxD * table.scale
+
+
+def _times(stored_RxD: jax.Array, scale: jax.Array) -> jax.Array:
+  """All rows times a scalar, stored as they were."""
+  dtype = 'float32' if stored_RxD.dtype == jnp.float32 else 'bfloat16'
+  return storage.encode(storage.decode(stored_RxD).astype(jnp.float32) * scale, dtype)
+
+
+def _decayed(table: Table, rates: optimizers.Rates) -> jax.Array | None:
+  """The scale of a table after a step."""
+  if table.scale is None:
+    return None
+  return table.scale * (1 - rates.learning_rate * rates.weight_decay)
+
+
+def _folded(table: Table) -> Table:
+  """The same rows by a scale far from underflow; a power of two moves no bit of a float32 row."""
+  if table.scale is None:
+    return table
+
+  def fold(rows_RxD: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _times(rows_RxD, jnp.float32(SMALLEST)), scale / SMALLEST
+
+  def same(rows_RxD: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return rows_RxD, scale
+
+  rows_RxD, scale = jax.lax.cond(table.scale < SMALLEST, fold, same, table.rows_RxD, table.scale)
+  return table._replace(rows_RxD=rows_RxD, scale=scale)
+
+
 def _exchange(placed: Placed) -> exchange_lib.Exchange:
   return exchange_lib.ONE_DEVICE if placed.mesh.size == 1 else EXCHANGES[placed.exchange]
 
@@ -201,24 +247,26 @@ def _update(
   table: Table,
   ids_BxF: jax.Array,
   grads_BxFxD: jax.Array,
-  learning_rate: jax.Array,
+  rates: optimizers.Rates,
 ) -> Updated:
-  def step(table, ids_CxF, grads_CxFxD, learning_rate):
+  def step(table, ids_CxF, grads_CxFxD, rates):
     arrived = exchange.deliver(table.rows_RxD.shape[0], ids_CxF, grads_CxFxD)
     rows_RxD, slots = placed.optimizer.update(
       table.rows_RxD,
       table.slots,
       arrived.ids_O,
       arrived.grads_OxD,
-      learning_rate,
+      rates,
       logical_row=exchange.logical_row,
+      scale=table.scale,
     )
-    return Updated(Table(rows_RxD, slots), arrived.dropped)
+    updated = table._replace(rows_RxD=rows_RxD, slots=slots, scale=_decayed(table, rates))
+    return Updated(_folded(updated), arrived.dropped)
 
   specs = _by_height(table, exchange.spec, P())
   in_specs = specs, P('data'), P('data'), P()
   local = _over_devices(placed, step, in_specs, out_specs=Updated(specs, P()))
-  return local(table, ids_BxF, grads_BxFxD, learning_rate)
+  return local(table, ids_BxF, grads_BxFxD, rates)
 
 
 def _over_devices(
@@ -256,6 +304,8 @@ def _with_arrays(table: Table, arrays_RxX: tuple[jax.Array, ...]) -> Table:
 
 def _of_its_own(placed: Placed, tiny: Table) -> Table:
   """A stack with scalars and scratch cells of its own: no buffer is part of a state twice."""
+  if tiny.scale is not None:
+    tiny = tiny._replace(scale=jnp.copy(tiny.scale))
   if tiny.slots is None:
     return tiny
   cells = tiny.rows_RxD.shape[0] if tiny.slots.scratch_R.size else 0

@@ -49,7 +49,8 @@ class DCNV2(nn.Module):
     for i in range(cfg.options.cross_layers):
       x_NxB = x0_NxB * layers.Linear(x0_NxB.shape[0], name=f'cross_{i}')(x_NxB) + x_NxB
 
-    hidden_HxB = layers.hidden(cfg, x0_NxB if is_parallel else x_NxB, train=train)
+    below_NxB = x0_NxB if is_parallel else x_NxB
+    hidden_HxB = layers.hidden(cfg, below_NxB, weight_B, train=train)
     if is_parallel:
       hidden_HxB = jnp.concatenate([x_NxB, hidden_HxB])
     return layers.Head(cfg.head_hidden, self.inputs.tasks, name='head')(hidden_HxB)

@@ -24,7 +24,7 @@ class DenseMLP(nn.Module):
   def __call__(self, rows: Rows, weight_B: jax.Array | None = None, *, train: bool) -> jax.Array:
     cfg = self.config
     x_NxB = layers.Input(cfg, name='input')(rows['embedding'], weight_B, train=train)
-    hidden_HxB = layers.hidden(cfg, x_NxB, train=train)
+    hidden_HxB = layers.hidden(cfg, x_NxB, weight_B, train=train)
     return layers.Head(cfg.head_hidden, self.inputs.tasks, name='head')(hidden_HxB)
 
 

@@ -17,6 +17,7 @@ from rec_sparse.models import layers
 from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.architecture import Inputs
 from rec_sparse.models.architecture import Rows
+from rec_sparse.models.marks import marked
 from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
 
@@ -87,14 +88,15 @@ class Compete(nn.Module):
   @nn.compact
   def __call__(self, x_NxB: jax.Array, *, train: bool) -> jax.Array:
     views, features, options = self.views, self.features, self.options
-    init = nn.initializers.glorot_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
+    glorot = nn.initializers.glorot_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
+    init = marked(glorot, 'views', decays=True)
 
     def project(name: str) -> jax.Array:
       kernel_VxNxK = self.param(name, init, (views, x_NxB.shape[0], features))
       return jnp.einsum('nb,vnk->vkb', x_NxB, kernel_VxNxK.astype(x_NxB.dtype))
 
     gamma_VxK = (
-      self.param('gamma', nn.initializers.ones, (views, features))
+      self.param('gamma', marked(nn.initializers.ones, 'views'), (views, features))
       if options.gamma
       else jnp.ones((views, features))
     )
@@ -119,9 +121,8 @@ class Compete(nn.Module):
       if options.alpha_sign == 'free'
       else ics.positive_inverse(jnp.float32(options.alpha))
     )
-    raw = self.param(
-      'alpha', nn.initializers.constant(start), (self.views, *shape[options.alpha_shape])
-    )
+    init = marked(nn.initializers.constant(start), 'views')
+    raw = self.param('alpha', init, (self.views, *shape[options.alpha_shape]))
     alpha = raw if options.alpha_sign == 'free' else ics.positive(raw)
     return jnp.repeat(alpha, options.iterations, -1) if options.alpha_shape == 'scalar' else alpha
 

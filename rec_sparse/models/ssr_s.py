@@ -17,9 +17,11 @@ from rec_sparse import flops
 from rec_sparse.config import Config
 from rec_sparse.config import setting
 from rec_sparse.models import layers
+from rec_sparse.models import norms
 from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.architecture import Inputs
 from rec_sparse.models.architecture import Rows
+from rec_sparse.models.marks import marked
 from rec_sparse.sparsity import learned_filter
 from rec_sparse.sparsity import static_filter
 
@@ -70,13 +72,19 @@ class LearnedFuse(nn.Module):
     self, x_NxB: jax.Array, filter_: static_filter.StaticFilter, *, train: bool
   ) -> jax.Array:
     drawn_VxU = jnp.any(static_filter.mask(filter_), -1)[:, :: self.unit]
-    scores_VxU = self.param('scores', learned_filter.initial_scores, drawn_VxU)
+    scores_init = marked(learned_filter.initial_scores, 'views')
+    scores_VxU = self.param('scores', scores_init, drawn_VxU)
     steps = self.variable('batch_stats', 'steps', lambda: jnp.int32(0))
     in_force = self.variable('batch_stats', 'mask', lambda: drawn_VxU)  # units kept: (V, U)
     views, inputs, features = len(drawn_VxU), x_NxB.shape[0], self.features
-    kernel_VxNxH = self.param('kernel', _glorot_of_kept, (views, inputs, features))
-    bias_VxH = self.param('bias', nn.initializers.zeros, (views, features))
-    by_dimension = lambda of_VxU: jnp.repeat(of_VxU, self.unit, -1)
+    kernel_init = marked(_glorot_of_kept, 'views', decays=True)
+    bias_init = marked(nn.initializers.zeros, 'views')
+    kernel_VxNxH = self.param('kernel', kernel_init, (views, inputs, features))
+    bias_VxH = self.param('bias', bias_init, (views, features))
+
+    def by_dimension(of_VxU: jax.Array) -> jax.Array:
+      return jnp.repeat(of_VxU, self.unit, -1)
+
     masked_VxNxH = kernel_VxNxH * by_dimension(in_force.value).astype(jnp.float32)[..., None]
     if train:
       learning = steps.value < self.warmup
@@ -91,7 +99,7 @@ class LearnedFuse(nn.Module):
       jnp.einsum('nb,vnh->vhb', x_NxB, masked_VxNxH.astype(x_NxB.dtype))
       + bias_VxH.astype(x_NxB.dtype)[..., None]
     )
-    return layers.ViewNorm(name='norm')(z_VxHxB)
+    return norms.LayerNorm(name='norm')(z_VxHxB)
 
 
 def _glorot_of_kept(key: jax.Array, shape_VxNxH: tuple[int, int, int]) -> jax.Array:

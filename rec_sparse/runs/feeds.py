@@ -84,7 +84,7 @@ def advance_resident(
       data,
       state.step,
       batch_size=cfg.batch_size,
-      seed=state.seed,
+      seed=state.trial['seed'],
       shuffle=cfg.shuffle,
       length=length,
     )

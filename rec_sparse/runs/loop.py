@@ -20,6 +20,7 @@ from data_pipelines import blocks
 from data_pipelines import order
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
+from rec_sparse import optimizer
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
@@ -117,6 +118,10 @@ def run_training(
       if found:
         log(step, 'valid', found)
         progress = _judge(config, progress, step, found)
+        rate_scale = optimizer.after_validation(
+          config, state.rate_scale, progress.best_step == step
+        )
+        state = state._replace(rate_scale=rate_scale)
       if step == last:
         progress = dataclasses.replace(progress, status='finished')
       if saves:

@@ -17,6 +17,7 @@ from data_pipelines import blocks
 from data_pipelines import order
 from data_pipelines import resident
 from rec_sparse import config as config_lib
+from rec_sparse import optimizer
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
@@ -144,6 +145,10 @@ def run_group(
     ]
     now.waited = np.where(better, 0, now.waited + 1)
     now.running &= now.waited < (config.patience or np.inf)
+    rate_scale = optimizer.after_validation(
+      config_lib.in_trial(config, states.trial), states.rate_scale, better
+    )
+    states = states._replace(rate_scale=rate_scale)
     states = jax.tree.map(jnp.copy, states) if now.step < last else states  # `best` is not donated
     if stop_wanted():
       raise Interrupted(_leave(now, states, best, wanted, clock))
@@ -164,13 +169,8 @@ def _begin(
 ) -> tuple[Standing, train.TrainState, None]:
   """(standing, states, best) at step 0."""
   configs = configs + configs[-1:] * fillers
-  states = train.init_trials(
-    run,
-    opened.schema,
-    [c.seed for c in configs],
-    [c.learning_rate for c in configs],
-    jax.NamedSharding(mesh, jax.P(AXIS)),
-  )
+  placed = jax.NamedSharding(mesh, jax.P(AXIS))
+  states = train.init_trials(run, opened.schema, configs, placed)
   size = len(configs)
   standing = Standing(
     found=[None] * size,

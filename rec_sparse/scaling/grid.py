@@ -1,7 +1,6 @@
 """A study on one data set as configs to train: every arm gets the same rates, seeds and batches."""
 
 from collections.abc import Iterable
-import dataclasses
 import itertools
 from typing import Any
 
@@ -57,16 +56,11 @@ def plan(study: Study, configs: Trials) -> Planned:
 
 
 def groups(configs: Iterable[config_lib.Config]) -> list[list[config_lib.Config]]:
-  """Configs of one shape each: a group can run as one vectorised program."""
+  """Configs of one `config.shape` each: a group can run as one vectorised program."""
   found: dict[config_lib.Config, list[config_lib.Config]] = {}
   for config in configs:
-    found.setdefault(shape(config), []).append(config)
+    found.setdefault(config_lib.shape(config), []).append(config)
   return list(found.values())
-
-
-def shape(config: config_lib.Config) -> config_lib.Config:
-  """The same for all configs of a group: they differ in seed and learning rate alone."""
-  return dataclasses.replace(config, seed=0, learning_rate=1.0)
 
 
 def _make(arm: Arm, size: dict[str, Any], schema: schema_lib.FeatureSchema) -> config_lib.Config:

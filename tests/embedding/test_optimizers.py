@@ -30,6 +30,10 @@ FACTORIES = {
 }
 
 
+def rates(learning_rate, decay=DECAY):
+  return optimizers.Rates(jnp.asarray(learning_rate, jnp.float32), decay)
+
+
 def dense_reference(name, table_RxD, batches, learning_rate):
   """Dense arrays, float64; rows outside of the batch are put back as they were."""
   table, rows = table_RxD.astype(np.float64), len(table_RxD)
@@ -60,7 +64,7 @@ def small_chunks(monkeypatch):
 
 @functools.cache
 def jitted_update(name, method):
-  return jax.jit(FACTORIES[name](weight_decay=DECAY, method=method).update)
+  return jax.jit(FACTORIES[name](method=method).update)
 
 
 def random_batches(rng, steps, low=0, high=ROWS + 4):
@@ -88,7 +92,7 @@ def test_equals_dense_reference(name, method, steps, rows, beyond, seed):
   batches = random_batches(rng, steps, low=-2, high=rows + beyond)
   table, slots = jnp.asarray(table_RxD), FACTORIES[name](method=method).init(jnp.asarray(table_RxD))
   for ids_O, grads_OxD in batches:
-    table, slots = jitted_update(name, method)(table, slots, ids_O, grads_OxD, jnp.float32(0.3))
+    table, slots = jitted_update(name, method)(table, slots, ids_O, grads_OxD, rates(0.3))
   want_RxD = dense_reference(name, table_RxD, batches, 0.3)
   np.testing.assert_allclose(table, want_RxD, rtol=2e-4, atol=2e-5)
   untouched = np.setdiff1d(np.arange(rows), np.concatenate([ids_O for ids_O, _ in batches]))
@@ -98,10 +102,10 @@ def test_equals_dense_reference(name, method, steps, rows, beyond, seed):
 
 @pytest.mark.parametrize('name', FACTORIES)
 def test_only_padding_changes_nothing(name):
-  optimizer, table_RxD = FACTORIES[name](weight_decay=DECAY), jnp.ones((ROWS, DIM))
+  optimizer, table_RxD = FACTORIES[name](), jnp.ones((ROWS, DIM))
   padding_O = jnp.asarray([ROWS, ROWS, ROWS + 7, 2**31 - 1], jnp.int32)
   slots = optimizer.init(table_RxD)
-  table, after = optimizer.update(table_RxD, slots, padding_O, jnp.ones((4, DIM)), jnp.float32(1))
+  table, after = optimizer.update(table_RxD, slots, padding_O, jnp.ones((4, DIM)), rates(1))
   np.testing.assert_array_equal(table, table_RxD)
   jax.tree.map(np.testing.assert_array_equal, after.moments, slots.moments)
 
@@ -109,21 +113,43 @@ def test_only_padding_changes_nothing(name):
 def test_adam_equals_optax_while_every_row_is_touched():
   rng = np.random.default_rng(0)
   table = jnp.asarray(rng.standard_normal((ROWS, DIM)), jnp.float32)
-  ours, theirs = optimizers.row_adam(weight_decay=DECAY), optax.adamw(0.01, weight_decay=DECAY)
+  ours, theirs = optimizers.row_adam(), optax.adamw(0.01, weight_decay=DECAY)
   dense, slots, state = table, ours.init(table), theirs.init(table)
   for _ in range(5):
     grads = jnp.asarray(rng.standard_normal((ROWS, DIM)), jnp.float32)
-    table, slots = ours.update(table, slots, jnp.arange(ROWS), grads, jnp.float32(0.01))
+    table, slots = ours.update(table, slots, jnp.arange(ROWS), grads, rates(0.01))
     with jax.numpy_dtype_promotion('standard'):  # optax raises a float to an integer power
       updates, state = theirs.update(grads, state, dense)
     dense = optax.apply_updates(dense, updates)
   np.testing.assert_allclose(table, dense, rtol=1e-5, atol=1e-6)
 
 
-def scan_steps(optimizer):
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('rows', [ROWS, 4 * N])
+@pytest.mark.parametrize('name', ['adam', 'sgd'])
+def test_l2_on_the_whole_table_is_that_of_the_dense_optimizer(name, rows, method):
+  """Rows that a batch does not touch have a gradient too, by the penalty alone."""
+  rng = np.random.default_rng(4)
+  start_RxD = jnp.asarray(rng.standard_normal((rows, DIM)), jnp.float32)
+  dense = {'adam': optax.adam(0.1, B1, B2, EPS), 'sgd': optax.sgd(0.1)}[name]
+  theirs = optax.chain(optax.add_decayed_weights(0.5), dense)
+  ours = FACTORIES[name](method=method)
+  told = optimizers.Rates(jnp.float32(0.1), l2=jnp.float32(0.5))
+  want_RxD, state = start_RxD, theirs.init(start_RxD)
+  found_RxD, slots = start_RxD, ours.init(start_RxD)
+  for ids_O, grads_OxD in random_batches(rng, 5, high=ROWS):
+    found_RxD, slots = ours.update(found_RxD, slots, ids_O, grads_OxD, told)
+    grads_RxD = jnp.zeros((rows, DIM)).at[ids_O].add(grads_OxD)
+    with jax.numpy_dtype_promotion('standard'):
+      updates, state = theirs.update(grads_RxD, state, want_RxD)
+    want_RxD = optax.apply_updates(want_RxD, updates)
+  np.testing.assert_allclose(found_RxD, want_RxD, rtol=1e-5, atol=1e-6)
+
+
+def scan_steps(optimizer, decay=DECAY):
   def steps(table, slots, ids_KxO, grads_KxOxD, learning_rate):
     def step(carry, batch):
-      return optimizer.update(*carry, *batch, learning_rate), None
+      return optimizer.update(*carry, *batch, rates(learning_rate, decay)), None
 
     return lax.scan(step, (table, slots), (ids_KxO, grads_KxOxD))[0]
 
@@ -142,7 +168,7 @@ def scan_steps(optimizer):
 )
 def test_scan_updates_in_place(name, method, dtype):
   rows, dim, n = 1_000_000, 4, 64
-  optimizer = FACTORIES[name](method=method, weight_decay=DECAY)
+  optimizer = FACTORIES[name](method=method)
   table = jax.eval_shape(lambda: storage.encode(jnp.zeros((rows, dim)), dtype))
   args = (
     table,
@@ -161,7 +187,7 @@ def test_scan_updates_in_place(name, method, dtype):
 )
 def test_trials_by_vmap_and_by_map_equal_single_trials(name, method):
   rng, trials = np.random.default_rng(2), 3
-  optimizer = FACTORIES[name](method=method, weight_decay=DECAY)
+  optimizer = FACTORIES[name](method=method)
   table_SxRxD = jnp.asarray(rng.standard_normal((trials, ROWS, DIM)), jnp.float32)
   ids_SxKxO = jnp.asarray(rng.integers(0, ROWS + 3, (trials, STEPS, N)), jnp.int32)
   grads_SxKxOxD = jnp.asarray(rng.standard_normal((trials, STEPS, N, DIM)), jnp.float32)
@@ -207,7 +233,7 @@ def test_bfloat16_steps_below_the_last_bit_still_add_up():
   optimizer, table = optimizers.row_sgd(), storage.encode(jnp.ones((3, dim)), 'bfloat16')
   ids_KxO = jnp.tile(jnp.asarray([[0, 2, 0]], jnp.int32), (steps, 1))
   grads_KxOxD = jnp.full((steps, 3, dim), -step_size / 2)
-  run = jax.jit(scan_steps(optimizer))
+  run = jax.jit(scan_steps(optimizer, decay=None))
   table, _ = run(table, optimizer.init(table), ids_KxO, grads_KxOxD, jnp.float32(1))
   rows_RxD = np.asarray(storage.decode(table).astype(jnp.float32))
   assert rows_RxD[0].mean() == pytest.approx(1 + steps * step_size, abs=0.01)

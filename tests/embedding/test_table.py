@@ -2,6 +2,7 @@
 nothing of the size of a table in the program.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -21,6 +22,7 @@ BATCH, DIM = 16, 4
 MESHES = [(8, 1), (4, 2), (2, 4), (1, 1)]
 SIZES = {'sharded': (900, 900, 1100, 1200), 'tiny': (1, 1300, 256, 257, 3), 'small': (1, 150, 3)}
 TWO = {'embedding': DIM, 'linear': 1}
+RATES = optimizers.Rates(jnp.float32(0.1), jnp.float32(0.1))
 FACTORIES = {
   'adagrad': optimizers.rowwise_adagrad,
   'adam': optimizers.row_adam,
@@ -44,7 +46,7 @@ def place(
     sizes=sizes,
     dtype=dtype,
     start=1.0,
-    optimizer=FACTORIES[optimizer](weight_decay=0.1, **own),
+    optimizer=FACTORIES[optimizer](**own),
     mesh=placement.make_mesh(*shape),
     exchange=method,
   )
@@ -90,7 +92,7 @@ def train(placed):
   for ids_BxF, grads in random_batches(placed):
     found = lookup(table, *over_data(placed, ids_BxF))
     seen.append(jax.tree.map(np.asarray, found.rows))
-    table, dropped = update(table, *over_data(placed, ids_BxF, grads), jnp.float32(0.1))
+    table, dropped = update(table, *over_data(placed, ids_BxF, grads), RATES)
     assert int(found.dropped) == int(dropped) == 0
   assert int(table.slots.count) == len(seen)
   return seen, logical(placed, table)
@@ -124,6 +126,36 @@ def test_lookups_and_updates_equal_one_device(shape, method, sizes, optimizer, c
   got = train(placed)
   want = one_device(tuple(columns.items()), SIZES[sizes], 'float32', optimizer)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, want)
+
+
+@pytest.mark.parametrize('optimizer', ['adam', 'adagrad'])
+@pytest.mark.parametrize('shape, sizes', [((1, 1), 'small'), ((1, 1), 'tiny'), ((4, 2), 'tiny')])
+def test_all_rows_decay_as_in_the_dense_form(optimizer, shape, sizes):
+  """To half of themselves at each step, so that the scale of the table is folded into rows once."""
+  placed = dataclasses.replace(
+    place(shape, sizes=SIZES[sizes], optimizer=optimizer), decays_all=True
+  )
+  plain = place(sizes=SIZES[sizes], optimizer=optimizer)
+  rates = optimizers.Rates(jnp.float32(0.1), jnp.float32(5.0))
+  update = jax.jit(functools.partial(table_lib.update, placed))
+  update_plain = jax.jit(functools.partial(table_lib.update, plain))
+  table, want = start(placed), start(plain)
+  for ids_BxF, grads in random_batches(plain, 22):
+    found = table_lib.lookup(placed, table, *over_data(placed, ids_BxF))
+    want_found = table_lib.lookup(plain, want, ids_BxF)
+    np.testing.assert_allclose(
+      found.rows['embedding'][:-1], want_found.rows['embedding'][:-1], rtol=1e-4, atol=1e-6
+    )
+    table, _ = update(table, *over_data(placed, ids_BxF, grads), rates)
+    moved = update_plain(want, ids_BxF, grads, rates).table
+    touched_R = np.isin(np.arange(len(want.rows_RxD)), ids_BxF)
+    rows_RxD = jnp.where(touched_R[:, None], moved.rows_RxD, 0.5 * want.rows_RxD)
+    want = moved._replace(rows_RxD=rows_RxD)
+
+  assert 2.0**-3 < float(table.scale) < 1
+  logical_table = table_lib.settled(table_lib.to_logical(placed, table))
+  found_RxD = np.asarray(logical_table.rows_RxD)[: sum(placed.sizes)]
+  np.testing.assert_allclose(found_RxD, want.rows_RxD[: sum(placed.sizes)], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize('sizes, method', [('sharded', 'all_to_all'), ('tiny', 'reduce_scatter')])
@@ -203,7 +235,7 @@ def step_program(placed, batch):
   def step(table, ids_BxF):
     found = table_lib.lookup(placed, table, ids_BxF)
     grads = jax.grad(mean_square)(found.rows)
-    table, dropped = table_lib.update(placed, table, ids_BxF, grads, jnp.float32(0.1))
+    table, dropped = table_lib.update(placed, table, ids_BxF, grads, RATES)
     return table, found.dropped + dropped
 
   def steps(table, ids_KxBxF):
@@ -217,13 +249,20 @@ def step_program(placed, batch):
   return jax.jit(steps, donate_argnums=0).lower(table, ids_KxBxF).compile()
 
 
-@pytest.mark.parametrize('shape', MESHES)
-@pytest.mark.parametrize('method', table_lib.EXCHANGES)
-def test_program_has_nothing_of_the_size_of_a_table(method, shape):
+@pytest.mark.parametrize(
+  'method, shape, decays_all',
+  [
+    *((method, shape, False) for method in table_lib.EXCHANGES for shape in MESHES),
+    ('reduce_scatter', (1, 1), True),
+    ('reduce_scatter', (4, 2), True),
+  ],
+)
+def test_program_has_nothing_of_the_size_of_a_table(method, shape, decays_all):
   rows, dim, fields = 2**20, 8, 4
   placed = place(
     shape, {'embedding': dim - 1, 'linear': 1}, (rows // fields,) * fields, method=method
   )
+  placed = dataclasses.replace(placed, decays_all=decays_all)
   compiled = step_program(placed, BATCH)
   local_rows = rows // placed.mesh.size
   text = compiled.as_text()

@@ -75,10 +75,20 @@ LEARNED = (
 )
 
 
+RECIPE = (
+  '--model=dense_mlp',
+  '--hidden_norm=batch',
+  '--dropout=0.2',
+  '--schedule=plateau',
+  '--clip_norm=0.1',
+  '--table_l2=0.05',
+)
+
+
 @pytest.mark.parametrize(
   'model, feed',
   [
-    (('--model=dense_mlp',), 'resident'),
+    (RECIPE, 'resident'),
     (('--model=ssr_s',), 'stream'),
     (('--model=ssr_d',), 'resident'),
     (LEARNED, 'resident'),

@@ -54,24 +54,3 @@ def test_dropout_keeps_the_mean_and_padding_does_not_change_it():
   np.testing.assert_array_equal(drop(jnp.ones((200, 52)))[:, :50], short_NxB)
   assert set(np.unique(short_NxB)) == {0, np.float32(1 / 0.75)}
   assert abs(float(jnp.mean(short_NxB)) - 1) < 4 * (0.25 / 0.75 / short_NxB.size) ** 0.5
-
-
-def test_field_norm_in_training_has_the_statistics_of_the_examples_that_count():
-  rng = np.random.default_rng(1)
-  rows_BxFxD = rng.normal(2, 3, (20, 4, 5)).astype(np.float32)
-  params = {name: jnp.asarray(rng.normal(size=4), jnp.float32) for name in ('scale', 'bias')}
-  start = {'mean': jnp.zeros(4), 'var': jnp.ones(4), 'examples': jnp.float32(0)}
-  weight_B = jnp.arange(20) < 13
-  found_BxFxD, changed = layers.FieldNorm().apply(
-    {'params': params, 'batch_stats': start},
-    rows_BxFxD,
-    weight_B.astype(jnp.float32),
-    train=True,
-    mutable=['batch_stats'],
-  )
-  mean_F, var_F = rows_BxFxD[:13].mean((0, 2)), rows_BxFxD[:13].var((0, 2))
-  normal_BxFxD = (rows_BxFxD - mean_F[None, :, None]) / np.sqrt(var_F)[None, :, None]
-  expected = normal_BxFxD * params['scale'][None, :, None] + params['bias'][None, :, None]
-  np.testing.assert_allclose(found_BxFxD, expected, rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(changed['batch_stats']['mean'], mean_F, rtol=1e-5)
-  np.testing.assert_allclose(changed['batch_stats']['var'], var_F, rtol=1e-4)

@@ -2,6 +2,7 @@
 case.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,10 +39,11 @@ def build(model, tasks=1, **overrides):
     rngs={'params': jax.random.key(1)},
     mutable=['params', 'batch_stats'],
   )[1]
-  return config, module, {'constants': filters} | made, rows
+  return config, module, {'constants': filters} | nn.meta.unbox(made), rows
 
 
 def dense_count(params):
+  """Numbers of a network without its input block."""
   return sum(
     leaf.size for name, part in params.items() if name != 'input' for leaf in jax.tree.leaves(part)
   )
@@ -58,6 +60,8 @@ def dense_count(params):
     ('dense_mlp', {'depth': 0}),
     ('dcn_v2', {'depth': 0}),
     ('dcn_v2', {'depth': 0, 'structure': 'stacked'}),
+    ('dense_mlp', {'hidden_norm': 'batch'}),
+    ('dcn_v2', {'hidden_norm': 'layer'}),
   ],
 )
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):

@@ -1,5 +1,6 @@
 """The learned static filter: how many it keeps, what it finds, and SSR-S as its oracle."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +40,7 @@ def build(seed=0, **overrides):
     rngs={'params': jax.random.key(seed)},
     mutable=['params', 'batch_stats'],
   )[1]
-  return config, module, filters, made['params'], made['batch_stats']
+  return config, module, filters, nn.meta.unbox(made['params']), made['batch_stats']
 
 
 def masks(statistics):
