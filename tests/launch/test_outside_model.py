@@ -17,11 +17,12 @@ from launch import train
 from rec_sparse.runs import feeds
 
 MODEL = '''
-"""Four tanh layers, of which a constant mask keeps some units."""
+"""Four tanh layers, of which a constant mask keeps some units, and first-order weights."""
 
 import dataclasses
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 
 from rec_sparse import flops
@@ -48,7 +49,8 @@ class Toy(nn.Module):
       mask_H = self.get_variable('constants', f'layer_{i}')
       x_NxB = nn.tanh(layers.Linear(self.config.width, name=f'layer_{i}')(x_NxB))
       x_NxB = x_NxB * mask_H[:, None]
-    return layers.Head((), self.inputs.tasks, name='head')(x_NxB)
+    logits_BxT = layers.Head((), self.inputs.tasks, name='head')(x_NxB)
+    return logits_BxT + jnp.sum(rows['linear'], axis=1)
 
 
 def masks(config, inputs, seed):
@@ -62,9 +64,15 @@ def cost(config, inputs):
   return flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
 
 
-ARCHITECTURE = Architecture(Toy, cost, Options, constants=masks, knobs=('width',))
+def columns(config):
+  return {'embedding': config.embedding_dim, 'linear': 1}
+
+
+ARCHITECTURE = Architecture(
+  Toy, cost, Options, constants=masks, columns=columns, knobs=('width',)
+)
 '''
-SMALL = ['--width=8', '--embedding_dim=4', '--batch_size=128']
+SMALL = ['--width=8', '--embedding_dim=4', '--batch_size=128', '--table_optimizer=adagrad']
 
 
 def call(program, own, *arguments):
