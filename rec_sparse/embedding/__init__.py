@@ -1,1 +1,1 @@
-"""The stacked table: duplicates, row-sparse optimizers, and rows spread over devices."""
+"""The stacked table: its rows, their optimizers, and how they are spread over devices."""
