@@ -32,8 +32,8 @@ OUT = _string(
 STUDY = _list(
   'study',
   None,
-  'Names in launch/studies, or paths of TOML files like them, in place of --arms and the other flags '
-  'that say what to train; or a study.json, for the studies of that directory once more.',
+  'Names in launch/studies, or paths of TOML files like them, in place of --arms and the other '
+  'flags that say what to train; or a study.json, for the studies of that directory once more.',
 )
 ARMS = _list('arms', ['dense_mlp', 'ssr_s', 'ssr_d'], f'Model names, of {", ".join(models.NAMES)}.')
 WIDTHS = _list(
