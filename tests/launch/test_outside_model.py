@@ -72,7 +72,7 @@ ARCHITECTURE = Architecture(
   Toy, cost, Options, constants=masks, columns=columns, knobs=('width',)
 )
 '''
-SMALL = ['--width=8', '--embedding_dim=4', '--batch_size=128', '--table_optimizer=adagrad']
+SMALL = ['--width=8', '--embedding_dim=4', '--batch_size=128', '--set=table_optimizer=adagrad']
 
 
 def call(program, own, *arguments):
