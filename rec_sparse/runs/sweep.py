@@ -118,7 +118,7 @@ def run_missing(
         )
         waiting[:0] = [group[:half], group[half:]]
         continue
-      same = [own for own in waiting if grid_lib.shape(own[0]) == grid_lib.shape(group[0])]
+      same = [own for own in waiting if config_lib.shape(own[0]) == config_lib.shape(group[0])]
       waiting = [own for own in waiting if own not in same]
       too_large |= dict.fromkeys(sum(same, group), said)
     return Left(bool(waiting), too_large)
