@@ -19,7 +19,7 @@ from orbax.checkpoint import checkpoint_managers as ocm
 from rec_sparse import train
 from rec_sparse.embedding import table as table_lib
 
-DENSE = ('step', 'trial', 'rate_scale', 'params', 'statistics', 'filters')  # of TrainState
+DENSE = ('step', 'trial', 'rate_scale', 'params', 'moving', 'constants')  # of TrainState
 FORMAT = 3  # in the metadata; before 3 a state had a learning rate in place of `trial`
 
 

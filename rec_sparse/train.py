@@ -30,6 +30,10 @@ from rec_sparse.models import architecture
 from rec_sparse.models import marks as marks_lib
 from rec_sparse.sparsity import static_filter
 
+# Collections of a module that training moves without a gradient: averages of normalizations, masks
+# of learned filters.
+MOVING = ('batch_stats', 'masks')
+
 # ids_BxF, label_BxT, weight_B (0: padding), and as the data has them value_BxA, group_B
 Batch = dict[str, jax.Array]
 
@@ -44,8 +48,8 @@ class TrainState(NamedTuple):
   trial: dict[str, jax.Array]
   rate_scale: jax.Array  # float32: of the learning rates, as schedule=plateau has moved it
   params: Any  # dense parameters
-  statistics: Any  # averages of the input normalization; the masks of a learned filter
-  filters: Any  # constants: the static filters
+  moving: dict[str, Any]  # collections of MOVING
+  constants: Any  # drawn from the seed: the static filters and the like
   moments: Any  # optax state
   table: table_lib.Table  # the stacked embedding table, and what its optimizer keeps
 
@@ -123,18 +127,18 @@ def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   Raises ValueError if a view would keep more dimensions than the input has.
   """
   config = run.config
-  filters = unstack(draw_constants(config, schema, [config.seed]), 0)
+  constants = unstack(draw_constants(config, schema, [config.seed]), 0)
   placed = shardings(run, abstract_state(run, schema))
   one = jax.jit(functools.partial(_init_one, run), out_shardings=placed)
-  state = one(as_arrays(config_lib.trial(config)), filters)
+  state = one(as_arrays(config_lib.trial(config)), constants)
   return state._replace(table=table_lib.from_logical(run.table, state.table))
 
 
 def abstract_state(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
   """Shapes and dtypes of a run's state, its table in logical row order, without computing it."""
-  filters = unstack(draw_constants(run.config, schema, [run.config.seed]), 0)
+  constants = unstack(draw_constants(run.config, schema, [run.config.seed]), 0)
   trial = as_arrays(config_lib.trial(run.config))
-  return jax.eval_shape(functools.partial(_init_one, run), trial, filters)
+  return jax.eval_shape(functools.partial(_init_one, run), trial, constants)
 
 
 def as_arrays(values: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -164,7 +168,7 @@ def init_trials(
 def shardings(run: Program, state: TrainState) -> TrainState:
   """Where each leaf lives: table and dense parameters by their own rules, the rest everywhere."""
   one = placement.sharding(run.mesh, replicated=True)
-  params = dense_placement.shardings(state.params, marks(run, state.filters), run.mesh)
+  params = dense_placement.shardings(state.params, marks(run, state.constants), run.mesh)
   moments = optax.tree_utils.tree_map_params(
     run.dense_optimizer,
     lambda _, sharding: sharding,
@@ -201,41 +205,41 @@ def _is_filter(leaf: Any) -> bool:
   return isinstance(leaf, static_filter.StaticFilter)
 
 
-def _init_one(run: Program, trial: dict[str, jax.Array], filters: Any) -> TrainState:
+def _init_one(run: Program, trial: dict[str, jax.Array], constants: Any) -> TrainState:
   table_key, dense_key = jax.random.split(jax.random.key(trial['seed']))
-  made = _init_module(run, filters, dense_key)
+  made = _init_module(run, constants, dense_key)
   params = nn.meta.unbox(made['params'])
   return TrainState(
     jnp.int32(0),
     trial,
     jnp.float32(1),
     params,
-    made.get('batch_stats', {}),
-    filters,
+    _moving(made),
+    constants,
     run.dense_optimizer.init(params),
     table_lib.init(run.table, table_key, trial['seed']),
   )
 
 
-def _init_module(run: Program, filters: Any, key: jax.Array) -> Any:
-  """The collections `params`, in their marks, and `batch_stats` at step 0."""
+def _init_module(run: Program, constants: Any, key: jax.Array) -> Any:
+  """The collections `params`, in their marks, and those of MOVING at step 0."""
   rows = {
     purpose: jnp.zeros((1, run.inputs.fields, width))
     for purpose, width in run.table.columns.items()
   }
   _, made = run.module.apply(
-    {'constants': filters},
+    {'constants': constants},
     rows,
     train=False,
     rngs={'params': key},
-    mutable=['params', 'batch_stats'],
+    mutable=['params', *MOVING],
   )
   return made
 
 
-def marks(run: Program, filters: Any) -> Any:
+def marks(run: Program, constants: Any) -> Any:
   """What each dense parameter says of itself (models/marks.py), in the tree of the parameters."""
-  made = jax.eval_shape(functools.partial(_init_module, run), filters, jax.random.key(0))
+  made = jax.eval_shape(functools.partial(_init_module, run), constants, jax.random.key(0))
   return marks_lib.read(made['params'])
 
 
@@ -264,16 +268,16 @@ def train_step(
 
   def loss_fn(params: Any, rows: table_lib.Rows) -> tuple[jax.Array, Any]:
     logits_BxT, changed = module.apply(
-      {'params': params, 'batch_stats': state.statistics, 'constants': state.filters},
+      variables(state._replace(params=params)),
       scaled_by_values(run, rows, batch),
       batch['weight_B'],
       train=True,
       rngs={'dropout': dropout_key},
-      mutable=['batch_stats'],
+      mutable=MOVING,
     )
     losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
     loss = jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
-    return loss, changed.get('batch_stats', {})
+    return loss, _moving(changed)
 
   batch = _over_data(run, batch)
   ids_BxF = unknown.drop(
@@ -281,7 +285,7 @@ def train_step(
   )
   looked_up = table_lib.lookup(run.table, state.table, ids_BxF)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
-  (loss, statistics), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
+  (loss, moving), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
   if not config_lib.is_off(config.clip_norm):
     squared_rows = _squared_norm(ids_BxF, row_grads, state.table.rows_RxD.shape[0])
     scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
@@ -289,7 +293,7 @@ def train_step(
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
     updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
   if not config_lib.is_off(config.weight_decay):
-    decaying = marks(run, state.filters)
+    decaying = marks(run, state.constants)
     updates = optimizer.with_decay(updates, state.params, decaying, config.weight_decay)
   params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
   rates = _table_rates(config, learning_rate)
@@ -297,7 +301,7 @@ def train_step(
   state = state._replace(
     step=state.step + 1,
     params=params,
-    statistics=statistics,
+    moving=moving,
     moments=moments,
     table=updated.table,
   )
@@ -366,7 +370,7 @@ def eval_step(
   batch = _over_data(run, batch)
   rows = table_lib.read(run.table, state.table, batch['ids_BxF'])
   logits_BxT = run.module.apply(
-    {'params': state.params, 'batch_stats': state.statistics, 'constants': state.filters},
+    variables(state),
     scaled_by_values(run, rows, batch),
     train=False,
   )
@@ -395,6 +399,15 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
 def unstack(states: TrainState, trial: int) -> TrainState:
   """The state of one trial of a stack."""
   return jax.tree.map(lambda leaf: leaf[trial], states)
+
+
+def variables(state: TrainState) -> dict[str, Any]:
+  """What the module of a program is applied to."""
+  return {'params': state.params, 'constants': state.constants} | state.moving
+
+
+def _moving(collections: Any) -> dict[str, Any]:
+  return {name: collections[name] for name in MOVING if name in collections}
 
 
 def scaled_by_values(run: Program, rows: table_lib.Rows, batch: Batch) -> table_lib.Rows:

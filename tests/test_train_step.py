@@ -67,7 +67,7 @@ def test_evaluation_normalizes_by_the_exact_average_of_what_batches_had():
     found.append(batch_statistics(state, at(made, step)))
     weights = [0.9 * weight for weight in weights] + [1.0]
     state, _ = step_of()(state, train.zero_sums(), at(made, step))
-    norm = state.statistics['input']['norm']
+    norm = state.moving['batch_stats']['input']['norm']
     for name, values_SxF in zip(('mean', 'var'), zip(*found, strict=True), strict=True):
       expected_F = np.average(values_SxF, 0, weights)
       np.testing.assert_allclose(norm[name], expected_F, rtol=1e-4, atol=1e-7)
@@ -82,9 +82,9 @@ def test_after_a_few_steps_evaluation_is_as_good_as_with_the_statistics_of_the_b
     state, _ = step_of(**overrides)(state, train.zero_sums(), at(made, step))
   sums, _ = jax.jit(functools.partial(train.eval_step, program))(state, metrics.zeros(1), fresh)
   loss = metrics.compute(sums)[0]['logloss']
-  variables = {'params': state.params, 'batch_stats': state.statistics}
+  variables = train.variables(state)
   rows = {'embedding': state.table.rows_RxD[fresh['ids_BxF']]}
-  logits_BxT, _ = program.module.apply(variables, rows, train=True, mutable=['batch_stats'])
+  logits_BxT, _ = program.module.apply(variables, rows, train=True, mutable=train.MOVING)
   own = float(jnp.mean(metrics.logloss_from_logits(logits_BxT, fresh['label_BxT'])))
   assert own < 0.5 and loss == pytest.approx(own, abs=0.02)
 

@@ -109,13 +109,13 @@ def dense_alone(run: train.Program, fields: int, steps: int) -> timing.Call:
   label_BxT = jnp.ones((cfg.batch_size, 1))
 
   def loss(params: Any, rows_BxFxD: jax.Array) -> jax.Array:
-    variables = {'params': params, 'batch_stats': state.statistics, 'constants': state.filters}
+    variables = train.variables(state._replace(params=params))
     logits_BxT, _ = run.module.apply(
       variables,
       {'embedding': rows_BxFxD},
       train=True,
       rngs={'dropout': jax.random.key(0)},
-      mutable=['batch_stats'],
+      mutable=train.MOVING,
     )
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits_BxT, label_BxT))
 

@@ -58,7 +58,7 @@ class LearnedFuse(nn.Module):
   keeping and fusing.
 
   The kernel has a row for every input; rows outside the mask contribute nothing. The mask in force
-  and the count of training steps are in the collection `batch_stats`: training moves them,
+  and the count of training steps are in the collection `masks`: training moves them,
   evaluation uses them as they are. After `warmup` steps the mask stays what it is, and neither the
   scores nor the rows outside it receive a gradient.
   """
@@ -74,8 +74,8 @@ class LearnedFuse(nn.Module):
     drawn_VxU = jnp.any(static_filter.mask(filter_), -1)[:, :: self.unit]
     scores_init = marked(learned_filter.initial_scores, 'views')
     scores_VxU = self.param('scores', scores_init, drawn_VxU)
-    steps = self.variable('batch_stats', 'steps', lambda: jnp.int32(0))
-    in_force = self.variable('batch_stats', 'mask', lambda: drawn_VxU)  # units kept: (V, U)
+    steps = self.variable('masks', 'steps', lambda: jnp.int32(0))
+    in_force = self.variable('masks', 'mask', lambda: drawn_VxU)  # units kept: (V, U)
     views, inputs, features = len(drawn_VxU), x_NxB.shape[0], self.features
     kernel_init = marked(_glorot_of_kept, 'views', decays=True)
     bias_init = marked(nn.initializers.zeros, 'views')
@@ -153,12 +153,12 @@ def filters(cfg: Config, inputs: Inputs, seed: int) -> dict[str, static_filter.S
   return drawn
 
 
-def learned_masks(cfg: Config, statistics: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def learned_masks(cfg: Config, masks: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """mask_VxN in force of every layer; {} where filters are not learned."""
   if getattr(cfg.options, 'filter', 'random') != 'learned':
     return {}
   return {
-    f'layer_{i}': np.repeat(np.asarray(statistics[f'layer_{i}']['mask']), _unit(cfg, i), -1)
+    f'layer_{i}': np.repeat(np.asarray(masks[f'layer_{i}']['mask']), _unit(cfg, i), -1)
     for i in range(cfg.depth)
   }
 

@@ -42,7 +42,7 @@ def implicit_sparsity(run: restored.Restored) -> Found:
   `dense`.
   """
   dense = restored.item(run, 'dense')
-  start = restored.initial(run, 'dense', restored.tasks_of(dense))
+  start = restored.initial(run, 'dense')
   init_std = {
     name: float(np.std(kernel)) for name, kernel in _kept_kernels(run.config, start).items()
   }
@@ -61,7 +61,9 @@ def implicit_sparsity(run: restored.Restored) -> Found:
 def _kept_kernels(config: config_lib.Config, dense: dict[str, Any]) -> dict[str, np.ndarray]:
   """`_kernels` without the rows that a learned filter leaves out."""
   kernels = _kernels(dense['params'])
-  for name, mask_VxN in ssr_s.learned_masks(config, dense.get('statistics', {})).items():
+  for name, mask_VxN in ssr_s.learned_masks(
+    config, dense.get('moving', {}).get('masks', {})
+  ).items():
     kept_VxK = view_diversity.indices(mask_VxN)
     kernels[name] = np.take_along_axis(kernels[name], kept_VxK[..., None], 1)
   return kernels
@@ -125,11 +127,9 @@ def ics(run: restored.Restored) -> Found:
   watch = jax.jit(functools.partial(competitions, train.program(config, schema)))
   gate, options, snapshots = config.options.gate, ssr_d.gate_options(config.options), {}
   for step in sorted({0, *run.steps}):
-    read = (
-      functools.partial(restored.item, step=step)
-      if step in run.steps
-      else functools.partial(restored.initial, tasks=len(schema.tasks))
-    )
+    read = restored.initial
+    if step in run.steps:
+      read = functools.partial(restored.item, step=step)
     snapshots[step] = ics_dynamics.network(
       watch(read(run, 'dense') | read(run, 'table'), batch), gate, options
     )
@@ -164,8 +164,8 @@ def competitions(
   """filter_i -> (z_VxKxB, alpha_VxI, gamma_VxK), evaluation, no dropout."""
   variables = {
     'params': state['params'],
-    'batch_stats': state.get('statistics', {}),
     'constants': {},
+    **state.get('moving', {}),
   }
   _, captured = program.module.apply(
     variables,
@@ -195,17 +195,17 @@ def views(run: restored.Restored) -> Found:
   if 'views' not in models.find(run.config.model).knobs:
     raise restored.Unavailable(f'views: {run.config.model} has none')
   dense = restored.item(run, 'dense')
-  if dense['filters']:
-    learned = ssr_s.learned_masks(run.config, dense.get('statistics', {}))
+  if dense.get('constants'):
+    learned = ssr_s.learned_masks(run.config, dense.get('moving', {}).get('masks', {}))
     layers = {
       name: view_diversity.filters(
         view_diversity.indices(learned[name]) if learned else np.asarray(drawn['indices_VxK']),
         len(drawn['inverse_NxM']),
       )
-      for name, drawn in dense['filters'].items()
+      for name, drawn in dense['constants'].items()
     }
     return Found({'layers': layers}, {'': pictures.views(layers, 'jaccard')})
-  start = restored.initial(run, 'dense', restored.tasks_of(dense))
+  start = restored.initial(run, 'dense')
   layers, before = (
     {
       name: view_diversity.projections(kernel)
@@ -225,14 +225,15 @@ def views(run: restored.Restored) -> Found:
 
 def embeddings(run: restored.Restored) -> Found:
   """Information abundance per field, at the checkpoint and at initialisation; reads `table`."""
-  sizes = list(run.vocab_sizes.values())
-  offsets = np.cumsum([0, *sizes[:-1]]).tolist()
-  placed = train.program(run.config, restored.schema(tuple(run.vocab_sizes.items()), 1)).table
+  schema = run.schema
+  names = [field.name for field in schema.fields]
+  sizes = [field.vocab_size for field in schema.fields]
+  placed = train.program(run.config, schema).table
 
   def look(table: dict[str, jax.Array]) -> dict[str, dict]:
     embedding_RxD = table_lib.by_purpose(placed, table['table_RxD'])['embedding']
     return embedding_collapse.fields(
-      np.asarray(storage.decode(embedding_RxD)), list(run.vocab_sizes), offsets, sizes
+      np.asarray(storage.decode(embedding_RxD)), names, list(schema.offsets), sizes
     )
 
   fields = look(restored.item(run, 'table'))

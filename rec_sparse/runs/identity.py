@@ -4,6 +4,7 @@ Checkpoints carry it as metadata, and data that differ in it are refused: equal 
 meanings.
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -14,10 +15,19 @@ from rec_sparse import schema as schema_lib
 def metadata(schema: schema_lib.FeatureSchema) -> dict[str, Any]:
   """Entries of a checkpoint's metadata."""
   return {
-    'vocab_sizes': {field.name: field.vocab_size for field in schema.fields},
+    'fields': [dataclasses.asdict(field) for field in schema.fields],
     'tasks': list(schema.tasks),
     'vocabulary': schema.vocabulary,
   }
+
+
+def schema(metadata: dict[str, Any]) -> schema_lib.FeatureSchema:
+  """What a checkpoint tells of the schema, without the data set: enough to initialise."""
+  fields = tuple(schema_lib.Field(**field) for field in metadata['fields'])
+  tasks = tuple(metadata['tasks'])
+  return schema_lib.FeatureSchema(
+    fields, tasks, None, {}, '', {}, vocabulary=metadata['vocabulary']
+  )
 
 
 def check(
@@ -28,10 +38,10 @@ def check(
   `own` is where the data of the checkpoint lay; while they lie there, the sentence names the first
   field that differs.
   """
-  if 'vocabulary' not in theirs:
+  if 'fields' not in theirs:
     raise ValueError(
       f'--data={data}: the checkpoint is of an older version and does not say what '
-      'its vocabularies are, so no data can be matched with it; train it again'
+      'its fields are, so no data can be matched with it; train it again'
     )
   ours = metadata(schema)
   if all(theirs[name] == ours[name] for name in ours):
@@ -47,12 +57,12 @@ def _difference(
 ) -> str:
   if theirs['tasks'] != ours['tasks']:
     return f"its labels are {', '.join(ours['tasks'])}, the run's {', '.join(theirs['tasks'])}"
-  our_rows = ours['vocab_sizes']
-  their_rows = theirs['vocab_sizes']
-  if list(our_rows) != list(their_rows):
-    return f"its fields are {', '.join(our_rows)}, the run's {', '.join(their_rows)}"
-  for name in our_rows:
-    if our_rows[name] != their_rows[name] or not _is_shared(name, data, own):
+  our_fields = {field['name']: field for field in ours['fields']}
+  their_fields = {field['name']: field for field in theirs['fields']}
+  if list(our_fields) != list(their_fields):
+    return f"its fields are {', '.join(our_fields)}, the run's {', '.join(their_fields)}"
+  for name in our_fields:
+    if our_fields[name] != their_fields[name] or not _is_shared(name, data, own):
       return f'values of field {name!r} have other ids than in the data that the run was trained on'
   return 'table rows stand for something else than in the data that the run was trained on'
 

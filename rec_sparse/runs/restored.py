@@ -15,6 +15,7 @@ from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import identity
 from rec_sparse.runs import run_directory
 
 
@@ -35,9 +36,9 @@ class Restored(NamedTuple):
   manager: ocp.CheckpointManager
 
   @property
-  def vocab_sizes(self) -> dict[str, int]:
-    """Field -> rows of the table, in the order of the table."""
-    return self.metadata['vocab_sizes']
+  def schema(self) -> schema_lib.FeatureSchema:
+    """Fields and tasks as the checkpoint tells them, without the data set."""
+    return identity.schema(self.metadata)
 
 
 @contextlib.contextmanager
@@ -74,39 +75,31 @@ def item(run: Restored, name: str, step: int | None = None) -> dict[str, Any]:
   return checkpoint.read_item(run.manager, step, name)
 
 
-def initial(run: Restored, name: str, tasks: int = 1) -> dict[str, Any]:
-  """What `item` was at step 0, from config and seed by `train.init` itself: params and statistics,
-  or the table.
+def initial(run: Restored, name: str) -> dict[str, Any]:
+  """What `item` was at step 0, from config and seed by `train.init` itself.
+
+  Of the item 'dense' parameters and what moves, of 'table' all.
   """
-  return _initial(run.config, tuple(run.vocab_sizes.items()), name, tasks)
+  return _initial(run.config, run.schema.fields, run.schema.tasks, name)
 
 
 @functools.lru_cache(maxsize=2)
 def _initial(
-  config: config_lib.Config, sizes: tuple[tuple[str, int], ...], name: str, tasks: int
+  config: config_lib.Config,
+  fields: tuple[schema_lib.Field, ...],
+  tasks: tuple[str, ...],
+  name: str,
 ) -> dict[str, Any]:
-  """One compiled program, of which XLA drops all that is not asked for: weights come without a
-  table in memory.
+  """One compiled program, of which XLA drops all that is not asked for.
+
+  Weights come without a table in memory.
   """
-  described = schema(sizes, tasks)
-  program = train.program(config, described)
-  fields = {'dense': ('params', 'statistics'), 'table': ('table_RxD',)}[name]
+  schema = schema_lib.FeatureSchema(fields, tasks, None, {}, '', {})
+  program = train.program(config, schema)
+  wanted = {'dense': ('params', 'moving'), 'table': ('table_RxD',)}[name]
 
   def start() -> dict[str, Any]:
-    content = checkpoint.items(train.init(program, described))[name]
-    return {field: content[field] for field in fields}
+    content = checkpoint.items(train.init(program, schema))[name]
+    return {entry: content[entry] for entry in wanted}
 
   return jax.jit(start)()
-
-
-def schema(sizes: tuple[tuple[str, int], ...], tasks: int) -> schema_lib.FeatureSchema:
-  """What a checkpoint tells of the schema, without the data set: enough to initialise. Every kind
-  is categorical.
-  """
-  fields = tuple(schema_lib.Field(name, 'categorical', size) for name, size in sizes)
-  return schema_lib.FeatureSchema(fields, ('',) * tasks, None, {}, '', {})
-
-
-def tasks_of(dense: dict[str, Any]) -> int:
-  """The number of tasks of a restored network: outputs of its head."""
-  return len(dense['params']['head']['linear']['bias'])

@@ -20,6 +20,7 @@ from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.analysis import ics_dynamics
 from rec_sparse.runs import analysis
+from rec_sparse.runs import identity
 from rec_sparse.runs import restored
 
 SMALL = ('--width=8', '--views=3', '--embedding_dim=4', '--batch_size=120')
@@ -233,10 +234,12 @@ def test_competitions_give_what_the_gate_uses(texts, alpha):
     'ssr_d',
     {'width': 8, 'views': 3, 'depth': 1} | settings.parse('ssr_d', list(texts)),
   )
-  metadata = {'vocab_sizes': {'a': 30, 'b': 20}}
+  fields = schema_lib.Field('a', 'categorical', 30), schema_lib.Field('b', 'categorical', 20)
+  schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {})
+  metadata = identity.metadata(schema)
   run = restored.Restored(config, 0, (0,), metadata, pathlib.Path(), pathlib.Path(), None)
   state = restored.initial(run, 'dense') | {'table_RxD': jnp.ones((50, config.embedding_dim))}
-  program = train.program(config, restored.schema((('a', 30), ('b', 20)), 1))
+  program = train.program(config, schema)
   batch = {'ids_BxF': np.stack([np.arange(20), 30 + np.arange(20)], 1)}
   found = jax.jit(functools.partial(analysis.competitions, program))(state, batch)
   z_VxKxB, alpha_VxI, gamma_VxK = found['filter_0']
@@ -297,8 +300,8 @@ def test_what_a_learned_filter_kept_is_what_is_looked_at(toy, tmp_path):
   with restored.open_run(run, 'last') as opened:
     dense = restored.item(opened, 'dense')
   mask_VxN, drawn_VxK = (
-    np.asarray(dense['statistics']['layer_0']['mask']),
-    dense['filters']['layer_0']['indices_VxK'],
+    np.asarray(dense['moving']['masks']['layer_0']['mask']),
+    dense['constants']['layer_0']['indices_VxK'],
   )
   assert not np.take_along_axis(mask_VxN, np.asarray(drawn_VxK), 1).all(), (
     'the filter is no longer the drawn one'

@@ -34,9 +34,9 @@ SMALL = [
   '--views=2',
   '--embedding_dim=4',
   '--batch_size=100',
-  '--set=checkpoint_every=7',
-  '--set=dropout=0.3',
-  '--set=embedding_dropout=0.1',
+  '--checkpoint_every=7',
+  '--dropout=0.3',
+  '--embedding_dropout=0.1',
   '--mesh=1',
 ]
 
@@ -70,8 +70,8 @@ def last_state(out):
 # cut before and after
 LEARNED = (
   '--model=ssr_s',
-  '--set=filter=learned',
-  '--set=filter_warmup=18',
+  '--filter=learned',
+  '--filter_warmup=18',
 )
 
 
@@ -125,7 +125,7 @@ def test_a_run_cut_at_any_step_and_resumed_equals_the_uninterrupted_one(
 def test_a_run_cut_and_resumed_keeps_the_checkpoints_of_both_sittings(toy, tmp_path, monkeypatch):
   out, arguments = (
     tmp_path / 'run',
-    ('--epochs=2', '--set=keep_every=12', '--set=checkpoint_every=5'),
+    ('--epochs=2', '--keep_every=12', '--checkpoint_every=5'),
   )
   monkeypatch.setattr(feeds, 'DISPATCH', 4)
   cut_after(monkeypatch, 7)  # 4, 5, 9, 10, 12, 15, 19
@@ -214,7 +214,7 @@ def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
       '--epochs=8',
       '--learning_rate=0.01',
       '--model=ssr_s',
-      '--set=dropout=0',
+      '--dropout=0',
     )
     == 0
   )
@@ -237,7 +237,7 @@ def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
       '--epochs=8',
       '--learning_rate=0.01',
       '--model=ssr_s',
-      '--set=dropout=0',
+      '--dropout=0',
     )
     == 0
   )
@@ -252,7 +252,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last_and_patience_stops(toy, tmp
     '--epochs=30',
     '--learning_rate=0.03',
     '--patience=2',
-    '--set=dropout=0',
+    '--dropout=0',
     '--model=dense_mlp',
   )
   assert run(toy, tmp_path / 'run', *arguments) == 0
@@ -332,8 +332,8 @@ def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(
     '--batch_size=100',
     '--mesh=1',
     '--learning_rate=1e38',
-    f'--set=input_norm={norm}',
-    f'--set=checkpoint_every={every}',
+    f'--input_norm={norm}',
+    f'--checkpoint_every={every}',
   ]
   said = fails(arguments, capsys)
   assert said == f'error: {out}: the run diverged: {error}; it had saved no checkpoint'
@@ -350,7 +350,7 @@ def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(
 
 def test_one_class_leaves_auc_null_and_says_so(one_class, tmp_path, capsys):
   assert "monitor=auc: all labels 'label' of the validation split are of one class" in fails(
-    [f'--data={one_class}', f'--out={tmp_path / "refused"}', *SMALL, '--set=monitor=auc'], capsys
+    [f'--data={one_class}', f'--out={tmp_path / "refused"}', *SMALL, '--monitor=auc'], capsys
   )
   assert not (tmp_path / 'refused').exists()
   assert run(one_class, tmp_path / 'run', '--epochs=2', '--patience=1') == 0
@@ -384,7 +384,7 @@ def program(toy, out, *arguments, devices=1):
 
 @pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_killed_process_loses_at_most_the_steps_since_its_last_checkpoint(toy, tmp_path, sent):
-  arguments = ('--epochs=400', '--model=dense_mlp', '--set=eval_every=300')
+  arguments = ('--epochs=400', '--model=dense_mlp', '--eval_every=300')
   process = program(toy, tmp_path / 'run', *arguments)
   wait_for(
     lambda: any(path.name.isdigit() for path in (tmp_path / 'run').glob('checkpoints/*')), process
@@ -568,18 +568,22 @@ def test_evaluate_refuses_data_whose_ids_are_other_values(toy, tmp_path, capsys)
   assert f'{own}: the data set that the run was trained on is not there; name its' in error
 
 
+FIELD_A = {'name': 'a', 'kind': 'categorical', 'vocab_size': 3}
+FIELD_B = {'name': 'b', 'kind': 'categorical', 'vocab_size': 2}
+
+
 @pytest.mark.parametrize(
   'change, message',
   [
     ({}, None),
     ({'tasks': ['buy']}, 'its labels are click, the run.s buy'),
-    ({'vocab_sizes': {'b': 2, 'a': 3}, 'vocabulary': 'y'}, 'its fields are a, b, the run.s b, a'),
-    ({'vocab_sizes': {'a': 3, 'b': 4}}, "values of field 'b' have other ids"),
-    ({'vocabulary': None}, 'is of an older version'),
+    ({'fields': [FIELD_B, FIELD_A]}, 'its fields are a, b, the run.s b, a'),
+    ({'fields': [FIELD_A, FIELD_B | {'vocab_size': 4}]}, "values of field 'b' have other ids"),
+    ({'fields': None}, 'is of an older version'),
   ],
 )
 def test_what_data_must_share_with_a_checkpoint(change, message):
-  fields = (schema_lib.Field('a', 'categorical', 3), schema_lib.Field('b', 'categorical', 2))
+  fields = (schema_lib.Field(**FIELD_A), schema_lib.Field(**FIELD_B))
   schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {}, vocabulary='x')
   theirs = identity.metadata(schema) | change
   theirs = {name: value for name, value in theirs.items() if value is not None}

@@ -38,9 +38,9 @@ def build(seed=0, **overrides):
     {'embedding': jnp.zeros((1, FIELDS, DIM))},
     train=False,
     rngs={'params': jax.random.key(seed)},
-    mutable=['params', 'batch_stats'],
+    mutable=['params', 'masks'],
   )[1]
-  return config, module, filters, nn.meta.unbox(made['params']), made['batch_stats']
+  return config, module, filters, nn.meta.unbox(made['params']), made['masks']
 
 
 def masks(statistics):
@@ -53,15 +53,13 @@ def train(module, filters, params, statistics, examples, steps, learning_rate=0.
 
   def loss_fn(params, statistics, rows_BxFxD, label_B):
     logits_BxT, changed = module.apply(
-      {'params': params, 'batch_stats': statistics, 'constants': filters},
+      {'params': params, 'masks': statistics, 'constants': filters},
       {'embedding': rows_BxFxD},
       train=True,
       rngs={'dropout': jax.random.key(0)},
-      mutable=['batch_stats'],
+      mutable=['masks'],
     )
-    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits_BxT[:, 0], label_B)), changed[
-      'batch_stats'
-    ]
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits_BxT[:, 0], label_B)), changed['masks']
 
   @jax.jit
   def one(params, statistics, moments, key):
@@ -154,7 +152,7 @@ def test_forward_equals_ssr_s_with_the_same_mask_and_kernel_rows(trained):
     {'params': twin_params, 'constants': twin_filters}, {'embedding': rows_BxFxD}, train=False
   )
   found = module.apply(
-    {'params': params, 'batch_stats': statistics, 'constants': filters},
+    {'params': params, 'masks': statistics, 'constants': filters},
     {'embedding': rows_BxFxD},
     train=False,
   )
@@ -220,7 +218,7 @@ def test_whole_fields_are_chosen_where_the_unit_is_a_field():
   rows_BxFxD = few_dimensions_decide(jax.random.key(9))[0]
 
   def logits(rows_BxFxD):
-    variables = {'params': last[0], 'batch_stats': last[1], 'constants': filters}
+    variables = {'params': last[0], 'masks': last[1], 'constants': filters}
     return module.apply(variables, {'embedding': rows_BxFxD}, train=False)
 
   for field in range(FIELDS):
