@@ -1,4 +1,4 @@
-"""How every program starts: its own flags, one sentence for a user's error, a non-zero exit status."""
+"""How every program starts: flags of its own, one sentence for an error, an exit status."""
 
 from collections.abc import Callable, Mapping, Sequence
 import pathlib

@@ -65,7 +65,7 @@ def merge(a: Sums, b: Sums) -> Sums:
 
 
 def _add(pair_2xT: jax.Array, x_T: jax.Array, x_lost_T: jax.Array | float = 0.0) -> jax.Array:
-  """Double-float addition: the rounding of each sum is computed exactly (Knuth's two-sum) and kept."""
+  """Double-float addition: the rounding of each sum is exact (Knuth's two-sum), and kept."""
   total_T, lost_T = _two_sum(pair_2xT[0], x_T)
   return jnp.stack(_two_sum(total_T, lost_T + pair_2xT[1] + x_lost_T))
 

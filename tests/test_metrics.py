@@ -1,6 +1,8 @@
 """Metrics against slow, obvious versions of themselves."""
 
+import functools
 import json
+import operator
 
 from hypothesis import given
 from hypothesis import settings
@@ -40,7 +42,9 @@ def summed(logits_NxT, label_NxT, batch, bins=metrics.BINS):
   def step(sums, x):
     return metrics.update(sums, *x), None
 
-  cut = lambda x: jnp.asarray(x).reshape(-1, batch, *x.shape[1:])
+  def cut(x):
+    return jnp.asarray(x).reshape(-1, batch, *x.shape[1:])
+
   weight_N = np.ones(len(logits_NxT), np.float32)
   scan = jax.jit(lambda *x: jax.lax.scan(step, metrics.zeros(tasks, bins), x)[0])
   return scan(cut(logits_NxT), cut(label_NxT), cut(weight_N))
@@ -94,7 +98,10 @@ def test_tasks_are_kept_apart_and_padding_counts_for_nothing():
   logits_NxT = rng.normal(size=(256, 3)).astype(np.float32)
   label_NxT = (rng.random((256, 3)) < [0.2, 0.5, 0.7]).astype(np.float32)
   expected = metrics.compute(summed(logits_NxT, label_NxT, 64))
-  pad = lambda x, value: jnp.asarray(np.concatenate([x, np.full((44, 3), value, np.float32)]))
+
+  def pad(x, value):
+    return jnp.asarray(np.concatenate([x, np.full((44, 3), value, np.float32)]))
+
   weight_B = jnp.asarray(np.arange(300) < 256, jnp.float32)
   padded = metrics.update(metrics.zeros(3), pad(logits_NxT, np.nan), pad(label_NxT, 1), weight_B)
   for t, (a, b) in enumerate(zip(expected, metrics.compute(padded), strict=True)):
@@ -124,7 +131,8 @@ def test_under_vmap_over_trials():
   )
   for s in range(4):
     alone = metrics.update(metrics.zeros(2, 512), logits_SxBxT[s], label_BxT, weight_B)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[s], b, rtol=1e-6), together, alone)
+    own = jax.tree.map(operator.itemgetter(s), together)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), own, alone)
 
 
 def test_the_histogram_is_updated_in_place():

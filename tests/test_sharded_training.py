@@ -72,7 +72,9 @@ def steps_of(program):
   """Many steps as one program, as the feeds run them."""
 
   def steps(state, batches):
-    step = lambda carry, batch: (train.train_step(program, *carry, batch), None)
+    def step(carry, batch):
+      return (train.train_step(program, *carry, batch), None)
+
     return jax.lax.scan(step, (state, train.zero_sums()), batches)[0]
 
   return jax.jit(steps, donate_argnums=0)
@@ -81,7 +83,10 @@ def steps_of(program):
 def padded(stacked, devices):
   """Batches that divide over the devices, by copies of their first example, of weight 0."""
   copies = -BATCH % devices
-  longer = lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], copies, 1)], 1)
+
+  def longer(leaf):
+    return np.concatenate([leaf, np.repeat(leaf[:, :1], copies, 1)], 1)
+
   stacked = jax.tree.map(longer, stacked)
   stacked['weight_B'][:, BATCH:] = 0
   return stacked
@@ -99,7 +104,10 @@ def on_host(program, state):
   table = table_lib.to_logical(program.table, state.table)
   state = checkpoint.items(state._replace(table=table))
   height, rows = table.rows_RxD.shape[0], fields().table_rows
-  cut = lambda leaf: np.asarray(leaf)[:rows] if leaf.shape[:1] == (height,) else np.asarray(leaf)
+
+  def cut(leaf):
+    return np.asarray(leaf)[:rows] if leaf.shape[:1] == (height,) else np.asarray(leaf)
+
   return jax.tree.map(cut, state)
 
 

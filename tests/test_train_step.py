@@ -104,7 +104,10 @@ def test_padding_changes_nothing(monkeypatch, method, overrides):
   monkeypatch.setattr(duplicates, 'default_method', lambda platform: method)
   program, state = build(depth=1, views=2, width=8, table_weight_decay=0.1, **overrides)
   partial = batches(2, 40)
-  longer = lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], 24, 1)], 1)
+
+  def longer(leaf):
+    return np.concatenate([leaf, np.repeat(leaf[:, :1], 24, 1)], 1)
+
   padded = jax.tree.map(longer, partial)
   padded['weight_B'][:, 40:] = 0
   step = jax.jit(functools.partial(train.train_step, program))

@@ -195,7 +195,7 @@ def to_logical(placed: Placed, table: Table) -> Table:
 
 
 def _exact(stored_BxFxD: jax.Array, table: Table) -> jax.Array:
-  """Rows of `table` as an exchange hands them over -> float32, with what all rows have decayed by."""
+  """Rows of `table` as an exchange hands them over -> float32, decayed as all rows are."""
   rows_BxFxD = stored_BxFxD.astype(jnp.float32)
   return rows_BxFxD if table.scale is None else rows_BxFxD * table.scale
 

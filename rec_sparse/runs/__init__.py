@@ -1,1 +1,1 @@
-"""What launch programs stand on: the loop of a run, feeds, trials side by side, studies, restored runs."""
+"""What programs stand on: the loop of a run, feeds, trials side by side, restored runs."""

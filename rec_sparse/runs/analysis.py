@@ -78,11 +78,12 @@ def _kernels(params: dict[str, Any]) -> dict[str, np.ndarray]:
     *modules, last = (part.key for part in path)
     if last.endswith('kernel'):
       found['/'.join(modules if last == 'kernel' else (*modules, last))] = np.asarray(leaf)
-  # unnumbered: last
-  number = lambda name: [int(digits) for digits in re.findall(r'_(\d+)', name)] or [len(found)]
-  return dict(
-    sorted(found.items(), key=lambda item: (item[0].startswith('head'), number(item[0]), item[0]))
-  )
+
+  def place(name: str) -> tuple[bool, list[int], str]:
+    numbers = [int(digits) for digits in re.findall(r'_(\d+)', name)]
+    return name.startswith('head'), numbers or [len(found)], name
+
+  return {name: found[name] for name in sorted(found, key=place)}
 
 
 def implicit_layer(name: str, kernel: np.ndarray, init_std: float) -> dict[str, Any]:

@@ -31,7 +31,10 @@ def test_cpu_keeps_the_gather_out_of_the_arithmetic(trials):
   """The conditional is worth a factor of two on CPU; if XLA learns to see through it, measure
   again.
   """
-  lookup = lambda table_RxD, ids_BxF: jnp.square(gather.lookup_rows(table_RxD, ids_BxF)) + 1
+
+  def lookup(table_RxD, ids_BxF):
+    return jnp.square(gather.lookup_rows(table_RxD, ids_BxF)) + 1
+
   args = (
     jax.ShapeDtypeStruct((*trials, 50, 4), jnp.float32),
     jax.ShapeDtypeStruct((*trials, 8, 3), jnp.int32),

@@ -29,9 +29,9 @@ def test_numbers_of_bfloat16_are_kept_and_specials_survive():
   np.testing.assert_array_equal(rounded(jnp.asarray(exact), [0]), exact)
 
 
-@pytest.mark.parametrize('other', [dict(rows_O=[8, 9]), dict(count=2), dict(seed=1)])
+@pytest.mark.parametrize('other', [{'rows_O': [8, 9]}, {'count': 2}, {'seed': 1}])
 def test_noise_changes_with_row_step_and_seed(other):
-  one = dict(rows_O=[3, 4], count=1, seed=0)
+  one = {'rows_O': [3, 4], 'count': 1, 'seed': 0}
   draw = [
     np.asarray(
       noise(64, jnp.asarray(k['rows_O'], jnp.int32), jnp.int32(k['count']), jnp.uint32(k['seed']))

@@ -50,7 +50,10 @@ def test_which_rows(rare, share, rows):
 
 def test_drop():
   row_F = np.array([0, 5, -1, -1], np.int32)
-  draw = lambda seed: np.asarray(unknown.drop(IDS_BxF, WEIGHT_B, row_F, 0.1, jax.random.key(seed)))
+
+  def draw(seed):
+    return np.asarray(unknown.drop(IDS_BxF, WEIGHT_B, row_F, 0.1, jax.random.key(seed)))
+
   dropped_BxF = draw(0) != IDS_BxF
   assert (draw(0)[dropped_BxF[:, 0], 0] == 0).all() and (draw(0)[dropped_BxF[:, 1], 1] == 5).all()
   np.testing.assert_allclose(dropped_BxF.mean(0), [0.1, 0.1, 0, 0], atol=0.01)

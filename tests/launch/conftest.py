@@ -1,4 +1,4 @@
-"""A small encoded data set for the programs: six Zipf fields and a label that pairs of them decide."""
+"""A small encoded data set for the programs: six Zipf fields, and a label that pairs decide."""
 
 import pathlib
 

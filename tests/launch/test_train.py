@@ -337,7 +337,7 @@ def test_a_state_that_is_not_finite_is_not_saved_and_ends_the_run(
   ]
   said = fails(arguments, capsys)
   assert said == f'error: {out}: the run diverged: {error}; it had saved no checkpoint'
-  strict = dict(parse_constant=lambda token: pytest.fail(token))
+  strict = {'parse_constant': lambda token: pytest.fail(token)}
   assert json.loads((out / 'summary.json').read_text(), **strict)['status'] == 'diverged'
   before = (out / 'metrics.jsonl').read_text()
   assert [json.loads(line, **strict)['step'] for line in before.splitlines()] == [every]

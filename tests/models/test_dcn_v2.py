@@ -71,7 +71,10 @@ def test_every_option_has_the_counted_parameters_and_gradients(overrides):
   config, module, params, rows_BxFxD = build(**overrides)
   counted = sum(leaf.size for leaf in jax.tree.leaves(params))
   assert models.find('dcn_v2').cost(config, inputs_of(1)).params == counted
-  loss = lambda p: jnp.sum(module.apply({'params': p}, {'embedding': rows_BxFxD}, train=False) ** 2)
+
+  def loss(p):
+    return jnp.sum(module.apply({'params': p}, {'embedding': rows_BxFxD}, train=False) ** 2)
+
   grads = jax.jit(jax.grad(loss))(params)
   assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
 

@@ -29,7 +29,10 @@ def test_transposed_maps_over_trials():
 def test_transposing_a_batch_over_devices_sends_nothing(batch):
   mesh = placement.make_mesh(4)
   examples = jax.NamedSharding(mesh, jax.P('data'))
-  both = lambda x_BxN, g_NxB: jax.vjp(layers.transposed, x_BxN)[1](g_NxB)[0]
+
+  def both(x_BxN, g_NxB):
+    return jax.vjp(layers.transposed, x_BxN)[1](g_NxB)[0]
+
   x_BxN, g_NxB = _arrays(batch)
   g_NxB = jax.device_put(g_NxB, jax.NamedSharding(mesh, jax.P(None, 'data')))
   compiled = (

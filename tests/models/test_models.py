@@ -176,9 +176,10 @@ def test_parameter_counts_of_the_published_configurations():
 def test_variants_of_ssr_d_have_the_counted_parameters_and_gradients(overrides):
   config, module, variables, rows = build('ssr_d', **overrides)
   assert models.find('ssr_d').cost(config, inputs_of(1)).params == dense_count(variables['params'])
-  loss = lambda params: jnp.sum(
-    module.apply(variables | {'params': params}, rows, train=False) ** 2
-  )
+
+  def loss(params):
+    return jnp.sum(module.apply(variables | {'params': params}, rows, train=False) ** 2)
+
   grads = jax.jit(jax.grad(loss))(variables['params'])
   assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
 
@@ -219,7 +220,7 @@ def test_alpha_starts_where_it_is_told_whatever_its_sign_and_shape():
   'overrides, expected', [({'residual': True}, True), ({'form': 'code'}, True), ({}, False)]
 )
 def test_residual_adds_what_the_view_kept(overrides, expected):
-  """With a zero kernel GELU gives 0, so what is left is LN of the kept dimensions, or of nothing."""
+  """With a zero kernel GELU gives 0; what is left is LN of the kept dimensions, or of nothing."""
   _, module, variables, rows = build('ssr_s', **overrides)
   params = variables['params'] | {
     f'layer_{i}': variables['params'][f'layer_{i}'] | {'kernel': jnp.zeros((4, 16, 16))}
