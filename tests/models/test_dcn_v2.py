@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +25,8 @@ def build(**overrides):
   )
   module = models.find('dcn_v2').module(config, inputs_of(1))
   rows_BxFxD = jax.random.normal(jax.random.key(0), (7, FIELDS, DIM))
-  params = jax.jit(functools.partial(module.init, train=False))(
-    jax.random.key(1), {'embedding': rows_BxFxD}
-  )['params']
+  init = jax.jit(functools.partial(module.init, train=False))
+  params = nn.meta.unbox(init(jax.random.key(1), {'embedding': rows_BxFxD})['params'])
   # biases start at 0, where a mistake in them would not show
   noise = iter(jax.random.split(jax.random.key(2), 64))
   params = jax.tree.map(
