@@ -135,8 +135,8 @@ class Config:
 
   # When it is looked at.
   eval_every: int = setting(0, 'steps between validations; 0: once an epoch', least=0)
-  monitor: Literal['logloss', 'auc'] = setting(
-    'logloss', 'the validation metric that says which checkpoint is best'
+  monitor: Literal['logloss', 'auc', 'gauc_impressions', 'gauc_users'] = setting(
+    'logloss', 'the validation metric, mean over tasks, that says which checkpoint is best'
   )
   patience: int = setting(
     0, 'validations without a better one before stopping; 0: never stop early', least=0

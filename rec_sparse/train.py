@@ -17,8 +17,8 @@ import optax
 
 from rec_sparse import config as config_lib
 from rec_sparse import dense_placement
-from rec_sparse import metrics
 from rec_sparse import models
+from rec_sparse import objective as objective_lib
 from rec_sparse import optimizer
 from rec_sparse import schema as schema_lib
 from rec_sparse.embedding import duplicates
@@ -55,6 +55,7 @@ class Program(NamedTuple):
 
   config: config_lib.Config
   inputs: architecture.Inputs  # what the model is told of the data
+  objective: objective_lib.Objective
   module: nn.Module
   last: int  # steps of the whole run; 0 where the data have no training split
   dense_optimizer: optax.GradientTransformation
@@ -89,6 +90,7 @@ def program(
   return Program(
     config,
     inputs,
+    objective_lib.clicks(schema.tasks, config.monitor),
     model.module(config, inputs),
     _last_step(config, schema),
     optimizer.dense(),
@@ -244,7 +246,7 @@ class StepSums(NamedTuple):
   refuse any.
   """
 
-  loss: jax.Array  # float32: mean loss of each step, nats per example, summed over tasks
+  loss: jax.Array  # float32: loss of each step, nats per example, with what a model sows
   dropped: jax.Array  # int32: ids beyond the capacity of an all-to-all lookup or update
 
 
@@ -256,7 +258,10 @@ def zero_sums() -> StepSums:
 def train_step(
   run: Program, state: TrainState, sums: StepSums, batch: Batch
 ) -> tuple[TrainState, StepSums]:
-  """One step on one batch: on the mean loss of its examples, without those of weight 0."""
+  """One step on one batch: on the mean loss of its examples, without those of weight 0.
+
+  Scalars that the model sows into the collection `losses` are added to it.
+  """
   state = _in_place(run, state)
   config, module = _of_trial(run, state)
   learning_rate = optimizer.rate(config, run.last, state.step, state.rate_scale)
@@ -269,10 +274,11 @@ def train_step(
       batch['weight_B'],
       train=True,
       rngs={'dropout': dropout_key},
-      mutable=['batch_stats'],
+      mutable=['batch_stats', 'losses'],
     )
-    losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
-    loss = jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
+    loss = run.objective.loss(logits_BxT, batch)
+    for auxiliary in jax.tree.leaves(changed.get('losses', {})):
+      loss += auxiliary
     return loss, changed.get('batch_stats', {})
 
   batch = _over_data(run, batch)
@@ -355,13 +361,10 @@ def _over_data(run: Program, batch: Batch) -> Batch:
   )
 
 
-def eval_step(
-  run: Program, state: TrainState, sums: metrics.Sums, batch: Batch
-) -> tuple[metrics.Sums, jax.Array]:
-  """Adds one batch to the metric sums; also returns logits_BxT. The state must stay alive: do not
-  donate it.
+def eval_step(run: Program, state: TrainState, sums: Any, batch: Batch) -> tuple[Any, jax.Array]:
+  """Adds one batch to the sums of the objective; also returns logits_BxT.
 
-  Rows always travel by reduce-scatter here, which cannot drop any.
+  The state must stay alive: do not donate it. Rows always travel by reduce-scatter here, which cannot drop any.
   """
   batch = _over_data(run, batch)
   rows = table_lib.read(run.table, state.table, batch['ids_BxF'])
@@ -370,7 +373,7 @@ def eval_step(
     scaled_by_values(run, rows, batch),
     train=False,
   )
-  return metrics.update(sums, logits_BxT, batch['label_BxT'], batch['weight_B']), logits_BxT
+  return run.objective.add(sums, logits_BxT, batch), logits_BxT
 
 
 def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +81,9 @@ def test_after_a_few_steps_evaluation_is_as_good_as_with_the_statistics_of_the_b
   made, fresh = batches(15), at(batches(16, 512), 15)
   for step in range(15):
     state, _ = step_of(**overrides)(state, train.zero_sums(), at(made, step))
-  sums, _ = jax.jit(functools.partial(train.eval_step, program))(state, metrics.zeros(1), fresh)
+  sums, _ = jax.jit(functools.partial(train.eval_step, program))(
+    state, program.objective.zeros(), fresh
+  )
   loss = metrics.compute(sums)[0]['logloss']
   variables = {'params': state.params, 'batch_stats': state.statistics}
   rows = {'embedding': state.table.rows_RxD[fresh['ids_BxF']]}
@@ -120,3 +123,38 @@ def test_padding_changes_nothing(monkeypatch, method, overrides):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), *found)
   np.testing.assert_array_equal(found[0][2], found[1][2])
   assert 20 < found[0][2].sum() < 90
+
+
+class Sowing(nn.Module):
+  """A module that also wants its rows to be small."""
+
+  inner: nn.Module
+
+  @nn.compact
+  def __call__(self, rows, weight_B=None, *, train):
+    self.sow('losses', 'size', jnp.sum(jnp.square(rows['embedding'])))
+    self.sow('losses', 'one', jnp.float32(1))
+    return self.inner(rows, weight_B, train=train)
+
+
+def test_losses_that_a_model_sows_are_added_and_trained_on():
+  overrides = {'table_optimizer': 'sgd', 'learning_rate': 1e-3}
+  batch = at(batches(1), 0)
+  program, state = build(**overrides)
+  plain, plain_sums = jax.jit(functools.partial(train.train_step, program))(
+    state, train.zero_sums(), batch
+  )
+  sowing = program._replace(module=Sowing(program.module))
+  state = state._replace(params={'inner': state.params}, statistics={'inner': state.statistics})
+  state = state._replace(moments=sowing.dense_optimizer.init(state.params))
+  found, sums = jax.jit(functools.partial(train.train_step, sowing))(
+    state, train.zero_sums(), batch
+  )
+  rows = np.asarray(state.table.rows_RxD, np.float64)
+  size = np.square(rows[batch['ids_BxF']]).sum()
+  assert float(sums.loss) == pytest.approx(float(plain_sums.loss) + size + 1, rel=1e-5)
+  count_R = np.bincount(batch['ids_BxF'].ravel(), minlength=len(rows))[:, None]
+  expected_RxD = plain.table.rows_RxD - 1e-3 * 2 * count_R * rows
+  np.testing.assert_allclose(found.table.rows_RxD, expected_RxD, atol=1e-6)
+  _, logits_BxT = train.eval_step(sowing, found, sowing.objective.zeros(), batch)
+  assert logits_BxT.shape == (BATCH, 1)  # an evaluation sows nothing

@@ -55,12 +55,12 @@ def run_training(
   """
   config = run.config
   _check_claim(config, out)
-  evaluation.check_monitor(config, schema)
+  evaluation.check_monitor(config.monitor, schema, data)
   multihost_utils.sync_global_devices('the run directory was checked by every process')
   if (out / 'summary.json').is_file():
     return record.read_json(out / 'summary.json')
   split, valid = (blocks.open_split(data, schema, name) for name in ('train', 'valid'))
-  evaluate = evaluation.evaluator(run, schema.tasks, valid)
+  evaluate = evaluation.evaluator(run, valid)
   is_sound = evaluation.soundness(run, valid)
   per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
   last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
@@ -117,7 +117,7 @@ def run_training(
         break  # what was saved before stays
       if found:
         log(step, 'valid', found)
-        progress = _judge(config, progress, step, found)
+        progress = _judge(run, progress, step, found)
         rate_scale = optimizer.after_validation(
           config, state.rate_scale, progress.best_step == step
         )
@@ -167,13 +167,10 @@ def _start(
   return huge_pages.advise(state), Progress(**metadata['progress']), position
 
 
-def _judge(
-  config: config_lib.Config, progress: Progress, step: int, found: dict[str, Any]
-) -> Progress:
+def _judge(run: train.Program, progress: Progress, step: int, found: dict[str, Any]) -> Progress:
   """Early stopping: `patience` validations in a row without a better one end the run."""
-  if progress.best is None or evaluation.rank(config, found) > evaluation.rank(
-    config, progress.best
-  ):
+  rank, config = run.objective.rank, run.config
+  if progress.best is None or rank(found) > rank(progress.best):
     return dataclasses.replace(progress, best_step=step, best=found, waited=0)
   waited = progress.waited + 1
   status = 'finished' if config.patience and waited >= config.patience else 'running'
@@ -200,7 +197,7 @@ def _save(
     'progress': dataclasses.asdict(progress),
   }
   is_best = progress.best is not None and progress.best_step == int(state.step)
-  value = evaluation.rank(config, progress.best) if is_best else None
+  value = run.objective.rank(progress.best) if is_best else None
   checkpoint.save(manager, run, state, feed.position(), metadata, value)
 
 
@@ -212,7 +209,7 @@ def _finish(
   step: int,
   diverged: str,
 ) -> dict[str, Any]:
-  best = progress.best or {}
+  measured = record.measured('valid', progress.best) if progress.best else {}
   ended = {'status': 'diverged', 'error': diverged} if diverged else {'status': 'finished'}
   found = record.make(
     config,
@@ -221,8 +218,7 @@ def _finish(
     train_examples=order.examples_of(step, config.batch_size, schema.splits['train'].rows),
     wall_seconds=progress.wall_seconds,
     best_step=progress.best_step,
-    valid_logloss=best.get('logloss'),
-    valid_auc=best.get('auc'),
+    **measured,
   )
   if jax.process_index() == 0:
     record.write_json(out / 'summary.json', found)

@@ -55,7 +55,7 @@ def run_studies(
     for arm, own in configs.items():
       for config in own:
         arms.setdefault(config, arm)
-  check(schema, arms)
+  check(data, schema, arms)
   for group in grid_lib.groups(arms):
     _check_filters(group[0], schema)
   studies = tuple(grid_lib.plan(study, configs) for study, configs in planned)
@@ -63,13 +63,16 @@ def run_studies(
   return run_missing(data, schema, out, arms)
 
 
-def check(schema: schema_lib.FeatureSchema, configs: Iterable[config_lib.Config]) -> None:
+def check(
+  data: pathlib.Path, schema: schema_lib.FeatureSchema, configs: Iterable[config_lib.Config]
+) -> None:
   """Raises ValueError when a batch is larger than the training split,
-  or the monitored AUC undefined.
+  or the monitored metric undefined.
   """
   for config in configs:
     order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
-    evaluation.check_monitor(config, schema)
+  for monitor in {config.monitor for config in configs}:
+    evaluation.check_monitor(monitor, schema, data)
 
 
 def run_missing(

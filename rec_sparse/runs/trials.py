@@ -17,6 +17,7 @@ from data_pipelines import blocks
 from data_pipelines import order
 from data_pipelines import resident
 from rec_sparse import config as config_lib
+from rec_sparse import objective
 from rec_sparse import optimizer
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
@@ -41,7 +42,7 @@ class Resident(NamedTuple):
   schema: schema_lib.FeatureSchema
   devices: Sequence[jax.Device]  # trials of one shape are dealt out among them
   splits: dict[str, resident.Data]
-  labels: dict[str, tuple[np.ndarray, np.ndarray | None]]  # (label_NxT, group_N) on the host
+  labels: dict[str, objective.Labels]
 
 
 def open_data(
@@ -137,7 +138,8 @@ def run_group(
     results, _ = evaluate(states, 'valid')
     lost = np.array([new is None for new in results])
     _diverge(now, lost, 'logits of the validation split are NaN or infinite')
-    won = np.array([_better(config, new, old) for new, old in zip(results, now.found, strict=True)])
+    rank = run.objective.rank
+    won = np.array([_better(rank, new, old) for new, old in zip(results, now.found, strict=True)])
     better = now.running & won
     best = states if best is None or better.all() else _select(better, states, best)
     now.found = [
@@ -258,11 +260,8 @@ def _evaluate(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> 
   def call(states, split):
     sums, logits = jax.device_get(mapped(train.without_optimizer(states), opened.splits[split]))
     found = [
-      evaluation.summarize(
-        opened.schema.tasks,
-        jax.tree.map(lambda leaf: leaf[i], sums),
-        logits[i],
-        *opened.labels[split],
+      run.objective.compute(
+        jax.tree.map(lambda leaf: leaf[i], sums), logits[i], opened.labels[split]
       )
       for i in range(len(logits))
     ]
@@ -301,10 +300,8 @@ def over_trials(fn: Callable, states: train.TrainState) -> Any:
   return jax.lax.map(fn, states) if jax.default_backend() == 'cpu' else jax.vmap(fn)(states)
 
 
-def _better(config: config_lib.Config, new: dict[str, Any], old: dict[str, Any] | None) -> bool:
-  return new is not None and (
-    old is None or evaluation.rank(config, new) > evaluation.rank(config, old)
-  )
+def _better(rank: Callable[[dict], float], new: dict | None, old: dict | None) -> bool:
+  return new is not None and (old is None or rank(new) > rank(old))
 
 
 def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> train.TrainState:
@@ -328,11 +325,7 @@ def _record(
     return record.make(
       config, schema, status='diverged', train_examples=examples, wall_seconds=seconds, error=error
     )
-  measured = {
-    f'{split}_{name}': found[name]
-    for split, found in (('valid', now.found[trial]), ('test', test))
-    for name in ('logloss', 'auc')
-  }
+  measured = record.measured('valid', now.found[trial]) | record.measured('test', test)
   return record.make(
     config, schema, status='finished', train_examples=examples, wall_seconds=seconds, **measured
   )
