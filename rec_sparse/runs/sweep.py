@@ -293,7 +293,7 @@ def _describe(
     data_fingerprint=schema.fingerprint,
     teacher=schema.teacher,
     realised_logloss=schema.source.get('realised_logloss', {}).get('test'),
-    test_base_rate=test.positives[0] / test.rows,
+    test_base_rate=test.positives[0] / test.rows if len(schema.tasks) == 1 else None,
     commands=(command,),
     studies=studies,
   )

@@ -1,14 +1,34 @@
 """Data of two tasks go through training, evaluation and a sweep."""
 
+import csv
 import json
 
 import pytest
 
 from launch import evaluate
 from launch import main as main_lib
+from launch import report
 from launch import sweep
 from launch import train
 
+STUDY = """
+title = 'Two tasks'
+seeds = 2
+learning_rates = [1e-2]
+[common]
+batch_size = 300
+embedding_dim = 4
+depth = 1
+[arms.wide]
+model = 'dense_mlp'
+width = 8
+[arms.narrow]
+model = 'dense_mlp'
+width = 4
+[arms.ladder]
+model = 'dense_mlp'
+scale.width = [4, 8]
+"""
 SMALL = ['--embedding_dim=4', '--batch_size=100', '--set=monitor=gauc_users']
 NAMES = ('logloss', 'auc', 'gauc_impressions', 'gauc_users')
 
@@ -31,6 +51,27 @@ def test_every_result_has_the_metrics_of_each_task(two_tasks, tmp_path, capsys):
       own = [summary[f'{split}_tasks'][task][name] for task in ('label', 'buy')]
       assert own == [found['tasks'][task][name] for task in ('label', 'buy')]
       assert own[0] != own[1] and sum(own) / 2 == pytest.approx(found[name])
+
+
+def test_a_study_compares_arms_by_means_over_tasks_and_tells_each(two_tasks, tmp_path, capsys):
+  study = tmp_path / 'two.toml'
+  study.write_text(STUDY)
+  out = tmp_path / 'study'
+  arguments = [f'--study={study}', f'--data={two_tasks}', f'--out={out}']
+  assert main_lib.call(sweep.main, sweep.FLAGS, arguments) == 0
+  assert main_lib.call(report.main, report.FLAGS, [f'--study={out}']) == 0
+  assert 'test AUC | test GAUC, by impressions | test GAUC, by users' in capsys.readouterr().out
+  assert 'test GAUC by users (sd)' in (out / 'report.html').read_text()
+  arms = json.loads((out / 'two.json').read_text())['arms']
+  wide, narrow = arms['wide'], arms['narrow']
+  for name in ('auc', 'logloss'):
+    own = [narrow[f'test_{name}:{task}']['mean'] for task in ('label', 'buy')]
+    assert narrow[f'test_{name}']['mean'] == pytest.approx(sum(own) / 2)
+    gap = narrow[f'test_{name}']['mean'] - wide[f'test_{name}']['mean']
+    assert narrow[f'{name}_difference']['value'] == pytest.approx(gap, abs=1e-6)
+  (first, _) = csv.DictReader((out / 'curves.csv').open())
+  assert float(first['test_auc:buy_mean']) == narrow['test_auc:buy']['mean']
+  assert float(first['test_gauc_users_mean']) == narrow['test_gauc_users']['mean']
 
 
 def test_a_monitor_of_groups_needs_groups(toy, tmp_path, capsys):
