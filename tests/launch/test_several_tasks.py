@@ -69,7 +69,7 @@ def test_a_study_compares_arms_by_means_over_tasks_and_tells_each(two_tasks, tmp
     assert narrow[f'test_{name}']['mean'] == pytest.approx(sum(own) / 2)
     gap = narrow[f'test_{name}']['mean'] - wide[f'test_{name}']['mean']
     assert narrow[f'{name}_difference']['value'] == pytest.approx(gap, abs=1e-6)
-  (first, _) = csv.DictReader((out / 'curves.csv').open())
+  (first, _) = csv.DictReader((out / 'curves.csv').read_text().splitlines())
   assert float(first['test_auc:buy_mean']) == narrow['test_auc:buy']['mean']
   assert float(first['test_gauc_users_mean']) == narrow['test_gauc_users']['mean']
 
