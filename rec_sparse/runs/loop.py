@@ -2,10 +2,8 @@
 on after a cut.
 """
 
-from collections.abc import Iterator
 import contextlib
 import dataclasses
-import math
 import pathlib
 import time
 from typing import Any
@@ -14,7 +12,6 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
-import tqdm
 
 from data_pipelines import blocks
 from data_pipelines import order
@@ -29,29 +26,27 @@ from rec_sparse.runs import feeds
 from rec_sparse.runs import huge_pages
 from rec_sparse.runs import identity
 from rec_sparse.runs import metrics_log
+from rec_sparse.runs import observer as observer_lib
+from rec_sparse.runs import standing as standing_lib
 from rec_sparse.runs import stopping
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-  """What a run knows beyond its state; every checkpoint carries it."""
-
-  status: str = 'running'  # then 'finished'; a state that is not finite has no checkpoint
-  best_step: int = 0  # step of the best validation so far
-  best: dict[str, Any] | None = None  # what that validation found; None before the first
-  waited: int = 0  # validations since then
-  wall_seconds: float = 0.0  # of training, over all sittings
+from rec_sparse.runs import timetable as timetable_lib
+from rec_sparse.runs.observer import Observer
+from rec_sparse.runs.standing import Standing
 
 
 def run_training(
-  run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path, out: pathlib.Path
+  run: train.Program,
+  schema: schema_lib.FeatureSchema,
+  data: pathlib.Path,
+  out: pathlib.Path,
+  observer: Observer = observer_lib.SILENT,
 ) -> dict[str, Any] | None:
   """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a
   signal came first.
 
-  A run that has ended, well or diverged, is left as it is. Raises ValueError when `out` was made
-  with another config, when data or checkpoint are damaged, or when one class in the validation
-  split leaves the monitored AUC undefined.
+  A run that has ended, well or diverged, is left as it is. Of several processes, the first alone
+  tells its observer. Raises ValueError when `out` was made with another config, when data or
+  checkpoint are damaged, or when the validation split leaves the monitored metric undefined.
   """
   config = run.config
   _check_claim(config, out)
@@ -59,79 +54,83 @@ def run_training(
   multihost_utils.sync_global_devices('the run directory was checked by every process')
   if (out / 'summary.json').is_file():
     return record.read_json(out / 'summary.json')
+
   split, valid = (blocks.open_split(data, schema, name) for name in ('train', 'valid'))
+  timetable = timetable_lib.of(config, split.rows)
   evaluate = evaluation.evaluator(run, valid)
   is_sound = evaluation.soundness(run, valid)
-  per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
-  last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
-  save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
   # shapes alone: on a resume the table must fit once, not twice
   like = train.abstract_state(run, schema)
   if jax.process_index() == 0:
     _claim(config, data, out)  # after everything that wrong input can stop
+
   with contextlib.ExitStack() as stack:
     stop_wanted = stack.enter_context(stopping.on_signals())
     manager = stack.enter_context(checkpoint.manager(out, keep_every=config.keep_every))
-    state, progress, position = _start(run, schema, like, manager)
-    step, began = int(state.step), time.perf_counter() - progress.wall_seconds
+    state, standing, position = _start(run, schema, like, manager)
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
-    log = stack.enter_context(
-      metrics_log.open_log(out, step) if jax.process_index() == 0 else _no_log()
+    hear = observer_lib.SILENT
+    if jax.process_index() == 0:
+      log = stack.enter_context(metrics_log.open_log(out, config, standing.step))
+      hear = observer_lib.both(log, observer)
+
+    began = time.perf_counter() - standing.wall_seconds
+    hear.began(
+      observer_lib.Began(config, standing.step, timetable.last, timetable.steps_per_epoch)
     )
-    bar = stack.enter_context(
-      tqdm.tqdm(
-        total=last,
-        initial=step,
-        unit='step',
-        desc=config.model,
-        mininterval=1.0,
-        disable=jax.process_index() != 0,
-      )
+    standing = standing_lib.at_end(standing, timetable.last)
+    if timetable.last == 0 and manager.latest_step() is None:
+      _save(run, schema, manager, state, feed, standing)  # the initial network
+    is_told = False
+    while standing.runs and not is_told:
+      stop = timetable.next_stop(standing.step, feeds.DISPATCH)
+      state, trained = _advance(run, feed, state, standing.step, stop, split.rows)
+      hear.trained(trained)
+      seconds = time.perf_counter() - began
+      standing = dataclasses.replace(standing, wall_seconds=seconds)
+      standing = standing_lib.after_steps(standing, stop, trained.loss)
+      is_told = _anywhere(stop_wanted())
+
+      saves = timetable.saves(stop) or is_told
+      if standing.runs and saves and not is_sound(state):
+        standing = standing_lib.diverge(standing, 'parameters, optimizer or logits became NaN or infinite')
+      if standing.runs and timetable.validates(stop):
+        found = evaluate(state)
+        standing = standing_lib.judge(run.objective, config.patience, standing, found)
+        if found:
+          hear.validated(standing, found)
+        scale = optimizer.after_validation(config, state.rate_scale, standing.is_best)
+        state = state._replace(rate_scale=scale)
+      standing = standing_lib.at_end(standing, timetable.last)
+      if saves and standing.status != 'diverged':  # what was saved before stays
+        _save(run, schema, manager, state, feed, standing)
+    hear.ended(standing)
+
+  return None if standing.runs else _finish(config, schema, out, standing)
+
+
+def _advance(
+  run: train.Program,
+  feed: feeds.TrainFeed,
+  state: train.TrainState,
+  step: int,
+  stop: int,
+  rows: int,
+) -> tuple[train.TrainState, observer_lib.Trained]:
+  """Trains from `step` to `stop`; raises ValueError when ids were dropped on their way."""
+  began = time.perf_counter()
+  state, sums = feed.advance(state, stop - step)
+  if sums.dropped:
+    raise ValueError(
+      f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter'
     )
-    stop_asked, diverged = False, ''  # diverged: why, in words
-    while step < last and progress.status == 'running' and not stop_asked:
-      stop = min(
-        last, step + feeds.DISPATCH, *(_next(step, every) for every in (eval_every, *save_every))
-      )
-      state, sums = feed.advance(state, stop - step)
-      if sums.dropped:
-        raise ValueError(
-          f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter'
-        )
-      loss = float(sums.loss) / (stop - step)
-      bar.update(stop - step)
-      step, stop_asked = stop, _anywhere(stop_wanted())
-      log(step, 'train', {'loss': loss})
-      progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
-      due = step % eval_every == 0 or step == last
-      saves = due or stop_asked or any(step % every == 0 for every in save_every)
-      found = evaluate(state) if due and math.isfinite(loss) else None
-      if not math.isfinite(loss):  # of states before each update: of the last it says nothing
-        diverged = f'the training loss became NaN or infinite by step {step}'
-      elif due and not found:
-        diverged = f'logits of the validation split are NaN or infinite at step {step}'
-      elif saves and not is_sound(state):
-        diverged = f'parameters, optimizer or logits became NaN or infinite by step {step}'
-      if diverged:
-        break  # what was saved before stays
-      if found:
-        log(step, 'valid', found)
-        progress = _judge(run, progress, step, found)
-        rate_scale = optimizer.after_validation(
-          config, state.rate_scale, progress.best_step == step
-        )
-        state = state._replace(rate_scale=rate_scale)
-      if step == last:
-        progress = dataclasses.replace(progress, status='finished')
-      if saves:
-        _save(run, schema, manager, state, feed, progress)
-    if step == 0 and manager.latest_step() is None:
-      progress = dataclasses.replace(progress, status='finished')
-      _save(run, schema, manager, state, feed, progress)  # --epochs=0: the initial network
-  if step < last and progress.status == 'running' and not diverged:
-    return None
-  return _finish(config, schema, out, progress, step, diverged)
+  loss = float(sums.loss) / (stop - step)
+  seconds = time.perf_counter() - began
+  batch_size = run.config.batch_size
+  examples = order.examples_of(stop, batch_size, rows) - order.examples_of(step, batch_size, rows)
+  rate = float(state.learning_rate)
+  return state, observer_lib.Trained(stop, loss, rate, examples / seconds)
 
 
 def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
@@ -159,22 +158,14 @@ def _start(
   schema: schema_lib.FeatureSchema,
   like: train.TrainState,
   manager: ocp.CheckpointManager,
-) -> tuple[train.TrainState, Progress, dict | None]:
-  """The state, progress and data position of the last checkpoint, or of the beginning."""
+) -> tuple[train.TrainState, Standing, dict | None]:
+  """The state, standing and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
-    return huge_pages.advise(train.init(run, schema)), Progress(), None
+    return huge_pages.advise(train.init(run, schema)), Standing(), None
   state, position, metadata = checkpoint.restore(manager, manager.latest_step(), run, like)
-  return huge_pages.advise(state), Progress(**metadata['progress']), position
-
-
-def _judge(run: train.Program, progress: Progress, step: int, found: dict[str, Any]) -> Progress:
-  """Early stopping: `patience` validations in a row without a better one end the run."""
-  rank, config = run.objective.rank, run.config
-  if progress.best is None or rank(found) > rank(progress.best):
-    return dataclasses.replace(progress, best_step=step, best=found, waited=0)
-  waited = progress.waited + 1
-  status = 'finished' if config.patience and waited >= config.patience else 'running'
-  return dataclasses.replace(progress, waited=waited, status=status)
+  standing = Standing(**metadata['progress'])
+  standing = standing_lib.reopened(standing, int(state.step), run.config.patience)
+  return huge_pages.advise(state), standing, position
 
 
 def _save(
@@ -183,9 +174,9 @@ def _save(
   manager: ocp.CheckpointManager,
   state: train.TrainState,
   feed: feeds.TrainFeed,
-  progress: Progress,
+  standing: Standing,
 ) -> None:
-  """Saves; only a checkpoint that `progress` calls the best has a rank,
+  """Saves; only a checkpoint that `standing` calls the best has a rank,
   so it is the one that retention keeps.
   """
   config = run.config
@@ -194,30 +185,27 @@ def _save(
     'run_id': config_lib.run_id(config),
     **identity.metadata(schema),
     'versions': record.versions(),
-    'progress': dataclasses.asdict(progress),
+    'progress': dataclasses.asdict(standing),
   }
-  is_best = progress.best is not None and progress.best_step == int(state.step)
-  value = run.objective.rank(progress.best) if is_best else None
+  value = run.objective.rank(standing.best) if standing.is_best else None
   checkpoint.save(manager, run, state, feed.position(), metadata, value)
 
 
 def _finish(
-  config: config_lib.Config,
-  schema: schema_lib.FeatureSchema,
-  out: pathlib.Path,
-  progress: Progress,
-  step: int,
-  diverged: str,
+  config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pathlib.Path, standing: Standing
 ) -> dict[str, Any]:
-  measured = record.measured('valid', progress.best) if progress.best else {}
-  ended = {'status': 'diverged', 'error': diverged} if diverged else {'status': 'finished'}
+  """Writes the record of a run that has ended."""
+  rows = schema.splits['train'].rows
+  measured = record.measured('valid', standing.best) if standing.best else {}
+  error = {'error': standing.why} if standing.status == 'diverged' else {}
   found = record.make(
     config,
     schema,
-    **ended,
-    train_examples=order.examples_of(step, config.batch_size, schema.splits['train'].rows),
-    wall_seconds=progress.wall_seconds,
-    best_step=progress.best_step,
+    status=standing.status,
+    train_examples=order.examples_of(standing.step, config.batch_size, rows),
+    wall_seconds=standing.wall_seconds,
+    best_step=standing.best_step,
+    **error,
     **measured,
   )
   if jax.process_index() == 0:
@@ -225,19 +213,8 @@ def _finish(
   return found
 
 
-def _next(step: int, every: int) -> int:
-  """The next multiple of `every` after `step`."""
-  return (step // every + 1) * every
-
-
 def _anywhere(stop_wanted: bool) -> bool:
   """Whether any process was told to stop: all must leave the loop at the same step."""
   if jax.process_count() == 1:
     return stop_wanted
   return bool(multihost_utils.process_allgather(np.array(stop_wanted)).any())
-
-
-@contextlib.contextmanager
-def _no_log() -> Iterator[metrics_log.Log]:
-  """Process 0 alone writes."""
-  yield lambda step, split, values: None

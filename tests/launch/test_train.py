@@ -22,6 +22,7 @@ from launch import evaluate
 from launch import main as main_lib
 from launch import train
 from rec_sparse import checkpoint
+from rec_sparse import objective
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train as train_lib
