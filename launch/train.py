@@ -4,6 +4,7 @@ it.
 python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400
 """
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -105,20 +106,24 @@ def main() -> int:
   """Trains, and prints the trial record as the last line -> 0; 1 when it diverged;
   75 when a signal stopped it.
   """
-  from rec_sparse import train
-
   # Here, so that --help and wrong flags answer before jax is loaded.
+  from launch import progress
+  from rec_sparse import train
   from rec_sparse.runs import evaluation
   from rec_sparse.runs import loop
+  from rec_sparse.runs import timetable
 
   join_processes()
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
   schema = schema_lib.load_schema(data, needs=('train', 'valid'))
-  run_program = train.program(config_from_flags(schema), schema, mesh_from_flags(), LOOKUP.value)
-  found = loop.run_training(run_program, schema, data, out)
+  config = config_from_flags(schema)
+  run_program = train.program(config, schema, mesh_from_flags(), LOOKUP.value)
+  of_run = timetable.of(config, schema.splits['train'].rows)
+  with contextlib.closing(progress.RunOnTerminal(config, of_run)) as terminal:
+    found = loop.run_training(run_program, schema, data, out, terminal)
   if found is None:
     return main_lib.interrupted(out)
-  evaluation.say_undefined(schema, 'valid')
+  main_lib.say(evaluation.undefined(schema, 'valid'))
   shown = ('run_id', 'status', 'best_step', 'valid_logloss', 'valid_auc')
   print(json.dumps({name: found[name] for name in shown}, allow_nan=False), flush=True)
   if found['status'] == 'diverged':

@@ -318,6 +318,12 @@ def _of_trial(run: Program, state: TrainState) -> tuple[config_lib.Config, nn.Mo
   return config, models.find(config.model).module(config, run.inputs)
 
 
+def learning_rate(run: Program, state: TrainState) -> jax.Array:
+  """The learning rate of the dense parameters at the next step."""
+  config, _ = _of_trial(run, state)
+  return optimizer.rate(config, run.last, state.step, state.rate_scale)
+
+
 def _squared_norm(ids_BxF: jax.Array, row_grads: table_lib.Rows, rows: int) -> jax.Array:
   """The part of the table, whose height is `rows`, in the squared norm of all gradients."""
   method = duplicates.default_method(jax.default_backend())
@@ -364,7 +370,8 @@ def _over_data(run: Program, batch: Batch) -> Batch:
 def eval_step(run: Program, state: TrainState, sums: Any, batch: Batch) -> tuple[Any, jax.Array]:
   """Adds one batch to the sums of the objective; also returns logits_BxT.
 
-  The state must stay alive: do not donate it. Rows always travel by reduce-scatter here, which cannot drop any.
+  The state must stay alive: do not donate it. Rows always travel by reduce-scatter here, which
+  cannot drop any.
   """
   batch = _over_data(run, batch)
   rows = table_lib.read(run.table, state.table, batch['ids_BxF'])
@@ -395,9 +402,9 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
   }
 
 
-def unstack(states: TrainState, trial: int) -> TrainState:
-  """The state of one trial of a stack."""
-  return jax.tree.map(lambda leaf: leaf[trial], states)
+def unstack(stacked: Any, trial: int) -> Any:
+  """The state, or anything else, of one trial of a stack."""
+  return jax.tree.map(lambda leaf: leaf[trial], stacked)
 
 
 def scaled_by_values(run: Program, rows: table_lib.Rows, batch: Batch) -> table_lib.Rows:

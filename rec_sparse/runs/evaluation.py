@@ -101,11 +101,13 @@ def one_class(schema: schema_lib.FeatureSchema, split_name: str) -> list[str]:
   ]
 
 
-def say_undefined(schema: schema_lib.FeatureSchema, *split_names: str) -> None:
-  """Prints a line for every task and split that has no AUC."""
-  for split_name in split_names:
-    for task in one_class(schema, split_name):
-      print(f'{split_name}: all labels {task!r} are of one class, so AUC is undefined (null)')
+def undefined(schema: schema_lib.FeatureSchema, *split_names: str) -> list[str]:
+  """A sentence for every task and split that has no AUC."""
+  return [
+    f'{split_name}: all labels {task!r} are of one class, so AUC is undefined (null)'
+    for split_name in split_names
+    for task in one_class(schema, split_name)
+  ]
 
 
 def labels(split: blocks.OpenSplit) -> objective.Labels:

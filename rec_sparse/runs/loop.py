@@ -26,11 +26,11 @@ from rec_sparse.runs import feeds
 from rec_sparse.runs import huge_pages
 from rec_sparse.runs import identity
 from rec_sparse.runs import metrics_log
-from rec_sparse.runs import observer as observer_lib
 from rec_sparse.runs import standing as standing_lib
 from rec_sparse.runs import stopping
 from rec_sparse.runs import timetable as timetable_lib
 from rec_sparse.runs.observer import Observer
+from rec_sparse.runs.observer import Trained
 from rec_sparse.runs.standing import Standing
 
 
@@ -39,7 +39,7 @@ def run_training(
   schema: schema_lib.FeatureSchema,
   data: pathlib.Path,
   out: pathlib.Path,
-  observer: Observer = observer_lib.SILENT,
+  observer: Observer | None = None,
 ) -> dict[str, Any] | None:
   """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a
   signal came first.
@@ -49,6 +49,7 @@ def run_training(
   checkpoint are damaged, or when the validation split leaves the monitored metric undefined.
   """
   config = run.config
+  observer = observer or Observer()
   _check_claim(config, out)
   evaluation.check_monitor(config.monitor, schema, data)
   multihost_utils.sync_global_devices('the run directory was checked by every process')
@@ -70,23 +71,25 @@ def run_training(
     state, standing, position = _start(run, schema, like, manager)
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
-    hear = observer_lib.SILENT
     if jax.process_index() == 0:
       log = stack.enter_context(metrics_log.open_log(out, config, standing.step))
-      hear = observer_lib.both(log, observer)
+    else:
+      log = observer = Observer()
 
     began = time.perf_counter() - standing.wall_seconds
-    hear.began(
-      observer_lib.Began(config, standing.step, timetable.last, timetable.steps_per_epoch)
-    )
+    observer.began(standing.step)
     standing = standing_lib.at_end(standing, timetable.last)
     if timetable.last == 0 and manager.latest_step() is None:
       _save(run, schema, manager, state, feed, standing)  # the initial network
     is_told = False
+    is_compiled = False
     while standing.runs and not is_told:
       stop = timetable.next_stop(standing.step, feeds.DISPATCH)
       state, trained = _advance(run, feed, state, standing.step, stop, split.rows)
-      hear.trained(trained)
+      trained = trained if is_compiled else trained._replace(examples_per_second=None)
+      is_compiled = True
+      log.trained(trained)
+      observer.trained(trained)
       seconds = time.perf_counter() - began
       standing = dataclasses.replace(standing, wall_seconds=seconds)
       standing = standing_lib.after_steps(standing, stop, trained.loss)
@@ -94,18 +97,21 @@ def run_training(
 
       saves = timetable.saves(stop) or is_told
       if standing.runs and saves and not is_sound(state):
-        standing = standing_lib.diverge(standing, 'parameters, optimizer or logits became NaN or infinite')
+        standing = standing_lib.diverge(
+          standing, 'parameters, optimizer or logits became NaN or infinite'
+        )
       if standing.runs and timetable.validates(stop):
         found = evaluate(state)
         standing = standing_lib.judge(run.objective, config.patience, standing, found)
         if found:
-          hear.validated(standing, found)
+          log.validated(standing, found)
+          observer.validated(standing, found)
         scale = optimizer.after_validation(config, state.rate_scale, standing.is_best)
         state = state._replace(rate_scale=scale)
       standing = standing_lib.at_end(standing, timetable.last)
       if saves and standing.status != 'diverged':  # what was saved before stays
         _save(run, schema, manager, state, feed, standing)
-    hear.ended(standing)
+    observer.ended(standing)
 
   return None if standing.runs else _finish(config, schema, out, standing)
 
@@ -117,7 +123,7 @@ def _advance(
   step: int,
   stop: int,
   rows: int,
-) -> tuple[train.TrainState, observer_lib.Trained]:
+) -> tuple[train.TrainState, Trained]:
   """Trains from `step` to `stop`; raises ValueError when ids were dropped on their way."""
   began = time.perf_counter()
   state, sums = feed.advance(state, stop - step)
@@ -129,8 +135,8 @@ def _advance(
   seconds = time.perf_counter() - began
   batch_size = run.config.batch_size
   examples = order.examples_of(stop, batch_size, rows) - order.examples_of(step, batch_size, rows)
-  rate = float(state.learning_rate)
-  return state, observer_lib.Trained(stop, loss, rate, examples / seconds)
+  rate = float(train.learning_rate(run, state))
+  return state, Trained(stop, loss, rate, examples / seconds)
 
 
 def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:

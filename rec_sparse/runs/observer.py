@@ -1,22 +1,13 @@
 """Who hears of a run while it goes on: a bar, a log, a notebook.
 
-The library prints nothing; whoever calls it may pass callbacks. Each returns at once.
+The library prints nothing; whoever calls it may pass an observer. Its methods return at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rec_sparse.config import Config
 from rec_sparse.runs.standing import Standing
-
-
-class Began(NamedTuple):
-  """A run before the steps of a sitting."""
-
-  config: Config
-  step: int  # steps done before
-  last: int  # steps of the whole run
-  steps_per_epoch: int
 
 
 class Trained(NamedTuple):
@@ -24,34 +15,37 @@ class Trained(NamedTuple):
 
   step: int  # steps done
   loss: float  # mean over these steps, nats per example
-  learning_rate: float  # of the dense parameters
-  examples_per_second: float | None  # None of the steps that were compiled on the way
+  learning_rate: float  # of the dense parameters, at the next step
+  examples_per_second: float | None  # None where the program was compiled on the way
 
 
-def _nothing(*arguments: Any) -> None:
-  del arguments
+class Observer:
+  """Hears of one run; this one does nothing."""
+
+  def began(self, step: int) -> None:
+    """Before the first step of a sitting; `step` are done already."""
+
+  def trained(self, new: Trained) -> None:
+    """After each dispatch."""
+
+  def validated(self, standing: Standing, found: dict[str, Any]) -> None:
+    """After each validation, which found this."""
+
+  def ended(self, standing: Standing) -> None:
+    """After the last step of a sitting; a standing that still runs was interrupted."""
 
 
-class Observer(NamedTuple):
-  """Callbacks of one run; by default, none."""
+class SweepObserver:
+  """Hears of a sweep; this one does nothing."""
 
-  began: Callable[[Began], None] = _nothing
-  trained: Callable[[Trained], None] = _nothing
-  validated: Callable[[Standing, dict[str, Any]], None] = _nothing  # (after it, what it found)
-  ended: Callable[[Standing], None] = _nothing  # a standing that still runs was interrupted
+  def began(self, steps: int) -> None:
+    """Before the first trial; `steps` are missing, of all trials together."""
 
+  def group(self, configs: Sequence[Config]) -> None:
+    """Before these trials begin, as one program."""
 
-SILENT = Observer()
+  def trained(self, steps: int) -> None:
+    """After each dispatch: steps of all trials together."""
 
-
-def both(first: Observer, second: Observer) -> Observer:
-  """Tells two observers, one after the other."""
-
-  def tell(name: str) -> Callable[..., None]:
-    def callback(*arguments: Any) -> None:
-      getattr(first, name)(*arguments)
-      getattr(second, name)(*arguments)
-
-    return callback
-
-  return Observer(*(tell(name) for name in Observer._fields))
+  def said(self, sentence: str) -> None:
+    """Something that whoever started the sweep should know."""
