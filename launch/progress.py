@@ -32,8 +32,7 @@ class RunOnTerminal(Observer):
   def trained(self, new: Trained) -> None:
     """Moves the bar."""
     self._shown['loss'] = f'{new.loss:.4f}'
-    if new.examples_per_second is not None:
-      self._shown['examples/s'] = f'{new.examples_per_second:,.0f}'
+    self._shown['examples/s'] = f'{new.examples_per_second:,.0f}'
     self._bar.set_postfix(self._shown, refresh=False)
     self._bar.update(new.step - self._bar.n)
 

@@ -77,6 +77,7 @@ class Config:
 
   # On what, and in which order.
   data_fingerprint: str = setting('', "SHA-256 of the prepared data set; '' until it is known")
+  init_from: str = setting('', "checkpoint that it starts from: run id/step; '' for a start anew")
   batch_size: int = setting(1024, 'examples per step', least=1)
   epochs: int = setting(1, 'passes over the training split; 0 only initializes', least=0)
   seed: int = setting(

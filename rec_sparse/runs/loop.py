@@ -2,11 +2,12 @@
 on after a cut.
 """
 
+from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
 import pathlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
@@ -21,6 +22,7 @@ from rec_sparse import optimizer
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import claim
 from rec_sparse.runs import evaluation
 from rec_sparse.runs import feeds
 from rec_sparse.runs import huge_pages
@@ -29,9 +31,17 @@ from rec_sparse.runs import metrics_log
 from rec_sparse.runs import standing as standing_lib
 from rec_sparse.runs import stopping
 from rec_sparse.runs import timetable as timetable_lib
+from rec_sparse.runs import warm_start
 from rec_sparse.runs.observer import Observer
 from rec_sparse.runs.observer import Trained
 from rec_sparse.runs.standing import Standing
+
+
+class _Looks(NamedTuple):
+  """What is asked of a state."""
+
+  evaluate: Callable[[train.TrainState], dict[str, Any] | None]  # metrics of the validation split
+  is_sound: Callable[[train.TrainState], bool]  # whether it may be saved
 
 
 def run_training(
@@ -40,17 +50,19 @@ def run_training(
   data: pathlib.Path,
   out: pathlib.Path,
   observer: Observer | None = None,
+  origin: warm_start.Origin | None = None,
 ) -> dict[str, Any] | None:
   """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a
   signal came first.
 
-  A run that has ended, well or diverged, is left as it is. Of several processes, the first alone
-  tells its observer. Raises ValueError when `out` was made with another config, when data or
-  checkpoint are damaged, or when the validation split leaves the monitored metric undefined.
+  A new run starts from `origin` if there is one. One that has ended, well or diverged, is left as
+  it is. Of several processes, the first alone tells its observer. Raises ValueError when `out` was
+  made with another config, when data or checkpoint are damaged, or when the validation split leaves
+  the monitored metric undefined.
   """
   config = run.config
-  observer = observer or Observer()
-  _check_claim(config, out)
+  claim.check(config, out)
+  is_new = not (out / 'config.json').is_file()
   evaluation.check_monitor(config.monitor, schema, data)
   multihost_utils.sync_global_devices('the run directory was checked by every process')
   if (out / 'summary.json').is_file():
@@ -58,62 +70,83 @@ def run_training(
 
   split, valid = (blocks.open_split(data, schema, name) for name in ('train', 'valid'))
   timetable = timetable_lib.of(config, split.rows)
-  evaluate = evaluation.evaluator(run, valid)
-  is_sound = evaluation.soundness(run, valid)
+  looks = _Looks(evaluation.evaluator(run, valid), evaluation.soundness(run, valid))
   # shapes alone: on a resume the table must fit once, not twice
   like = train.abstract_state(run, schema)
-  if jax.process_index() == 0:
-    _claim(config, data, out)  # after everything that wrong input can stop
+  if origin and is_new:
+    warm_start.check(origin, run, schema, data, timetable.last)
+  if jax.process_index() == 0:  # after everything that wrong input can stop
+    if origin and origin.is_longer and is_new:
+      warm_start.copy(origin, config, data, out)
+    else:
+      claim.write(config, data, out)
+  multihost_utils.sync_global_devices('the run directory is there')
 
   with contextlib.ExitStack() as stack:
     stop_wanted = stack.enter_context(stopping.on_signals())
     manager = stack.enter_context(checkpoint.manager(out, keep_every=config.keep_every))
-    state, standing, position = _start(run, schema, like, manager)
+    state, standing, position = _start(run, schema, like, manager, origin)
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
+    hearing = []
     if jax.process_index() == 0:
       log = stack.enter_context(metrics_log.open_log(out, config, standing.step))
-    else:
-      log = observer = Observer()
+      hearing = [log, observer or Observer()]
 
     began = time.perf_counter() - standing.wall_seconds
-    observer.began(standing.step)
+    for one in hearing:
+      one.began(standing.step)
     standing = standing_lib.at_end(standing, timetable.last)
     if timetable.last == 0 and manager.latest_step() is None:
       _save(run, schema, manager, state, feed, standing)  # the initial network
     is_told = False
-    is_compiled = False
     while standing.runs and not is_told:
       stop = timetable.next_stop(standing.step, feeds.DISPATCH)
       state, trained = _advance(run, feed, state, standing.step, stop, split.rows)
-      trained = trained if is_compiled else trained._replace(examples_per_second=None)
-      is_compiled = True
-      log.trained(trained)
-      observer.trained(trained)
-      seconds = time.perf_counter() - began
-      standing = dataclasses.replace(standing, wall_seconds=seconds)
+      for one in hearing:
+        one.trained(trained)
       standing = standing_lib.after_steps(standing, stop, trained.loss)
+      standing = dataclasses.replace(standing, wall_seconds=time.perf_counter() - began)
       is_told = _anywhere(stop_wanted())
-
       saves = timetable.saves(stop) or is_told
-      if standing.runs and saves and not is_sound(state):
-        standing = standing_lib.diverge(
-          standing, 'parameters, optimizer or logits became NaN or infinite'
-        )
-      if standing.runs and timetable.validates(stop):
-        found = evaluate(state)
-        standing = standing_lib.judge(run.objective, config.patience, standing, found)
-        if found:
-          log.validated(standing, found)
-          observer.validated(standing, found)
-        scale = optimizer.after_validation(config, state.rate_scale, standing.is_best)
-        state = state._replace(rate_scale=scale)
+      if saves:
+        state, standing = _look(run, looks, state, standing, timetable, hearing)
       standing = standing_lib.at_end(standing, timetable.last)
       if saves and standing.status != 'diverged':  # what was saved before stays
         _save(run, schema, manager, state, feed, standing)
-    observer.ended(standing)
+    for one in hearing:
+      one.ended(standing)
 
   return None if standing.runs else _finish(config, schema, out, standing)
+
+
+def _look(
+  run: train.Program,
+  looks: _Looks,
+  state: train.TrainState,
+  standing: Standing,
+  timetable: timetable_lib.Timetable,
+  hearing: Sequence[Observer],
+) -> tuple[train.TrainState, Standing]:
+  """Looks at a state before it is saved, and validates where that is due.
+
+  The state changes where a schedule follows the validations.
+  """
+  if not standing.runs:
+    return state, standing
+  if not looks.is_sound(state):
+    what = 'parameters, optimizer or logits became NaN or infinite'
+    return state, standing_lib.diverge(standing, what)
+  if not timetable.validates(standing.step):
+    return state, standing
+
+  found = looks.evaluate(state)
+  standing = standing_lib.judge(run.objective, run.config.patience, standing, found)
+  if found:
+    for one in hearing:
+      one.validated(standing, found)
+  scale = optimizer.after_validation(run.config, state.rate_scale, standing.is_best)
+  return state._replace(rate_scale=scale), standing
 
 
 def _advance(
@@ -139,35 +172,17 @@ def _advance(
   return state, Trained(stop, loss, rate, examples / seconds)
 
 
-def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
-  """Raises ValueError unless `out` is free or this config's run directory."""
-  path = out / 'config.json'
-  if path.exists():
-    theirs, ours = record.read_json(path), config_lib.to_raw(config)
-    differ = config_lib.differing(theirs, ours)
-    if differ:
-      raise ValueError(
-        f'{out}: made with another config ({", ".join(differ)} differ); choose another --out'
-      )
-  elif out.exists() and any(out.iterdir()):
-    raise ValueError(f'{out}: is not empty and holds no config.json, so it is not a run directory')
-
-
-def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> None:
-  out.mkdir(parents=True, exist_ok=True)
-  record.write_json(out / 'data.json', {'data': str(data.resolve())})
-  record.write_text(out / 'config.json', config_lib.to_json(config))
-
-
 def _start(
   run: train.Program,
   schema: schema_lib.FeatureSchema,
   like: train.TrainState,
   manager: ocp.CheckpointManager,
+  origin: warm_start.Origin | None,
 ) -> tuple[train.TrainState, Standing, dict | None]:
   """The state, standing and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
-    return huge_pages.advise(train.init(run, schema)), Standing(), None
+    state = warm_start.start(origin, run, schema) if origin else train.init(run, schema)
+    return huge_pages.advise(state), Standing(), None
   state, position, metadata = checkpoint.restore(manager, manager.latest_step(), run, like)
   standing = Standing(**metadata['progress'])
   standing = standing_lib.reopened(standing, int(state.step), run.config.patience)

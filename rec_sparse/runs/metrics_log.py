@@ -37,13 +37,15 @@ class Log(Observer):
   def __init__(self, lines: IO[str], events: SummaryWriter):
     self._lines = lines
     self._events = events
+    self._is_compiled = False
 
   def trained(self, new: Trained) -> None:
     """Writes loss and learning rate; the throughput is a curve alone, it is not of the run."""
     values = {'loss': new.loss, 'learning_rate': new.learning_rate}
     self._write(new.step, 'train', values)
-    if new.examples_per_second is not None:
+    if self._is_compiled:
       self._events.add_scalar('train/examples_per_second', new.examples_per_second, new.step)
+    self._is_compiled = True
 
   def validated(self, standing: Standing, found: dict[str, Any]) -> None:
     """Writes all that a validation found."""

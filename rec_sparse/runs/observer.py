@@ -16,7 +16,7 @@ class Trained(NamedTuple):
   step: int  # steps done
   loss: float  # mean over these steps, nats per example
   learning_rate: float  # of the dense parameters, at the next step
-  examples_per_second: float | None  # None where the program was compiled on the way
+  examples_per_second: float  # of the first of a sitting: with what is compiled on the way
 
 
 class Observer:
