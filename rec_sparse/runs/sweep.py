@@ -107,7 +107,8 @@ def run_missing(
       observer.group(group)
       begun = partial.read(out, group, schema)
       try:
-        found = _run_or_fail(opened, group, out, arms, observer, stop_wanted, begun)
+        with _curves(out, arms, group, begun) as validated:
+          found = _run_or_fail(opened, group, observer, stop_wanted, begun, validated)
       except trials.Interrupted as e:
         partial.save(out, group, e.begun)
         return Left(True, too_large)
@@ -137,11 +138,10 @@ class _OutOfMemory(Exception):
 def _run_or_fail(
   opened: trials.Resident,
   group: list[config_lib.Config],
-  out: pathlib.Path,
-  arms: dict[config_lib.Config, str],
   observer: SweepObserver,
   stop_wanted: Callable[[], bool],
   begun: trials.Begun | None,
+  validated: trials.Validated,
 ) -> list[trials.Finished]:
   """The group's records; an exception becomes the `failed` record of each of its trials
   and the study goes on.
@@ -150,8 +150,7 @@ def _run_or_fail(
   """
   began = time.perf_counter()
   try:
-    with _curves(out, arms, group, begun) as validated:
-      return trials.run_group(opened, group, observer.trained, stop_wanted, begun, validated)
+    return trials.run_group(opened, group, observer.trained, stop_wanted, begun, validated)
   except trials.Interrupted:
     raise
   except Exception as e:  # whatever it is, the other shapes must run

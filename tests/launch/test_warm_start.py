@@ -19,7 +19,7 @@ from launch import main as main_lib
 from launch import train
 from rec_sparse.runs import feeds
 
-MODEL = ('--model=ssr_s', '--learning_rate=0.01', '--feed=stream')
+MODEL = ('--model=dense_mlp', '--learning_rate=0.01', '--feed=stream')
 
 
 @pytest.fixture(scope='module')
@@ -97,8 +97,9 @@ def test_a_warm_start_is_the_best_network_with_a_new_optimizer(toy, first, tmp_p
   assert found[0]['step'] > found[1]['step'] == 0
   assert found[0]['logloss'] == pytest.approx(found[1]['logloss'], abs=1e-6)
   state = last_state(out)
-  assert state.trial['seed'] == 7 and not any(leaf.any() for leaf in jax.tree.leaves(state.moments))
-  assert not any(moment.any() for moment in state.table.slots.moments)
+  assert state['dense']['trial']['seed'] == 7
+  slots = state['optimizer']['slots'].moments
+  assert not any(leaf.any() for leaf in jax.tree.leaves((state['optimizer']['moments'], slots)))
   assert not (out / 'metrics.jsonl').read_text()
 
 
