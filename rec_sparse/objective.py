@@ -22,8 +22,8 @@ Found = dict[str, Any]  # metrics by name; a value that the labels leave undefin
 class Labels(NamedTuple):
   """What a whole split says of its examples, on the host, in file order."""
 
-  label_NxT: np.ndarray  # 0 or 1
-  group_N: np.ndarray | None  # of GAUC, -1: none; None where the data have no groups
+  label_ExT: np.ndarray  # 0 or 1
+  group_E: np.ndarray | None  # of GAUC, -1: none; None where the data have no groups
 
 
 class Objective(NamedTuple):
@@ -63,17 +63,17 @@ def _add_clicks(sums: metrics.Sums, logits_BxT: jax.Array, batch: Batch) -> metr
 
 
 def clicks_metrics(
-  tasks: tuple[str, ...], sums: metrics.Sums, logits_NxT: np.ndarray, labels: Labels
+  tasks: tuple[str, ...], sums: metrics.Sums, logits_ExT: np.ndarray, labels: Labels
 ) -> Found | None:
   """Exact metrics from the logits, and the compiled step's binned AUC beside them.
 
   Of several tasks: the mean over tasks, and each task's own under `tasks`.
   """
-  if not np.isfinite(logits_NxT).all():
+  if not np.isfinite(logits_ExT).all():
     return None
   found = []
   for t, binned in enumerate(metrics.compute(sums)):
-    exact = metrics.report(logits_NxT[:, t], labels.label_NxT[:, t], labels.group_N)
+    exact = metrics.report(logits_ExT[:, t], labels.label_ExT[:, t], labels.group_E)
     found.append(exact | {'auc_binned': binned['auc']})
   if len(tasks) == 1:
     return found[0]
@@ -81,7 +81,7 @@ def clicks_metrics(
   over_tasks = {name: _mean([one[name] for one in found]) for name in found[0]}
   over_tasks['examples'] = found[0]['examples']
   over_tasks['logloss_standard_error'] = metrics.logloss_standard_error(
-    logits_NxT, labels.label_NxT
+    logits_ExT, labels.label_ExT
   )
   return over_tasks | {'tasks': dict(zip(tasks, found, strict=True))}
 

@@ -320,7 +320,7 @@ def _of_trial(run: Program, state: TrainState) -> tuple[config_lib.Config, nn.Mo
 
 def learning_rate(run: Program, state: TrainState) -> jax.Array:
   """The learning rate of the dense parameters at the next step."""
-  config, _ = _of_trial(run, state)
+  config = config_lib.in_trial(run.config, state.trial)
   return optimizer.rate(config, run.last, state.step, state.rate_scale)
 
 

@@ -11,40 +11,40 @@ from rec_sparse import objective
 TASKS = ('click', 'buy')
 
 
-def found_in(label_NxT, group_N=None, monitor='logloss'):
+def found_in(label_ExT, group_E=None, monitor='logloss'):
   """(objective, metrics) of random logits."""
   of_tasks = objective.clicks(TASKS, monitor)
-  logits_NxT = np.random.default_rng(1).normal(size=label_NxT.shape).astype(np.float32)
-  batch = {'label_BxT': label_NxT.astype(np.float32), 'weight_B': np.ones(len(label_NxT))}
-  sums = jax.jit(of_tasks.add)(of_tasks.zeros(), logits_NxT, batch)
-  labels = objective.Labels(label_NxT, group_N)
-  return logits_NxT, of_tasks, of_tasks.compute(sums, logits_NxT, labels)
+  logits_ExT = np.random.default_rng(1).normal(size=label_ExT.shape).astype(np.float32)
+  batch = {'label_BxT': label_ExT.astype(np.float32), 'weight_B': np.ones(len(label_ExT))}
+  sums = jax.jit(of_tasks.add)(of_tasks.zeros(), logits_ExT, batch)
+  labels = objective.Labels(label_ExT, group_E)
+  return logits_ExT, of_tasks, of_tasks.compute(sums, logits_ExT, labels)
 
 
 def test_metrics_of_several_tasks_are_means_beside_those_of_each_task():
   rng = np.random.default_rng(0)
-  label_NxT = (rng.random((300, 2)) < (0.5, 0.1)).astype(np.uint8)
-  group_N = rng.integers(0, 5, 300)
-  logits_NxT, by_users, found = found_in(label_NxT, group_N, 'gauc_users')
-  own = [metrics.report(logits_NxT[:, t], label_NxT[:, t], group_N) for t in (0, 1)]
+  label_ExT = (rng.random((300, 2)) < (0.5, 0.1)).astype(np.uint8)
+  group_E = rng.integers(0, 5, 300)
+  logits_ExT, by_users, found = found_in(label_ExT, group_E, 'gauc_users')
+  own = [metrics.report(logits_ExT[:, t], label_ExT[:, t], group_E) for t in (0, 1)]
   for task, exact in zip(TASKS, own, strict=True):
     assert exact.items() <= found['tasks'][task].items()
   for name in ('logloss', 'auc', 'gauc_users', 'gauc_impressions', 'calibration'):
     assert found[name] == pytest.approx((own[0][name] + own[1][name]) / 2)
   assert found['examples'] == 300
-  loss_N = np.logaddexp(0, np.where(label_NxT == 1, -logits_NxT, logits_NxT)).mean(1)
-  assert found['logloss_standard_error'] == pytest.approx(loss_N.std(ddof=1) / 300**0.5, rel=1e-5)
+  loss_E = np.logaddexp(0, np.where(label_ExT == 1, -logits_ExT, logits_ExT)).mean(1)
+  assert found['logloss_standard_error'] == pytest.approx(loss_E.std(ddof=1) / 300**0.5, rel=1e-5)
 
   assert by_users.rank(found) == found['gauc_users']
   assert objective.clicks(TASKS, 'logloss').rank(found) == -found['logloss']
-  batch = {'label_BxT': label_NxT.astype(np.float32), 'weight_B': jnp.ones(300)}
-  assert float(by_users.loss(logits_NxT, batch)) == pytest.approx(2 * found['logloss'], rel=1e-5)
+  batch = {'label_BxT': label_ExT.astype(np.float32), 'weight_B': jnp.ones(300)}
+  assert float(by_users.loss(logits_ExT, batch)) == pytest.approx(2 * found['logloss'], rel=1e-5)
 
 
 def test_a_mean_over_tasks_is_undefined_where_that_of_a_task_is():
-  label_NxT = np.zeros((20, 2), np.uint8)
-  label_NxT[::2, 0] = 1
-  _, _, found = found_in(label_NxT)
+  label_ExT = np.zeros((20, 2), np.uint8)
+  label_ExT[::2, 0] = 1
+  _, _, found = found_in(label_ExT)
   assert found['auc'] is None and found['tasks']['click']['auc'] is not None
   assert 'gauc_users' not in found
 

@@ -30,8 +30,8 @@ def evaluator(
   known = labels(split)
 
   def call(state: train.TrainState) -> dict[str, Any] | None:
-    sums, logits_NxT = evaluate(state)
-    return run.objective.compute(sums, logits_NxT, known)
+    sums, logits_ExT = evaluate(state)
+    return run.objective.compute(sums, logits_ExT, known)
 
   return call
 
@@ -81,8 +81,8 @@ def check_monitor(monitor: str, schema: schema_lib.FeatureSchema, data: pathlib.
       f'monitor={monitor}: the data have no groups; name their column with launch.prepare --group'
     )
   known = labels(blocks.open_split(data, schema, 'valid'))
-  for task, label_N in zip(schema.tasks, known.label_NxT.T, strict=True):
-    if metrics.gauc(known.group_N, np.zeros(len(label_N)), label_N).users is None:
+  for task, label_E in zip(schema.tasks, known.label_ExT.T, strict=True):
+    if metrics.gauc(known.group_E, np.zeros(len(label_E)), label_E).users is None:
       raise ValueError(
         f'monitor={monitor}: no group of the validation split has labels {task!r} of both '
         'classes, so GAUC is undefined; use monitor=logloss'
@@ -112,10 +112,10 @@ def undefined(schema: schema_lib.FeatureSchema, *split_names: str) -> list[str]:
 
 def labels(split: blocks.OpenSplit) -> objective.Labels:
   """Labels and groups of a whole split."""
-  label_NxT = np.concatenate([records['label'] for records in split.blocks])
+  label_ExT = np.concatenate([records['label'] for records in split.blocks])
   if 'group' not in split.blocks[0].dtype.names:
-    return objective.Labels(label_NxT, None)
-  return objective.Labels(label_NxT, np.concatenate([records['group'] for records in split.blocks]))
+    return objective.Labels(label_ExT, None)
+  return objective.Labels(label_ExT, np.concatenate([records['group'] for records in split.blocks]))
 
 
 def evaluate_run(

@@ -163,7 +163,7 @@ def _check_against_the_trials(toy, out, reference, relu):
   from rec_sparse.runs import evaluation
 
   split = blocks.open_split(toy, schema_lib.load_schema(toy), 'test')
-  label_ExT = evaluation.labels(split).label_NxT
+  label_ExT = evaluation.labels(split).label_ExT
   assert metrics.exact_auc(logits['relu'][0, :, 0], label_ExT[:, 0]) > 0.5
   expected = paired_rows.auc_difference(logits['reference'], logits['relu'], label_ExT)
   assert relu['auc_difference']['value'] == pytest.approx(expected.value)
