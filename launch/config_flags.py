@@ -11,7 +11,7 @@ from rec_sparse import models
 from rec_sparse import settings
 
 Groups = dict[str, list[str]]  # title -> names of flags, for --help
-OF_PROGRAM = ('data_fingerprint',)  # settings that the program makes itself
+OF_PROGRAM = ('data_fingerprint', 'init_from')  # settings that the program makes itself
 
 
 def define(own: flags.FlagValues) -> Groups:
@@ -53,6 +53,8 @@ def given(own: flags.FlagValues, model: str, set_: Iterable[str]) -> dict[str, A
   by_flag = _parse(model, [f'{name}={own[name].value}' for name in present], '--')
   by_set = _parse(model, set_, '--set ')
   for name in by_set:
+    if name in OF_PROGRAM:
+      raise ValueError(f'--set {name}={by_set[name]}: the program itself sets it')
     if name in by_flag:
       raise ValueError(f'--set {name}={by_set[name]}: --{name}={by_flag[name]} is given too')
   return by_flag | by_set

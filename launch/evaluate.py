@@ -55,7 +55,7 @@ def main() -> int:
     and schema.fingerprint == config.data_fingerprint
   ):
     evaluation.record_test(directory, found)
-  evaluation.say_undefined(schema, SPLIT.value)
+  main_lib.say(evaluation.undefined(schema, SPLIT.value))
   print(json.dumps(found, allow_nan=False))
   return 0
 

@@ -1,6 +1,6 @@
 """How every program starts: flags of its own, one sentence for an error, an exit status."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import pathlib
 import signal
 import sys
@@ -37,6 +37,12 @@ def run(
   own.mark_as_parsed()
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half-written goes
   app.run(lambda argv: _uncut(main, own, argv))
+
+
+def say(sentences: Iterable[str]) -> None:
+  """Prints a line each."""
+  for sentence in sentences:
+    print(sentence)
 
 
 def interrupted(out: pathlib.Path) -> int:

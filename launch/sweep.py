@@ -6,6 +6,7 @@ python -m launch.sweep --data=data/ml1m --out=studies/ml1m --arms=dense_mlp,ssr_
 A study file says more than the flags: rec_sparse/scaling/study_file.py tells what it holds.
 """
 
+import contextlib
 import pathlib
 
 from launch import main as main_lib
@@ -21,6 +22,7 @@ def main() -> int:
   A trial that failed is a result as long as others did not.
   """
   # Here, so that --help and wrong flags answer before jax is loaded.
+  from launch import progress
   from rec_sparse import record
   from rec_sparse.runs import evaluation
   from rec_sparse.runs import sweep
@@ -32,7 +34,10 @@ def main() -> int:
   schema = schema_lib.load_schema(data, needs=schema_lib.SPLITS)
   planned = [(study, grid.trials(study, schema)) for study in studies]
   by_flags = sweep_flags.STUDY.value is None
-  left = sweep.run_studies(data, schema, out, planned, sweep_flags.command(), grows=by_flags)
+  with contextlib.closing(progress.SweepOnTerminal()) as terminal:
+    left = sweep.run_studies(
+      data, schema, out, planned, sweep_flags.command(), grows=by_flags, observer=terminal
+    )
 
   configs = list(
     dict.fromkeys(config for _, arms in planned for own in arms.values() for config in own)
@@ -45,7 +50,7 @@ def main() -> int:
     f'{len(recorded) - len(failed)} of {len(configs)} trials done in {out}, '
     f'{len(failed)} failed' + (f', {missing} missing' if missing else '')
   )
-  evaluation.say_undefined(schema, 'valid', 'test')
+  main_lib.say(evaluation.undefined(schema, 'valid', 'test'))
   if failed:
     print(
       f'failed: {failed[0]["run_id"]}: {failed[0]["error"]}; '

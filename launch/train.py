@@ -4,6 +4,8 @@ it.
 python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_mlp --width=400
 """
 
+import contextlib
+import dataclasses
 import functools
 import json
 import pathlib
@@ -51,14 +53,30 @@ COORDINATOR = _string(
 )
 PROCESSES = _integer('processes', 1, 'How many processes the run has.', lower_bound=1)
 PROCESS = _integer('process', 0, 'Which of them this is.', lower_bound=0)
+INIT_FROM = _string(
+  'init_from',
+  None,
+  'Run directory to start from; settings that are not named are its own. With more --epochs alone '
+  'it goes on where that run ended; else it starts from its network, with a new optimizer.',
+)
+INIT_CHECKPOINT = _string(
+  'init_checkpoint', 'best', 'best, last, or a step: the network of --init_from to start from.'
+)
 GROUPS = config_flags.define(FLAGS)
 
 
 def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
   """The resolved config; raises ValueError naming a wrong or doubled flag, or a wrong value."""
   model = FLAGS['model'].value
-  given = config_flags.given(FLAGS, model, SETTINGS.value)
-  return settings.make(model, given | {'data_fingerprint': schema.fingerprint})
+  start: dict[str, Any] = {}
+  if INIT_FROM.value:
+    origin, _ = run_directory.read(pathlib.Path(INIT_FROM.value), flag='init_from')
+    model = model if FLAGS['model'].present else origin.model
+    if model == origin.model:
+      start = config_lib.flat(config_lib.to_raw(origin))
+      del start['model']
+  given = start | config_flags.given(FLAGS, model, SETTINGS.value)
+  return settings.make(model, given | {'data_fingerprint': schema.fingerprint, 'init_from': ''})
 
 
 def mesh_from_flags() -> Any:
@@ -105,20 +123,29 @@ def main() -> int:
   """Trains, and prints the trial record as the last line -> 0; 1 when it diverged;
   75 when a signal stopped it.
   """
-  from rec_sparse import train
-
   # Here, so that --help and wrong flags answer before jax is loaded.
+  from launch import progress
+  from rec_sparse import train
   from rec_sparse.runs import evaluation
   from rec_sparse.runs import loop
+  from rec_sparse.runs import timetable
+  from rec_sparse.runs import warm_start
 
   join_processes()
   data, out = pathlib.Path(DATA.value), pathlib.Path(OUT.value)
   schema = schema_lib.load_schema(data, needs=('train', 'valid'))
-  run_program = train.program(config_from_flags(schema), schema, mesh_from_flags(), LOOKUP.value)
-  found = loop.run_training(run_program, schema, data, out)
+  config = config_from_flags(schema)
+  origin = None
+  if INIT_FROM.value:
+    origin = warm_start.find(pathlib.Path(INIT_FROM.value), INIT_CHECKPOINT.value, config)
+    config = dataclasses.replace(config, init_from=origin.name)
+  run_program = train.program(config, schema, mesh_from_flags(), LOOKUP.value)
+  of_run = timetable.of(config, schema.splits['train'].rows)
+  with contextlib.closing(progress.RunOnTerminal(config, of_run)) as terminal:
+    found = loop.run_training(run_program, schema, data, out, terminal, origin)
   if found is None:
     return main_lib.interrupted(out)
-  evaluation.say_undefined(schema, 'valid')
+  main_lib.say(evaluation.undefined(schema, 'valid'))
   shown = ('run_id', 'status', 'best_step', 'valid_logloss', 'valid_auc')
   print(json.dumps({name: found[name] for name in shown}, allow_nan=False), flush=True)
   if found['status'] == 'diverged':

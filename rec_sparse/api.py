@@ -108,7 +108,7 @@ def evaluate(setup: Setup, state: train.TrainState, split: str = 'valid') -> dic
   Raises ValueError when logits are not finite.
   """
   opened = blocks.open_split(setup.data.directory, setup.data.schema, split)
-  found = evaluation.evaluator(setup.program, setup.data.schema.tasks, opened)(state)
+  found = evaluation.evaluator(setup.program, opened)(state)
   if found is None:
     raise ValueError(f'logits of the {split} split are NaN or infinite')
   return found

@@ -77,6 +77,7 @@ class Config:
 
   # On what, and in which order.
   data_fingerprint: str = setting('', "SHA-256 of the prepared data set; '' until it is known")
+  init_from: str = setting('', "checkpoint that it starts from: run id/step; '' for a start anew")
   batch_size: int = setting(1024, 'examples per step', least=1)
   epochs: int = setting(1, 'passes over the training split; 0 only initializes', least=0)
   seed: int = setting(
@@ -135,8 +136,8 @@ class Config:
 
   # When it is looked at.
   eval_every: int = setting(0, 'steps between validations; 0: once an epoch', least=0)
-  monitor: Literal['logloss', 'auc'] = setting(
-    'logloss', 'the validation metric that says which checkpoint is best'
+  monitor: Literal['logloss', 'auc', 'gauc_impressions', 'gauc_users'] = setting(
+    'logloss', 'the validation metric, mean over tasks, that says which checkpoint is best'
   )
   patience: int = setting(
     0, 'validations without a better one before stopping; 0: never stop early', least=0

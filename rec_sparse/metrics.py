@@ -210,10 +210,15 @@ def _exact_logloss(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
 def logloss_standard_error(logit_N: np.ndarray, label_N: np.ndarray) -> float | None:
   """Standard error of the mean log loss over the examples of one run, sd / sqrt(n); None below two
   examples.
+
+  Of (N, T) logits and labels, that of the mean over tasks.
   """
   if len(logit_N) < 2:
     return None
-  return float(np.std(_exact_logloss(logit_N, label_N), ddof=1) / np.sqrt(len(logit_N)))
+  loss_N = _exact_logloss(logit_N, label_N)
+  if loss_N.ndim > 1:
+    loss_N = loss_N.mean(1)
+  return float(np.std(loss_N, ddof=1) / np.sqrt(len(loss_N)))
 
 
 def report(

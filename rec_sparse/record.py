@@ -21,6 +21,8 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.scaling.records import METRICS
 
+HEADLINE = ('logloss', 'auc', 'gauc_impressions', 'gauc_users')  # of a split
+
 
 def make(
   config: config_lib.Config,
@@ -52,6 +54,20 @@ def make(
     'status': status,
     **found,
   }
+
+
+def measured(split: str, found: dict[str, Any]) -> dict[str, Any]:
+  """Entries of a record for the metrics of a split, such as valid_auc; GAUC where there are groups.
+
+  Of several tasks these are means, and each task has its own below valid_tasks or test_tasks.
+  """
+  entries = {f'{split}_{name}': found[name] for name in HEADLINE if name in found}
+  if 'tasks' in found:
+    entries[f'{split}_tasks'] = {
+      task: {name: own[name] for name in HEADLINE if name in own}
+      for task, own in found['tasks'].items()
+    }
+  return entries
 
 
 def failed(

@@ -17,8 +17,8 @@ import optax
 
 from rec_sparse import config as config_lib
 from rec_sparse import dense_placement
-from rec_sparse import metrics
 from rec_sparse import models
+from rec_sparse import objective as objective_lib
 from rec_sparse import optimizer
 from rec_sparse import schema as schema_lib
 from rec_sparse.embedding import duplicates
@@ -59,6 +59,7 @@ class Program(NamedTuple):
 
   config: config_lib.Config
   inputs: architecture.Inputs  # what the model is told of the data
+  objective: objective_lib.Objective
   module: nn.Module
   last: int  # steps of the whole run; 0 where the data have no training split
   dense_optimizer: optax.GradientTransformation
@@ -93,6 +94,7 @@ def program(
   return Program(
     config,
     inputs,
+    objective_lib.clicks(schema.tasks, config.monitor),
     model.module(config, inputs),
     _last_step(config, schema),
     optimizer.dense(),
@@ -248,7 +250,7 @@ class StepSums(NamedTuple):
   refuse any.
   """
 
-  loss: jax.Array  # float32: mean loss of each step, nats per example, summed over tasks
+  loss: jax.Array  # float32: loss of each step, nats per example, with what a model sows
   dropped: jax.Array  # int32: ids beyond the capacity of an all-to-all lookup or update
 
 
@@ -260,7 +262,10 @@ def zero_sums() -> StepSums:
 def train_step(
   run: Program, state: TrainState, sums: StepSums, batch: Batch
 ) -> tuple[TrainState, StepSums]:
-  """One step on one batch: on the mean loss of its examples, without those of weight 0."""
+  """One step on one batch: on the mean loss of its examples, without those of weight 0.
+
+  Scalars that the model sows into the collection `losses` are added to it.
+  """
   state = _in_place(run, state)
   config, module = _of_trial(run, state)
   learning_rate = optimizer.rate(config, run.last, state.step, state.rate_scale)
@@ -273,10 +278,11 @@ def train_step(
       batch['weight_B'],
       train=True,
       rngs={'dropout': dropout_key},
-      mutable=MOVING,
+      mutable=(*MOVING, 'losses'),
     )
-    losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
-    loss = jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
+    loss = run.objective.loss(logits_BxT, batch)
+    for auxiliary in jax.tree.leaves(changed.get('losses', {})):
+      loss += auxiliary
     return loss, _moving(changed)
 
   batch = _over_data(run, batch)
@@ -314,6 +320,12 @@ def _of_trial(run: Program, state: TrainState) -> tuple[config_lib.Config, nn.Mo
   """The config of this trial, with arrays where trials may differ, and its network."""
   config = config_lib.in_trial(run.config, state.trial)
   return config, models.find(config.model).module(config, run.inputs)
+
+
+def learning_rate(run: Program, state: TrainState) -> jax.Array:
+  """The learning rate of the dense parameters at the next step."""
+  config = config_lib.in_trial(run.config, state.trial)
+  return optimizer.rate(config, run.last, state.step, state.rate_scale)
 
 
 def _squared_norm(ids_BxF: jax.Array, row_grads: table_lib.Rows, rows: int) -> jax.Array:
@@ -359,13 +371,11 @@ def _over_data(run: Program, batch: Batch) -> Batch:
   )
 
 
-def eval_step(
-  run: Program, state: TrainState, sums: metrics.Sums, batch: Batch
-) -> tuple[metrics.Sums, jax.Array]:
-  """Adds one batch to the metric sums; also returns logits_BxT. The state must stay alive: do not
-  donate it.
+def eval_step(run: Program, state: TrainState, sums: Any, batch: Batch) -> tuple[Any, jax.Array]:
+  """Adds one batch to the sums of the objective; also returns logits_BxT.
 
-  Rows always travel by reduce-scatter here, which cannot drop any.
+  The state must stay alive: do not donate it. Rows always travel by reduce-scatter here, which
+  cannot drop any.
   """
   batch = _over_data(run, batch)
   rows = table_lib.read(run.table, state.table, batch['ids_BxF'])
@@ -374,7 +384,7 @@ def eval_step(
     scaled_by_values(run, rows, batch),
     train=False,
   )
-  return metrics.update(sums, logits_BxT, batch['label_BxT'], batch['weight_B']), logits_BxT
+  return run.objective.add(sums, logits_BxT, batch), logits_BxT
 
 
 def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[str, int]:
@@ -396,9 +406,9 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
   }
 
 
-def unstack(states: TrainState, trial: int) -> TrainState:
-  """The state of one trial of a stack."""
-  return jax.tree.map(lambda leaf: leaf[trial], states)
+def unstack(stacked: Any, trial: int) -> Any:
+  """The state, or anything else, of one trial of a stack."""
+  return jax.tree.map(lambda leaf: leaf[trial], stacked)
 
 
 def variables(state: TrainState) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import pytest
 import table_hlo
 
 from rec_sparse import checkpoint
-from rec_sparse import metrics
 from rec_sparse import models
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
@@ -188,7 +187,7 @@ def logits(program, state):
   stacked = padded(batches(fields()), program.mesh.shape['data'])
   batch = jax.tree.map(lambda leaf: leaf[0], stacked)
   step = jax.jit(functools.partial(train.eval_step, program))
-  _, logits_BxT = step(train.without_optimizer(state), metrics.zeros(1), batch)
+  _, logits_BxT = step(train.without_optimizer(state), program.objective.zeros(), batch)
   return np.asarray(logits_BxT)[:BATCH]
 
 

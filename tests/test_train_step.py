@@ -2,12 +2,14 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rec_sparse import metrics
+from rec_sparse import models
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train
@@ -80,7 +82,9 @@ def test_after_a_few_steps_evaluation_is_as_good_as_with_the_statistics_of_the_b
   made, fresh = batches(15), at(batches(16, 512), 15)
   for step in range(15):
     state, _ = step_of(**overrides)(state, train.zero_sums(), at(made, step))
-  sums, _ = jax.jit(functools.partial(train.eval_step, program))(state, metrics.zeros(1), fresh)
+  sums, _ = jax.jit(functools.partial(train.eval_step, program))(
+    state, program.objective.zeros(), fresh
+  )
   loss = metrics.compute(sums)[0]['logloss']
   variables = train.variables(state)
   rows = {'embedding': state.table.rows_RxD[fresh['ids_BxF']]}
@@ -123,3 +127,37 @@ def test_padding_changes_nothing(monkeypatch, method, overrides):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), *found)
   np.testing.assert_array_equal(found[0][2], found[1][2])
   assert 20 < found[0][2].sum() < 90
+
+
+class Sowing(nn.Module):
+  """A module that also wants its rows to be small."""
+
+  inner: nn.Module
+
+  @nn.compact
+  def __call__(self, rows, weight_B=None, *, train):
+    self.sow('losses', 'size', jnp.sum(jnp.square(rows['embedding'])))
+    self.sow('losses', 'one', jnp.float32(1))
+    return self.inner(rows, weight_B, train=train)
+
+
+def test_losses_that_a_model_sows_are_added_and_trained_on(monkeypatch):
+  overrides = {'table_optimizer': 'sgd', 'learning_rate': 1e-3}
+  batch = at(batches(1), 0)
+  program, state = build(**overrides)
+  plain = jax.jit(functools.partial(train.train_step, program))(state, train.zero_sums(), batch)
+  own = models.find('dense_mlp')
+  sowing = own._replace(module=lambda config, inputs: Sowing(own.module(config, inputs)))
+  monkeypatch.setattr(models, 'find', lambda name: sowing)
+  program, state = build(**overrides)
+  found = jax.jit(functools.partial(train.train_step, program))(state, train.zero_sums(), batch)
+
+  rows_RxD = np.asarray(state.table.rows_RxD, np.float64)
+  size = np.square(rows_RxD[batch['ids_BxF']]).sum()
+  assert float(found[1].loss) == pytest.approx(float(plain[1].loss) + size + 1, abs=2e-2)
+  count_Rx1 = np.bincount(batch['ids_BxF'].ravel(), minlength=len(rows_RxD))[:, None]
+  moved_RxD = found[0].table.rows_RxD - plain[0].table.rows_RxD
+  np.testing.assert_allclose(moved_RxD, -1e-3 * 2 * count_Rx1 * rows_RxD, atol=1e-4)
+  assert np.abs(moved_RxD).max() > 1e-3
+  _, logits_BxT = train.eval_step(program, state, program.objective.zeros(), batch)
+  assert logits_BxT.shape == (BATCH, 1)  # an evaluation sows nothing

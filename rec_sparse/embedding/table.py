@@ -175,6 +175,12 @@ def settled(table: Table) -> Table:
   return table._replace(rows_RxD=_times(table.rows_RxD, table.scale), scale=None)
 
 
+def with_rows_of(table: Table, other: Table) -> Table:
+  """The table with the rows of another one that is placed alike; what its optimizer keeps stays."""
+  tiny = None if table.tiny is None else with_rows_of(table.tiny, other.tiny)
+  return table._replace(rows_RxD=settled(other).rows_RxD, tiny=tiny)
+
+
 def from_logical(placed: Placed, table: Table) -> Table:
   """A table in logical row order (as `init` gives and checkpoints hold it) -> as it is trained."""
   arrays = tuple(placement.from_logical(array, placed.mesh) for array in _arrays(table))

@@ -19,16 +19,16 @@ def make_table(results: records.Results) -> dict[str, bytes]:
   study = results.study
   trials = {arm.name: [t for t in results.trials if t.arm == arm.name] for arm in study.singles}
   folder = results.directory / 'logits'
-  label_E = row_error.read_array(folder / 'labels.npy')[:, 0]
+  label_ExT = row_error.read_array(folder / 'labels.npy')
 
   def logits(run_id: str) -> np.ndarray:
-    return row_error.read_array(folder / f'{run_id}.npy', len(label_E))[:, 0]
+    return row_error.read_array(folder / f'{run_id}.npy', len(label_ExT))
 
-  found = outcome.outcomes(study, trials, logits, label_E)
+  found = outcome.outcomes(study, trials, logits, label_ExT)
   about = {
     'data': results.about.data,
     'data_fingerprint': results.about.data_fingerprint,
-    'test_rows': len(label_E),
+    'test_rows': len(label_ExT),
     'device': results.trials[0].device,
     'versions': results.trials[0].versions,
   }

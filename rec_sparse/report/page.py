@@ -291,8 +291,20 @@ def _gap_table(comparisons: Sequence[Comparison]) -> str:
   return _table(['held equal', 'difference of', 'size', 'test log loss', '95 % interval'], rows, 2)
 
 
+METRIC_WORDS = {
+  'valid_logloss': 'valid log loss',
+  'valid_auc': 'valid AUC',
+  'test_logloss': 'test log loss',
+  'test_auc': 'test AUC',
+  'test_gauc_impressions': 'test GAUC by impressions',
+  'test_gauc_users': 'test GAUC by users',
+}
+
+
 def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verdict]) -> str:
   axes = axes_of(rungs)
+  every = {name for own in rungs.values() for rung in own for name in rung.metrics}
+  metrics = {name: words for name, words in METRIC_WORDS.items() if name in every}
   head = [
     'arm',
     *axes,
@@ -302,10 +314,7 @@ def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verd
     'embedding',
     'learning rate',
     'seeds',
-    'valid log loss (sd)',
-    'valid AUC (sd)',
-    'test log loss (sd)',
-    'test AUC (sd)',
+    *(f'{words} (sd)' for words in metrics.values()),
     'in the curve',
   ]
   rows = [
@@ -318,7 +327,7 @@ def _rung_table(rungs: Mapping[str, Sequence[Rung]], verdicts: Mapping[str, Verd
       _count(r.embedding_params),
       f'{r.learning_rate:g}' + (f' ({r.edge})' if r.edge else ''),
       str(len(r.seeds)),
-      *(_moments(r.metrics[m]) for m in ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')),
+      *(_moments(r.metrics[m]) if m in r.metrics else DASH for m in metrics),
       'yes' if r.name in verdicts[r.arm].ladder else '',
     ]
     for own in rungs.values()

@@ -16,7 +16,7 @@ from rec_sparse.scaling.records import Results
 from rec_sparse.scaling.records import Rung
 from rec_sparse.scaling.verdict import Verdict
 
-# name -> meaning; METRICS follow as <metric>_mean, <metric>_sd and <metric>_seed_<seed>
+# name -> meaning; metrics follow as <metric>_mean, <metric>_sd and <metric>_seed_<seed>
 CURVE_COLUMNS = {
   'arm': 'name of the arm',
   'width': 'scale knob',
@@ -44,7 +44,7 @@ def axes_of(rungs: Mapping[str, Sequence[Rung]]) -> list[str]:
 
 
 def columns_of(rungs: Mapping[str, Sequence[Rung]]) -> dict[str, str]:
-  """Columns of curves.csv, but for those of METRICS -> their meaning."""
+  """Columns of curves.csv, but for those of metrics -> their meaning."""
   others = axes_of(rungs)[len(KNOBS) :]
   return CURVE_COLUMNS | dict.fromkeys(others, 'config field that the scale of an arm turns')
 
@@ -60,8 +60,12 @@ def curves_csv(results: Results, rungs: Mapping[str, Sequence[Rung]]) -> str:
 
   `columns_of` says what the others are. An empty cell is not known.
   """
-  seeds = [f'{metric}_seed_{seed}' for metric in METRICS for seed in results.study.seeds]
-  moments = [f'{metric}_{moment}' for metric in METRICS for moment in ('mean', 'sd')]
+  metrics = dict.fromkeys(METRICS)
+  for own in rungs.values():
+    for rung in own:
+      metrics |= dict.fromkeys(rung.metrics)
+  seeds = [f'{metric}_seed_{seed}' for metric in metrics for seed in results.study.seeds]
+  moments = [f'{metric}_{moment}' for metric in metrics for moment in ('mean', 'sd')]
   out = io.StringIO()
   columns = [*columns_of(rungs), *moments, *seeds]
   writer = csv.DictWriter(out, columns, restval='', lineterminator='\n')

@@ -1,6 +1,4 @@
-"""What a state scores on a split: exact metrics from the logits, the compiled step's binned AUC
-beside them.
-"""
+"""What a state scores on a split, and whether it may be saved."""
 
 from collections.abc import Callable
 import pathlib
@@ -15,6 +13,7 @@ from data_pipelines import stream
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import metrics
+from rec_sparse import objective
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
@@ -24,15 +23,15 @@ from rec_sparse.runs import run_directory
 
 
 def evaluator(
-  run: train.Program, tasks: tuple[str, ...], split: blocks.OpenSplit
+  run: train.Program, split: blocks.OpenSplit
 ) -> Callable[[train.TrainState], dict[str, Any] | None]:
   """state -> metrics of `split`, None where a logit is not finite."""
   evaluate = feeds.open_evaluate(run, split)
-  label_NxT, group_N = labels(split)
+  known = labels(split)
 
   def call(state: train.TrainState) -> dict[str, Any] | None:
-    sums, logits_NxT = evaluate(state)
-    return summarize(tasks, sums, logits_NxT, label_NxT, group_N)
+    sums, logits_ExT = evaluate(state)
+    return run.objective.compute(sums, logits_ExT, known)
 
   return call
 
@@ -47,7 +46,7 @@ def soundness(run: train.Program, split: blocks.OpenSplit) -> Callable[[train.Tr
 
   @jax.jit
   def sound(state: train.TrainState, batch: train.Batch) -> jax.Array:
-    _, logits_BxT = train.eval_step(run, state, metrics.zeros(batch['label_BxT'].shape[1]), batch)
+    _, logits_BxT = train.eval_step(run, state, run.objective.zeros(), batch)
     return all_finite((logits_BxT, state))
 
   def call(state: train.TrainState) -> bool:
@@ -67,18 +66,27 @@ def all_finite(tree: Any) -> jax.Array:
   return jnp.isfinite(jnp.stack(zeros)).all()
 
 
-def rank(config: config_lib.Config, found: dict[str, Any]) -> float:
-  """What ranks the validations of a run; higher is better."""
-  return found['auc'] if config.monitor == 'auc' else -found['logloss']
-
-
-def check_monitor(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> None:
-  """Raises ValueError when runs are ranked by an AUC that the validation labels leave undefined."""
-  if config.monitor == 'auc' and schema.tasks[0] in one_class(schema, 'valid'):
+def check_monitor(monitor: str, schema: schema_lib.FeatureSchema, data: pathlib.Path) -> None:
+  """Raises ValueError when what ranks validations is undefined on the validation split."""
+  undefined = one_class(schema, 'valid')
+  if monitor != 'logloss' and undefined:
     raise ValueError(
-      f'monitor=auc: all labels {schema.tasks[0]!r} of the validation split '
+      f'monitor={monitor}: all labels {undefined[0]!r} of the validation split '
       'are of one class, so AUC is undefined; use monitor=logloss'
     )
+  if not monitor.startswith('gauc'):
+    return
+  if schema.group is None:
+    raise ValueError(
+      f'monitor={monitor}: the data have no groups; name their column with launch.prepare --group'
+    )
+  known = labels(blocks.open_split(data, schema, 'valid'))
+  for task, label_E in zip(schema.tasks, known.label_ExT.T, strict=True):
+    if metrics.gauc(known.group_E, np.zeros(len(label_E)), label_E).users is None:
+      raise ValueError(
+        f'monitor={monitor}: no group of the validation split has labels {task!r} of both '
+        'classes, so GAUC is undefined; use monitor=logloss'
+      )
 
 
 def one_class(schema: schema_lib.FeatureSchema, split_name: str) -> list[str]:
@@ -93,40 +101,21 @@ def one_class(schema: schema_lib.FeatureSchema, split_name: str) -> list[str]:
   ]
 
 
-def say_undefined(schema: schema_lib.FeatureSchema, *split_names: str) -> None:
-  """Prints a line for every task and split that has no AUC."""
-  for split_name in split_names:
-    for task in one_class(schema, split_name):
-      print(f'{split_name}: all labels {task!r} are of one class, so AUC is undefined (null)')
+def undefined(schema: schema_lib.FeatureSchema, *split_names: str) -> list[str]:
+  """A sentence for every task and split that has no AUC."""
+  return [
+    f'{split_name}: all labels {task!r} are of one class, so AUC is undefined (null)'
+    for split_name in split_names
+    for task in one_class(schema, split_name)
+  ]
 
 
-def labels(split: blocks.OpenSplit) -> tuple[np.ndarray, np.ndarray | None]:
-  """(label_NxT, group_N or None) of a whole split, in file order."""
-  label_NxT = np.concatenate([records['label'] for records in split.blocks])
-  grouped = 'group' in split.blocks[0].dtype.names
-  return label_NxT, np.concatenate(
-    [records['group'] for records in split.blocks]
-  ) if grouped else None
-
-
-def summarize(
-  tasks: tuple[str, ...],
-  sums: metrics.Sums,
-  logits_NxT: np.ndarray,
-  label_NxT: np.ndarray,
-  group_N: np.ndarray | None,
-) -> dict[str, Any] | None:
-  """Metrics of the first task, flat; of every task under `tasks` where there are several; None: it
-  has diverged.
-  """
-  if not np.isfinite(logits_NxT).all():
-    return None
-  found = []
-  for t, binned in enumerate(metrics.compute(sums)):
-    exact = metrics.report(logits_NxT[:, t], label_NxT[:, t], group_N)
-    gauc = {'gauc': exact['gauc_impressions']} if group_N is not None else {}
-    found.append(exact | gauc | {'auc_binned': binned['auc']})
-  return found[0] | ({'tasks': dict(zip(tasks, found, strict=True))} if len(tasks) > 1 else {})
+def labels(split: blocks.OpenSplit) -> objective.Labels:
+  """Labels and groups of a whole split."""
+  label_ExT = np.concatenate([records['label'] for records in split.blocks])
+  if 'group' not in split.blocks[0].dtype.names:
+    return objective.Labels(label_ExT, None)
+  return objective.Labels(label_ExT, np.concatenate([records['group'] for records in split.blocks]))
 
 
 def evaluate_run(
@@ -149,7 +138,7 @@ def evaluate_run(
     _, own = run_directory.read(directory)
     identity.check(checkpoint.read_metadata(manager, step), schema, data, own)
     state = checkpoint.restore_model(manager, step, run, train.abstract_state(run, schema))
-  found = evaluator(run, schema.tasks, blocks.open_split(data, schema, split_name))(state)
+  found = evaluator(run, blocks.open_split(data, schema, split_name))(state)
   if found is None:
     raise ValueError(
       f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}'
@@ -166,6 +155,4 @@ def record_test(directory: pathlib.Path, found: dict[str, Any]) -> None:
   """Fills the test metrics of the run's trial record, if the run has ended."""
   path = directory / 'summary.json'
   if path.is_file():
-    record.write_json(
-      path, record.read_json(path) | {'test_logloss': found['logloss'], 'test_auc': found['auc']}
-    )
+    record.write_json(path, record.read_json(path) | record.measured('test', found))

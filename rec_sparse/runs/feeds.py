@@ -8,7 +8,7 @@ uninterrupted one bit for bit.
 
 from collections.abc import Callable
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ from data_pipelines import blocks
 from data_pipelines import order
 from data_pipelines import resident
 from data_pipelines import stream
-from rec_sparse import metrics
 from rec_sparse import train
 
 # steps of one dispatch at most: the progress bar moves and signals are heeded between dispatches
@@ -37,8 +36,8 @@ class TrainFeed(NamedTuple):
   close: Callable[[], None]
 
 
-# state -> (sums, logits_NxT in file order)
-Evaluate = Callable[[train.TrainState], tuple[metrics.Sums, np.ndarray]]
+# state -> (sums of the objective, logits_NxT in file order)
+Evaluate = Callable[[train.TrainState], tuple[Any, np.ndarray]]
 
 
 def open_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
@@ -165,15 +164,17 @@ def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
 
 def evaluate_resident(
   run: train.Program, state: train.TrainState, data: resident.Data
-) -> tuple[metrics.Sums, jax.Array]:
-  """(metric sums, logits_NxT) over all rows of the split."""
+) -> tuple[Any, jax.Array]:
+  """(sums of the objective, logits_NxT) over all rows of the split."""
   rows, tasks = data['label_BxT'].shape
   size = eval_batch_size(run, rows)
 
   def body(sums, index):
     return train.eval_step(run, state, sums, resident.eval_batch_at(data, index, size))
 
-  sums, logits = jax.lax.scan(body, metrics.zeros(tasks), jnp.arange(stream.eval_steps(rows, size)))
+  sums, logits = jax.lax.scan(
+    body, run.objective.zeros(), jnp.arange(stream.eval_steps(rows, size))
+  )
   return sums, logits.reshape(-1, tasks)[:rows]
 
 
@@ -184,13 +185,12 @@ def stream_evaluate(run: train.Program, split: blocks.OpenSplit) -> Evaluate:
   step = jax.jit(
     functools.partial(train.eval_step, run), donate_argnums=1, out_shardings=everywhere
   )
-  zeros = jax.jit(metrics.zeros, static_argnums=0, out_shardings=everywhere)
+  zeros = jax.jit(run.objective.zeros, out_shardings=everywhere)
 
   def call(state):
     state = train.without_optimizer(state)
-    sums, logits = None, []
+    sums, logits = zeros(), []
     for batch in stream.eval_batches(split, size):
-      sums = zeros(batch['label_BxT'].shape[1]) if sums is None else sums
       sums, logits_BxT = step(state, sums, batch)  # every process has the whole batch
       logits.append(logits_BxT)
     return sums, np.concatenate([np.asarray(part) for part in logits])[: split.rows]

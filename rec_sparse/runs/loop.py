@@ -2,19 +2,17 @@
 on after a cut.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
-import math
 import pathlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
-import tqdm
 
 from data_pipelines import blocks
 from data_pipelines import order
@@ -24,134 +22,154 @@ from rec_sparse import optimizer
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.runs import claim
 from rec_sparse.runs import evaluation
 from rec_sparse.runs import feeds
 from rec_sparse.runs import huge_pages
 from rec_sparse.runs import identity
 from rec_sparse.runs import metrics_log
+from rec_sparse.runs import standing as standing_lib
 from rec_sparse.runs import stopping
+from rec_sparse.runs import timetable as timetable_lib
+from rec_sparse.runs import warm_start
+from rec_sparse.runs.observer import Observer
+from rec_sparse.runs.observer import Trained
+from rec_sparse.runs.standing import Standing
 
 
-@dataclasses.dataclass(frozen=True)
-class Progress:
-  """What a run knows beyond its state; every checkpoint carries it."""
+class _Looks(NamedTuple):
+  """What is asked of a state."""
 
-  status: str = 'running'  # then 'finished'; a state that is not finite has no checkpoint
-  best_step: int = 0  # step of the best validation so far
-  best: dict[str, Any] | None = None  # what that validation found; None before the first
-  waited: int = 0  # validations since then
-  wall_seconds: float = 0.0  # of training, over all sittings
+  evaluate: Callable[[train.TrainState], dict[str, Any] | None]  # metrics of the validation split
+  is_sound: Callable[[train.TrainState], bool]  # whether it may be saved
 
 
 def run_training(
-  run: train.Program, schema: schema_lib.FeatureSchema, data: pathlib.Path, out: pathlib.Path
+  run: train.Program,
+  schema: schema_lib.FeatureSchema,
+  data: pathlib.Path,
+  out: pathlib.Path,
+  observer: Observer | None = None,
+  origin: warm_start.Origin | None = None,
 ) -> dict[str, Any] | None:
   """Trains until done, from the last checkpoint if `out` holds one -> trial record; None when a
   signal came first.
 
-  A run that has ended, well or diverged, is left as it is. Raises ValueError when `out` was made
-  with another config, when data or checkpoint are damaged, or when one class in the validation
-  split leaves the monitored AUC undefined.
+  A new run starts from `origin` if there is one. One that has ended, well or diverged, is left as
+  it is. Of several processes, the first alone tells its observer. Raises ValueError when `out` was
+  made with another config, when data or checkpoint are damaged, or when the validation split leaves
+  the monitored metric undefined.
   """
   config = run.config
-  _check_claim(config, out)
-  evaluation.check_monitor(config, schema)
+  claim.check(config, out)
+  is_new = not (out / 'config.json').is_file()
+  evaluation.check_monitor(config.monitor, schema, data)
   multihost_utils.sync_global_devices('the run directory was checked by every process')
   if (out / 'summary.json').is_file():
     return record.read_json(out / 'summary.json')
+
   split, valid = (blocks.open_split(data, schema, name) for name in ('train', 'valid'))
-  evaluate = evaluation.evaluator(run, schema.tasks, valid)
-  is_sound = evaluation.soundness(run, valid)
-  per_epoch = order.steps_per_epoch(split.rows, config.batch_size)
-  last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
-  save_every = [every for every in (config.checkpoint_every, config.keep_every) if every]
+  timetable = timetable_lib.of(config, split.rows)
+  looks = _Looks(evaluation.evaluator(run, valid), evaluation.soundness(run, valid))
   # shapes alone: on a resume the table must fit once, not twice
   like = train.abstract_state(run, schema)
-  if jax.process_index() == 0:
-    _claim(config, data, out)  # after everything that wrong input can stop
+  if origin and is_new:
+    warm_start.check(origin, run, schema, data, timetable.last)
+  if jax.process_index() == 0:  # after everything that wrong input can stop
+    if origin and origin.is_longer and is_new:
+      warm_start.copy(origin, config, data, out)
+    else:
+      claim.write(config, data, out)
+  multihost_utils.sync_global_devices('the run directory is there')
+
   with contextlib.ExitStack() as stack:
     stop_wanted = stack.enter_context(stopping.on_signals())
     manager = stack.enter_context(checkpoint.manager(out, keep_every=config.keep_every))
-    state, progress, position = _start(run, schema, like, manager)
-    step, began = int(state.step), time.perf_counter() - progress.wall_seconds
+    state, standing, position = _start(run, schema, like, manager, origin)
     feed = stack.enter_context(contextlib.closing(feeds.open_feed(run, split)))
     feed.seek(position)
-    log = stack.enter_context(
-      metrics_log.open_log(out, step) if jax.process_index() == 0 else _no_log()
-    )
-    bar = stack.enter_context(
-      tqdm.tqdm(
-        total=last,
-        initial=step,
-        unit='step',
-        desc=config.model,
-        mininterval=1.0,
-        disable=jax.process_index() != 0,
-      )
-    )
-    stop_asked, diverged = False, ''  # diverged: why, in words
-    while step < last and progress.status == 'running' and not stop_asked:
-      stop = min(
-        last, step + feeds.DISPATCH, *(_next(step, every) for every in (eval_every, *save_every))
-      )
-      state, sums = feed.advance(state, stop - step)
-      if sums.dropped:
-        raise ValueError(
-          f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter'
-        )
-      loss = float(sums.loss) / (stop - step)
-      bar.update(stop - step)
-      step, stop_asked = stop, _anywhere(stop_wanted())
-      log(step, 'train', {'loss': loss})
-      progress = dataclasses.replace(progress, wall_seconds=time.perf_counter() - began)
-      due = step % eval_every == 0 or step == last
-      saves = due or stop_asked or any(step % every == 0 for every in save_every)
-      found = evaluate(state) if due and math.isfinite(loss) else None
-      if not math.isfinite(loss):  # of states before each update: of the last it says nothing
-        diverged = f'the training loss became NaN or infinite by step {step}'
-      elif due and not found:
-        diverged = f'logits of the validation split are NaN or infinite at step {step}'
-      elif saves and not is_sound(state):
-        diverged = f'parameters, optimizer or logits became NaN or infinite by step {step}'
-      if diverged:
-        break  # what was saved before stays
-      if found:
-        log(step, 'valid', found)
-        progress = _judge(config, progress, step, found)
-        rate_scale = optimizer.after_validation(
-          config, state.rate_scale, progress.best_step == step
-        )
-        state = state._replace(rate_scale=rate_scale)
-      if step == last:
-        progress = dataclasses.replace(progress, status='finished')
+    hearing = []
+    if jax.process_index() == 0:
+      log = stack.enter_context(metrics_log.open_log(out, config, standing.step))
+      hearing = [log, observer or Observer()]
+
+    began = time.perf_counter() - standing.wall_seconds
+    for one in hearing:
+      one.began(standing.step)
+    standing = standing_lib.at_end(standing, timetable.last)
+    if timetable.last == 0 and manager.latest_step() is None:
+      _save(run, schema, manager, state, feed, standing)  # the initial network
+    is_told = False
+    while standing.runs and not is_told:
+      stop = timetable.next_stop(standing.step, feeds.DISPATCH)
+      state, trained = _advance(run, feed, state, standing.step, stop, split.rows)
+      for one in hearing:
+        one.trained(trained)
+      standing = standing_lib.after_steps(standing, stop, trained.loss)
+      standing = dataclasses.replace(standing, wall_seconds=time.perf_counter() - began)
+      is_told = _anywhere(stop_wanted())
+      saves = timetable.saves(stop) or is_told
       if saves:
-        _save(run, schema, manager, state, feed, progress)
-    if step == 0 and manager.latest_step() is None:
-      progress = dataclasses.replace(progress, status='finished')
-      _save(run, schema, manager, state, feed, progress)  # --epochs=0: the initial network
-  if step < last and progress.status == 'running' and not diverged:
-    return None
-  return _finish(config, schema, out, progress, step, diverged)
+        state, standing = _look(run, looks, state, standing, timetable, hearing)
+      standing = standing_lib.at_end(standing, timetable.last)
+      if saves and standing.status != 'diverged':  # what was saved before stays
+        _save(run, schema, manager, state, feed, standing)
+    for one in hearing:
+      one.ended(standing)
+
+  return None if standing.runs else _finish(config, schema, out, standing)
 
 
-def _check_claim(config: config_lib.Config, out: pathlib.Path) -> None:
-  """Raises ValueError unless `out` is free or this config's run directory."""
-  path = out / 'config.json'
-  if path.exists():
-    theirs, ours = record.read_json(path), config_lib.to_raw(config)
-    differ = config_lib.differing(theirs, ours)
-    if differ:
-      raise ValueError(
-        f'{out}: made with another config ({", ".join(differ)} differ); choose another --out'
-      )
-  elif out.exists() and any(out.iterdir()):
-    raise ValueError(f'{out}: is not empty and holds no config.json, so it is not a run directory')
+def _look(
+  run: train.Program,
+  looks: _Looks,
+  state: train.TrainState,
+  standing: Standing,
+  timetable: timetable_lib.Timetable,
+  hearing: Sequence[Observer],
+) -> tuple[train.TrainState, Standing]:
+  """Looks at a state before it is saved, and validates where that is due.
+
+  The state changes where a schedule follows the validations.
+  """
+  if not standing.runs:
+    return state, standing
+  if not looks.is_sound(state):
+    what = 'parameters, optimizer or logits became NaN or infinite'
+    return state, standing_lib.diverge(standing, what)
+  if not timetable.validates(standing.step):
+    return state, standing
+
+  found = looks.evaluate(state)
+  standing = standing_lib.judge(run.objective, run.config.patience, standing, found)
+  if found:
+    for one in hearing:
+      one.validated(standing, found)
+  scale = optimizer.after_validation(run.config, state.rate_scale, standing.is_best)
+  return state._replace(rate_scale=scale), standing
 
 
-def _claim(config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> None:
-  out.mkdir(parents=True, exist_ok=True)
-  record.write_json(out / 'data.json', {'data': str(data.resolve())})
-  record.write_text(out / 'config.json', config_lib.to_json(config))
+def _advance(
+  run: train.Program,
+  feed: feeds.TrainFeed,
+  state: train.TrainState,
+  step: int,
+  stop: int,
+  rows: int,
+) -> tuple[train.TrainState, Trained]:
+  """Trains from `step` to `stop`; raises ValueError when ids were dropped on their way."""
+  began = time.perf_counter()
+  state, sums = feed.advance(state, stop - step)
+  if sums.dropped:
+    raise ValueError(
+      f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter'
+    )
+  loss = float(sums.loss) / (stop - step)
+  seconds = time.perf_counter() - began
+  batch_size = run.config.batch_size
+  examples = order.examples_of(stop, batch_size, rows) - order.examples_of(step, batch_size, rows)
+  rate = float(train.learning_rate(run, state))
+  return state, Trained(stop, loss, rate, examples / seconds)
 
 
 def _start(
@@ -159,25 +177,16 @@ def _start(
   schema: schema_lib.FeatureSchema,
   like: train.TrainState,
   manager: ocp.CheckpointManager,
-) -> tuple[train.TrainState, Progress, dict | None]:
-  """The state, progress and data position of the last checkpoint, or of the beginning."""
+  origin: warm_start.Origin | None,
+) -> tuple[train.TrainState, Standing, dict | None]:
+  """The state, standing and data position of the last checkpoint, or of the beginning."""
   if manager.latest_step() is None:
-    return huge_pages.advise(train.init(run, schema)), Progress(), None
+    state = warm_start.start(origin, run, schema) if origin else train.init(run, schema)
+    return huge_pages.advise(state), Standing(), None
   state, position, metadata = checkpoint.restore(manager, manager.latest_step(), run, like)
-  return huge_pages.advise(state), Progress(**metadata['progress']), position
-
-
-def _judge(
-  config: config_lib.Config, progress: Progress, step: int, found: dict[str, Any]
-) -> Progress:
-  """Early stopping: `patience` validations in a row without a better one end the run."""
-  if progress.best is None or evaluation.rank(config, found) > evaluation.rank(
-    config, progress.best
-  ):
-    return dataclasses.replace(progress, best_step=step, best=found, waited=0)
-  waited = progress.waited + 1
-  status = 'finished' if config.patience and waited >= config.patience else 'running'
-  return dataclasses.replace(progress, waited=waited, status=status)
+  standing = Standing(**metadata['progress'])
+  standing = standing_lib.reopened(standing, int(state.step), run.config.patience)
+  return huge_pages.advise(state), standing, position
 
 
 def _save(
@@ -186,9 +195,9 @@ def _save(
   manager: ocp.CheckpointManager,
   state: train.TrainState,
   feed: feeds.TrainFeed,
-  progress: Progress,
+  standing: Standing,
 ) -> None:
-  """Saves; only a checkpoint that `progress` calls the best has a rank,
+  """Saves; only a checkpoint that `standing` calls the best has a rank,
   so it is the one that retention keeps.
   """
   config = run.config
@@ -197,41 +206,32 @@ def _save(
     'run_id': config_lib.run_id(config),
     **identity.metadata(schema),
     'versions': record.versions(),
-    'progress': dataclasses.asdict(progress),
+    'progress': dataclasses.asdict(standing),
   }
-  is_best = progress.best is not None and progress.best_step == int(state.step)
-  value = evaluation.rank(config, progress.best) if is_best else None
+  value = run.objective.rank(standing.best) if standing.is_best else None
   checkpoint.save(manager, run, state, feed.position(), metadata, value)
 
 
 def _finish(
-  config: config_lib.Config,
-  schema: schema_lib.FeatureSchema,
-  out: pathlib.Path,
-  progress: Progress,
-  step: int,
-  diverged: str,
+  config: config_lib.Config, schema: schema_lib.FeatureSchema, out: pathlib.Path, standing: Standing
 ) -> dict[str, Any]:
-  best = progress.best or {}
-  ended = {'status': 'diverged', 'error': diverged} if diverged else {'status': 'finished'}
+  """Writes the record of a run that has ended."""
+  rows = schema.splits['train'].rows
+  measured = record.measured('valid', standing.best) if standing.best else {}
+  error = {'error': standing.why} if standing.status == 'diverged' else {}
   found = record.make(
     config,
     schema,
-    **ended,
-    train_examples=order.examples_of(step, config.batch_size, schema.splits['train'].rows),
-    wall_seconds=progress.wall_seconds,
-    best_step=progress.best_step,
-    valid_logloss=best.get('logloss'),
-    valid_auc=best.get('auc'),
+    status=standing.status,
+    train_examples=order.examples_of(standing.step, config.batch_size, rows),
+    wall_seconds=standing.wall_seconds,
+    best_step=standing.best_step,
+    **error,
+    **measured,
   )
   if jax.process_index() == 0:
     record.write_json(out / 'summary.json', found)
   return found
-
-
-def _next(step: int, every: int) -> int:
-  """The next multiple of `every` after `step`."""
-  return (step // every + 1) * every
 
 
 def _anywhere(stop_wanted: bool) -> bool:
@@ -239,9 +239,3 @@ def _anywhere(stop_wanted: bool) -> bool:
   if jax.process_count() == 1:
     return stop_wanted
   return bool(multihost_utils.process_allgather(np.array(stop_wanted)).any())
-
-
-@contextlib.contextmanager
-def _no_log() -> Iterator[metrics_log.Log]:
-  """Process 0 alone writes."""
-  yield lambda step, split, values: None

@@ -19,14 +19,17 @@ from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.runs import trials
+from rec_sparse.runs.standing import Standing
 
 
 def save(out: pathlib.Path, group: Sequence[config_lib.Config], begun: trials.Begun) -> None:
   """Writes where `group` stands."""
-  standing = dataclasses.asdict(begun.standing)
-  for name in ('waited', 'running', 'ran'):
-    standing[name] = standing[name].tolist()
-  about = json.dumps({'trials': [config_lib.run_id(c) for c in group], 'standing': standing})
+  about = {
+    'trials': [config_lib.run_id(config) for config in group],
+    'step': begun.step,
+    'seconds': begun.seconds,
+    'standings': [dataclasses.asdict(standing) for standing in begun.standings],
+  }
   arrays = {}
   for name, stack in (('states', begun.states), ('best', begun.best)):
     for i, leaf in enumerate(jax.tree.leaves(stack)):
@@ -34,7 +37,7 @@ def save(out: pathlib.Path, group: Sequence[config_lib.Config], begun: trials.Be
   path = _path(out, group)
   path.parent.mkdir(exist_ok=True)
   with record.replacing(path) as temporary, temporary.open('wb') as file:
-    np.savez(file, about=np.array(about), **arrays)
+    np.savez(file, about=np.array(json.dumps(about)), **arrays)
 
 
 def trials_of(path: pathlib.Path) -> list[str]:
@@ -58,14 +61,13 @@ def read(
   like = train.abstract_state(train.program(group[0], schema), schema)
   try:
     with path.open('rb') as file, np.load(file, allow_pickle=False) as stored:
-      standing = json.loads(str(stored['about']))['standing']
+      about = json.loads(str(stored['about']))
+      standings = tuple(Standing(**own) for own in about['standings'])
       states = _stack(stored, 'states', like)
       best = _stack(stored, 'best', like) if 'best_0' in stored else None
   except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as e:
     raise _damaged(path, e) from None
-  for name in ('waited', 'running', 'ran'):
-    standing[name] = np.array(standing[name])
-  return trials.Begun(trials.Standing(**standing), states, best)
+  return trials.Begun(about['step'], standings, states, best, about['seconds'])
 
 
 def remove(out: pathlib.Path, group: Sequence[config_lib.Config]) -> None:

@@ -7,16 +7,16 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 
 
-def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
+def read(directory: pathlib.Path, flag: str = 'run') -> tuple[config_lib.Config, pathlib.Path]:
   """(config, the data set that it was trained on).
 
-  Raises ValueError naming --run when there is no run or no checkpoint in it, or the file and the
+  Raises ValueError naming the flag when there is no run or no checkpoint in it, or the file and the
   field when one of its files is damaged.
   """
   path = directory / 'config.json'
   if not path.is_file():
     raise ValueError(
-      f'--run={directory}: holds no config.json; is this a run directory made by launch.train?'
+      f'--{flag}={directory}: holds no config.json; is this a run directory made by launch.train?'
     )
   raw = schema_lib.read_json(path)
   try:
@@ -28,7 +28,7 @@ def read(directory: pathlib.Path) -> tuple[config_lib.Config, pathlib.Path]:
   if not isinstance(place, str):
     raise ValueError(f'{data}: data is {place!r}, expected the path of a dataset directory')
   if not checkpoints(directory):
-    raise ValueError(f'--run={directory}: holds no checkpoint: {_why_none(directory)}')
+    raise ValueError(f'--{flag}={directory}: holds no checkpoint: {_why_none(directory)}')
   return config, pathlib.Path(place)
 
 

@@ -1,12 +1,12 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
 import dataclasses
 import pathlib
 import time
 
 import numpy as np
-import tqdm
 
 from data_pipelines import order
 from rec_sparse import config as config_lib
@@ -15,9 +15,12 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.runs import evaluation
 from rec_sparse.runs import memory
+from rec_sparse.runs import metrics_log
 from rec_sparse.runs import partial
 from rec_sparse.runs import stopping
 from rec_sparse.runs import trials
+from rec_sparse.runs.observer import SweepObserver
+from rec_sparse.runs.standing import Standing
 from rec_sparse.scaling import grid as grid_lib
 from rec_sparse.scaling import study as study_lib
 from rec_sparse.scaling.study import Directory
@@ -40,6 +43,7 @@ def run_studies(
   planned: Sequence[tuple[Study, grid_lib.Trials]],
   command: str,
   grows: bool,
+  observer: SweepObserver | None = None,
 ) -> Left:
   """Trains what `out` does not hold yet of these studies -> what is left to do.
 
@@ -55,21 +59,24 @@ def run_studies(
     for arm, own in configs.items():
       for config in own:
         arms.setdefault(config, arm)
-  check(schema, arms)
+  check(data, schema, arms)
   for group in grid_lib.groups(arms):
     _check_filters(group[0], schema)
   studies = tuple(grid_lib.plan(study, configs) for study, configs in planned)
   _claim(out, _describe(data, schema, studies, command), grows)
-  return run_missing(data, schema, out, arms)
+  return run_missing(data, schema, out, arms, observer or SweepObserver())
 
 
-def check(schema: schema_lib.FeatureSchema, configs: Iterable[config_lib.Config]) -> None:
+def check(
+  data: pathlib.Path, schema: schema_lib.FeatureSchema, configs: Iterable[config_lib.Config]
+) -> None:
   """Raises ValueError when a batch is larger than the training split,
-  or the monitored AUC undefined.
+  or the monitored metric undefined.
   """
   for config in configs:
     order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
-    evaluation.check_monitor(config, schema)
+  for monitor in {config.monitor for config in configs}:
+    evaluation.check_monitor(monitor, schema, data)
 
 
 def run_missing(
@@ -77,6 +84,7 @@ def run_missing(
   schema: schema_lib.FeatureSchema,
   out: pathlib.Path,
   arms: dict[config_lib.Config, str],
+  observer: SweepObserver,
 ) -> Left:
   """Trains the trials that have no record in `out`, or that finished but have no logits
   of the test split there.
@@ -92,16 +100,15 @@ def run_missing(
   (out / 'trials').mkdir(parents=True, exist_ok=True)
   opened = trials.open_data(data, schema)
   _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
-  with (
-    stopping.on_signals() as stop_wanted,
-    tqdm.tqdm(total=sum(_steps(schema, c) for c in missing), unit='step', mininterval=1.0) as bar,
-  ):
+  observer.began(sum(_steps(schema, c) for c in missing))
+  with stopping.on_signals() as stop_wanted:
     while waiting and not stop_wanted():
       group = waiting.pop(0)
-      bar.set_description(f'{_shape(group[0])}, {len(group)} trials')
+      observer.group(group)
       begun = partial.read(out, group, schema)
       try:
-        found = _run_or_fail(opened, group, bar, stop_wanted, begun)
+        with _curves(out, arms, group, begun) as validated:
+          found = _run_or_fail(opened, group, observer, stop_wanted, begun, validated)
       except trials.Interrupted as e:
         partial.save(out, group, e.begun)
         return Left(True, too_large)
@@ -112,7 +119,7 @@ def run_missing(
         continue
       if len(group) > 1:  # beyond the handler: what the exception held is free again
         half = len(group) // 2
-        tqdm.tqdm.write(
+        observer.said(
           f'{_shape(group[0])}: the memory does not hold {len(group)} trials, '
           'so half of them run first'
         )
@@ -131,9 +138,10 @@ class _OutOfMemory(Exception):
 def _run_or_fail(
   opened: trials.Resident,
   group: list[config_lib.Config],
-  bar: tqdm.tqdm,
+  observer: SweepObserver,
   stop_wanted: Callable[[], bool],
   begun: trials.Begun | None,
+  validated: trials.Validated,
 ) -> list[trials.Finished]:
   """The group's records; an exception becomes the `failed` record of each of its trials
   and the study goes on.
@@ -142,19 +150,50 @@ def _run_or_fail(
   """
   began = time.perf_counter()
   try:
-    return trials.run_group(opened, group, bar.update, stop_wanted, begun)
+    return trials.run_group(opened, group, observer.trained, stop_wanted, begun, validated)
   except trials.Interrupted:
     raise
   except Exception as e:  # whatever it is, the other shapes must run
     error = memory.in_words(e)
   if memory.is_full(error):
     raise _OutOfMemory(error)
-  tqdm.tqdm.write(f'{_shape(group[0])} failed: {error}')
+  observer.said(f'{_shape(group[0])} failed: {error}')
   seconds = (time.perf_counter() - began) / len(group)
   return [
     trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0)))
     for c in group
   ]
+
+
+@contextlib.contextmanager
+def _curves(
+  out: pathlib.Path,
+  arms: dict[config_lib.Config, str],
+  group: list[config_lib.Config],
+  begun: trials.Begun | None,
+) -> Iterator[trials.Validated]:
+  """A function that adds a validation of each trial to the curves of its own in `events/`."""
+  step = begun.step if begun else 0
+  with contextlib.ExitStack() as stack:
+    curves = []
+    for config in group:
+      directory = out / 'events' / _in_short(arms[config], config)
+      curves.append(stack.enter_context(metrics_log.open_events(directory, config, step)))
+
+    def validated(standings: Sequence[Standing], results: Sequence[dict | None]) -> None:
+      now = max(standing.step for standing in standings)
+      for events, standing, found in zip(curves, standings, results, strict=True):
+        if found and standing.step == now:  # of those that have ended nothing counts
+          metrics_log.add_curves(events, {'step': now, 'split': 'valid'} | found)
+
+    yield validated
+
+
+def _in_short(arm: str, config: config_lib.Config) -> str:
+  """The name of a trial in TensorBoard."""
+  size = f'w{config.width}_d{config.depth}_v{config.views}'
+  drawn = f'lr{config.learning_rate:g}_seed{config.seed}'
+  return f'{arm}_{size}_{drawn}_{config_lib.run_id(config)[:8]}'
 
 
 def _record(
@@ -290,7 +329,7 @@ def _describe(
     data_fingerprint=schema.fingerprint,
     teacher=schema.teacher,
     realised_logloss=schema.source.get('realised_logloss', {}).get('test'),
-    test_base_rate=test.positives[0] / test.rows,
+    test_base_rate=test.positives[0] / test.rows if len(schema.tasks) == 1 else None,
     commands=(command,),
     studies=studies,
   )

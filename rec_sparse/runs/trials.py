@@ -3,7 +3,6 @@ devices.
 """
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import functools
 import pathlib
 import time
@@ -17,12 +16,16 @@ from data_pipelines import blocks
 from data_pipelines import order
 from data_pipelines import resident
 from rec_sparse import config as config_lib
+from rec_sparse import objective
 from rec_sparse import optimizer
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.runs import evaluation
 from rec_sparse.runs import feeds
+from rec_sparse.runs import standing as standing_lib
+from rec_sparse.runs import timetable as timetable_lib
+from rec_sparse.runs.standing import Standing
 
 AXIS = 'trial'  # of the mesh
 
@@ -41,7 +44,7 @@ class Resident(NamedTuple):
   schema: schema_lib.FeatureSchema
   devices: Sequence[jax.Device]  # trials of one shape are dealt out among them
   splits: dict[str, resident.Data]
-  labels: dict[str, tuple[np.ndarray, np.ndarray | None]]  # (label_NxT, group_N) on the host
+  labels: dict[str, objective.Labels]
 
 
 def open_data(
@@ -61,25 +64,14 @@ def open_data(
   )
 
 
-@dataclasses.dataclass
-class Standing:
-  """How far the trials of a group are; arrays and lists have an entry per trial."""
-
-  found: list[dict[str, Any] | None]  # what the best validation found; None before the first
-  waited: np.ndarray  # validations since then
-  running: np.ndarray  # False once a trial has ended, by patience or so
-  error: list[str]  # why a trial diverged; '' where it did not
-  ran: np.ndarray  # steps until a trial ended
-  step: int = 0  # steps of the group
-  seconds: float = 0.0  # of the group, over all sittings
-
-
 class Begun(NamedTuple):
-  """A group between two dispatches, on the host: all that going on needs."""
+  """A group between two dispatches; on the host it is all that going on needs."""
 
-  standing: Standing
+  step: int  # steps of the group
+  standings: tuple[Standing, ...]  # of each trial
   states: train.TrainState  # trials stacked
   best: train.TrainState | None  # in the states of their best validations; None before the first
+  seconds: float  # of the group, over all sittings
 
 
 class Interrupted(Exception):
@@ -95,12 +87,22 @@ def never() -> bool:
   return False
 
 
+# (standings of the trials after a validation, what each found; None: not finite)
+Validated = Callable[[Sequence[Standing], Sequence[dict[str, Any] | None]], None]
+
+
+def silent(standings: Sequence[Standing], results: Sequence[dict[str, Any] | None]) -> None:
+  """Of a caller that does not want to hear of validations."""
+  del standings, results
+
+
 def run_group(
   opened: Resident,
   configs: list[config_lib.Config],
   progress: Callable[[int], None],
   stop_wanted: Callable[[], bool] = never,
   begun: Begun | None = None,
+  validated: Validated = silent,
 ) -> list[Finished]:
   """Trains, validates and, once, tests every trial; `progress` is told of finished trial steps.
 
@@ -110,52 +112,58 @@ def run_group(
   with Interrupted; `begun` goes on from there, bit for bit.
   Raises ValueError when the configs do not fit the data.
   """
-  clock, config, wanted = time.perf_counter(), configs[0], len(configs)
-  run, mesh = train.program(config, opened.schema), _mesh(opened.devices, wanted)
+  clock = time.perf_counter()
+  config = configs[0]
+  wanted = len(configs)
+  timetable = timetable_lib.of(config, opened.schema.splits['train'].rows)
+  run = train.program(config, opened.schema)
+  mesh = _mesh(opened.devices, wanted)
   # copies nothing
   opened = opened._replace(splits=jax.device_put(opened.splits, jax.NamedSharding(mesh, jax.P())))
   fillers = -wanted % mesh.size  # the last trial again where a device would have one less
-  per_epoch = order.steps_per_epoch(opened.schema.splits['train'].rows, config.batch_size)
-  last, eval_every = config.epochs * per_epoch, config.eval_every or per_epoch
-  advance, evaluate = _advance(run, opened, mesh), _evaluate(run, opened, mesh)
-  now, states, best = (
-    _begin(run, opened, configs, mesh, fillers) if begun is None else _go_on(begun, mesh, fillers)
-  )
-  clock -= now.seconds
-  progress(now.step * wanted)
-  while now.step < last and (now.running.any() or best is None):
-    due = min(last, (now.step // eval_every + 1) * eval_every)
-    while now.step < due:
-      count = min(feeds.DISPATCH, due - now.step)
-      states, sums = advance(states, count)
-      now.step += count
-      now.ran = np.where(now.running, now.step, now.ran)
-      _diverge(now, ~np.isfinite(np.asarray(sums.loss)), 'the training loss became NaN or infinite')
-      progress(count * wanted)
-      if stop_wanted() and now.step < due:  # at an evaluation, after it
-        raise Interrupted(_leave(now, states, best, wanted, clock))
-    results, _ = evaluate(states, 'valid')
-    lost = np.array([new is None for new in results])
-    _diverge(now, lost, 'logits of the validation split are NaN or infinite')
-    won = np.array([_better(config, new, old) for new, old in zip(results, now.found, strict=True)])
-    better = now.running & won
-    best = states if best is None or better.all() else _select(better, states, best)
-    now.found = [
-      new if take else old for take, new, old in zip(better, results, now.found, strict=True)
-    ]
-    now.waited = np.where(better, 0, now.waited + 1)
-    now.running &= now.waited < (config.patience or np.inf)
-    rate_scale = optimizer.after_validation(
-      config_lib.in_trial(config, states.trial), states.rate_scale, better
+  advance = _advance(run, opened, mesh)
+  evaluate = _evaluate(run, opened, mesh)
+  if begun is None:
+    begun = _begin(run, opened, configs, mesh, fillers)
+  else:
+    begun = _go_on(begun, mesh, fillers)
+  step, standings, states, best, seconds = begun
+  clock -= seconds
+  progress(step * wanted)
+
+  while step < timetable.last and (any(own.runs for own in standings) or best is None):
+    stop = timetable.next_stop(step, feeds.DISPATCH)
+    states, sums = advance(states, stop - step)
+    progress((stop - step) * wanted)
+    step = stop
+    losses = np.asarray(sums.loss)
+    standings = tuple(
+      standing_lib.after_steps(own, step, loss) for own, loss in zip(standings, losses, strict=True)
     )
-    states = states._replace(rate_scale=rate_scale)
-    states = jax.tree.map(jnp.copy, states) if now.step < last else states  # `best` is not donated
+
+    if timetable.validates(step):
+      results, _ = evaluate(states, 'valid')
+      standings = tuple(
+        standing_lib.judge(run.objective, config.patience, own, found)
+        for own, found in zip(standings, results, strict=True)
+      )
+      validated(standings[:wanted], results[:wanted])
+      better = np.array([own.is_best and own.step == step for own in standings])
+      best = states if best is None or better.all() else _select(better, states, best)
+      of_trials = config_lib.in_trial(config, states.trial)
+      scale = optimizer.after_validation(of_trials, states.rate_scale, better)
+      states = states._replace(rate_scale=scale)
+      if step < timetable.last:
+        states = jax.tree.map(jnp.copy, states)  # `best` is not donated
+
     if stop_wanted():
-      raise Interrupted(_leave(now, states, best, wanted, clock))
+      left = Begun(step, standings, states, best, time.perf_counter() - clock)
+      raise Interrupted(_leave(left, wanted))
+
   tested, logits = evaluate(best, 'test')
   seconds = (time.perf_counter() - clock) / wanted
   return [
-    Finished(_record(config, opened.schema, now, i, tested[i], seconds), logits[i])
+    Finished(_record(config, opened.schema, standings[i], tested[i], seconds), logits[i])
     for i, config in enumerate(configs)
   ]
 
@@ -166,75 +174,40 @@ def _begin(
   configs: list[config_lib.Config],
   mesh: jax.sharding.Mesh,
   fillers: int,
-) -> tuple[Standing, train.TrainState, None]:
-  """(standing, states, best) at step 0."""
+) -> Begun:
+  """A group at step 0."""
   configs = configs + configs[-1:] * fillers
   placed = jax.NamedSharding(mesh, jax.P(AXIS))
   states = train.init_trials(run, opened.schema, configs, placed)
-  size = len(configs)
-  standing = Standing(
-    found=[None] * size,
-    waited=np.zeros(size, int),
-    running=np.ones(size, bool),
-    error=[''] * size,
-    ran=np.zeros(size, int),
-  )
-  return standing, states, None
+  return Begun(0, (Standing(),) * len(configs), states, None, 0.0)
 
 
-def _go_on(
-  begun: Begun, mesh: jax.sharding.Mesh, fillers: int
-) -> tuple[Standing, train.TrainState, train.TrainState | None]:
-  """(standing, states, best) of a group that was left, on the devices at hand."""
-
-  def filled(leaf: np.ndarray) -> np.ndarray:
-    return np.concatenate([leaf, np.repeat(leaf[-1:], fillers, 0)])
-
-  then = begun.standing
-  standing = dataclasses.replace(
-    then,
-    found=then.found + then.found[-1:] * fillers,
-    waited=filled(then.waited),
-    running=filled(then.running),
-    error=then.error + then.error[-1:] * fillers,
-    ran=filled(then.ran),
-  )
+def _go_on(begun: Begun, mesh: jax.sharding.Mesh, fillers: int) -> Begun:
+  """A group that was left, on the devices at hand."""
   place = jax.NamedSharding(mesh, jax.P(AXIS))
-  states, best = (
-    stack and jax.device_put(jax.tree.map(filled, stack), place)
-    for stack in (begun.states, begun.best)
+
+  def placed(stack: train.TrainState | None) -> train.TrainState | None:
+    filled = jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * fillers]), stack)
+    return jax.device_put(filled, place)
+
+  return begun._replace(
+    standings=begun.standings + begun.standings[-1:] * fillers,
+    states=placed(begun.states),
+    best=placed(begun.best),
   )
-  return standing, states, best
 
 
-def _leave(
-  now: Standing, states: train.TrainState, best: train.TrainState | None, wanted: int, clock: float
-) -> Begun:
+def _leave(begun: Begun, wanted: int) -> Begun:
   """The inverse of `_go_on`."""
-  standing = dataclasses.replace(
-    now,
-    found=now.found[:wanted],
-    waited=now.waited[:wanted],
-    running=now.running[:wanted],
-    error=now.error[:wanted],
-    ran=now.ran[:wanted],
-    seconds=time.perf_counter() - clock,
-  )
-  states, best = (
-    stack and jax.tree.map(lambda leaf: np.asarray(leaf)[:wanted], stack)
-    for stack in (states, best)
-  )
-  return Begun(standing, states, best)
 
+  def on_host(stack: train.TrainState | None) -> train.TrainState | None:
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:wanted], stack)
 
-def _diverge(now: Standing, lost: np.ndarray, why: str) -> None:
-  """Ends the running trials that are lost."""
-  lost = lost & now.running
-  now.error = [
-    f'{why} by step {now.step}' if own else error
-    for own, error in zip(lost, now.error, strict=True)
-  ]
-  now.running &= ~lost
+  return begun._replace(
+    standings=begun.standings[:wanted],
+    states=on_host(begun.states),
+    best=on_host(begun.best),
+  )
 
 
 # (states, steps)
@@ -257,15 +230,10 @@ def _evaluate(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> 
 
   def call(states, split):
     sums, logits = jax.device_get(mapped(train.without_optimizer(states), opened.splits[split]))
-    found = [
-      evaluation.summarize(
-        opened.schema.tasks,
-        jax.tree.map(lambda leaf: leaf[i], sums),
-        logits[i],
-        *opened.labels[split],
-      )
-      for i in range(len(logits))
-    ]
+    found = []
+    for i, logits_NxT in enumerate(logits):
+      of_trial = train.unstack(sums, i)
+      found.append(run.objective.compute(of_trial, logits_NxT, opened.labels[split]))
     return found, logits
 
   return call
@@ -301,12 +269,6 @@ def over_trials(fn: Callable, states: train.TrainState) -> Any:
   return jax.lax.map(fn, states) if jax.default_backend() == 'cpu' else jax.vmap(fn)(states)
 
 
-def _better(config: config_lib.Config, new: dict[str, Any], old: dict[str, Any] | None) -> bool:
-  return new is not None and (
-    old is None or evaluation.rank(config, new) > evaluation.rank(config, old)
-  )
-
-
 def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> train.TrainState:
   def pick(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where(take.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
@@ -317,22 +279,23 @@ def _select(take: np.ndarray, new: train.TrainState, old: train.TrainState) -> t
 def _record(
   config: config_lib.Config,
   schema: schema_lib.FeatureSchema,
-  now: Standing,
-  trial: int,
+  standing: Standing,
   test: dict[str, Any] | None,
   seconds: float,
 ) -> dict[str, Any]:
-  error = now.error[trial] or ('' if test else 'logits of the test split are NaN or infinite')
-  examples = order.examples_of(int(now.ran[trial]), config.batch_size, schema.splits['train'].rows)
-  if error:
-    return record.make(
-      config, schema, status='diverged', train_examples=examples, wall_seconds=seconds, error=error
-    )
-  measured = {
-    f'{split}_{name}': found[name]
-    for split, found in (('valid', now.found[trial]), ('test', test))
-    for name in ('logloss', 'auc')
-  }
+  standing = standing_lib.at_end(standing, standing.step)
+  if standing.status == 'finished' and test is None:
+    standing = standing_lib.diverge(standing, 'logits of the test split became NaN or infinite')
+  rows = schema.splits['train'].rows
+  if standing.status == 'diverged':
+    found = {'error': standing.why}
+  else:
+    found = record.measured('valid', standing.best) | record.measured('test', test)
   return record.make(
-    config, schema, status='finished', train_examples=examples, wall_seconds=seconds, **measured
+    config,
+    schema,
+    status=standing.status,
+    train_examples=order.examples_of(standing.step, config.batch_size, rows),
+    wall_seconds=seconds,
+    **found,
   )

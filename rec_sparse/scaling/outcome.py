@@ -13,6 +13,13 @@ from rec_sparse.scaling import records
 from rec_sparse.scaling.study import Arm
 from rec_sparse.scaling.study import Study
 
+# Columns of the table, where the trials have them.
+AREAS = {
+  'test_auc': 'test AUC',
+  'test_gauc_impressions': 'test GAUC, by impressions',
+  'test_gauc_users': 'test GAUC, by users',
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -24,7 +31,7 @@ class Outcome:
   edge: str  # where it lies in the grid, as in records.Rung
   lost: int  # trials of the whole grid that diverged or failed
   counts: Mapping[str, float]  # records.COUNTS; empty if no trial finished
-  # records.METRICS -> seed -> value, at that learning rate
+  # as in records.Trial -> seed -> value, at that learning rate
   metrics: Mapping[str, Mapping[int, float]]
   auc: paired_rows.Difference | None  # test AUC minus reference's; None: self, unpaired, one class
   logloss: paired_rows.Difference | None  # test log loss minus the reference's, nats per example
@@ -34,11 +41,11 @@ def outcomes(
   study: Study,
   trials: Mapping[str, Sequence[records.Trial]],
   logits: Callable[[str], np.ndarray],
-  label_E: np.ndarray,
+  label_ExT: np.ndarray,
 ) -> tuple[Outcome, ...]:
   """The outcome of every arm of one size.
 
-  `trials`: arm -> its records; `logits`: run id -> logit_E of the test split.
+  `trials`: arm -> its records; `logits`: run id -> logit_ExT of the test split.
   """
   found, scores = [], {}
   for arm in study.singles:
@@ -46,7 +53,7 @@ def outcomes(
     found.append(outcome)
     scores[arm.name] = {seed: logits(trial.run_id) for seed, trial in best.items()}
   return tuple(
-    o if o.arm.is_reference else _compare(o, scores[o.arm.against], scores[o.arm.name], label_E)
+    o if o.arm.is_reference else _compare(o, scores[o.arm.against], scores[o.arm.name], label_ExT)
     for o in found
   )
 
@@ -60,7 +67,8 @@ def _outcome(
   rate = records.choose_learning_rate(trials)
   best = {t.seed: t for t in trials if t.learning_rate == rate and t.status == 'finished'}
   first = next(iter(best.values()))
-  metrics = {name: {seed: t.metrics[name] for seed, t in best.items()} for name in records.METRICS}
+  names = records.shared_metrics(list(best.values()))
+  metrics = {name: {seed: t.metrics[name] for seed, t in best.items()} for name in names}
   edge = records.edge(study.learning_rates, trials, rate)
   return Outcome(arm, width, rate, edge, lost, first.counts, metrics, None, None), best
 
@@ -69,19 +77,20 @@ def _compare(
   outcome: Outcome,
   reference: dict[int, np.ndarray],
   own: dict[int, np.ndarray],
-  label_E: np.ndarray,
+  label_ExT: np.ndarray,
 ) -> Outcome:
   seeds = sorted(reference.keys() & own.keys())
   if not seeds:
     return outcome
-  first_SxE, second_SxE = (
+  first_SxExT, second_SxExT = (
     np.stack([logits[seed] for seed in seeds]) for logits in (reference, own)
   )
-  defined = len(np.unique(label_E)) > 1
+  positives_T = label_ExT.astype(bool).sum(0)
+  defined = ((0 < positives_T) & (positives_T < len(label_ExT))).all()
   return dataclasses.replace(
     outcome,
-    auc=paired_rows.auc_difference(first_SxE, second_SxE, label_E) if defined else None,
-    logloss=paired_rows.logloss_difference(first_SxE, second_SxE, label_E),
+    auc=paired_rows.auc_difference(first_SxExT, second_SxExT, label_ExT) if defined else None,
+    logloss=paired_rows.logloss_difference(first_SxExT, second_SxExT, label_ExT),
   )
 
 
@@ -131,37 +140,40 @@ def to_markdown(found: Sequence[Outcome]) -> str:
   intervals.
   """
   published = any(o.arm.published is not None for o in found)
+  areas = {name: words for name, words in AREAS.items() if any(name in o.metrics for o in found)}
   head = [
     'arm',
     'what differs',
     'dense parameters',
-    'test AUC',
+    *areas.values(),
     'AUC, points',
     'log loss, 1e-3 nats',
     'lr',
   ]
   rows = [head + ['paper, points'] * published]
   rows += [
-    _row(o, found[0].arm.name) + [_number(o.arm.published, '+.2f')] * published for o in found
+    _row(o, found[0].arm.name, list(areas)) + [_number(o.arm.published, '+.2f')] * published
+    for o in found
   ]
   rows.insert(1, ['---'] * len(rows[0]))
   return '\n'.join(f'| {" | ".join(row)} |' for row in rows) + '\n'
 
 
-def _row(o: Outcome, first: str) -> list[str]:
+def _row(o: Outcome, first: str, areas: Sequence[str]) -> list[str]:
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
-  auc = (
-    _number(_moments(list(o.metrics['test_auc'].values()))['mean'], '.4f')
-    if o.metrics
-    else 'none finished'
-  )
+  means = [
+    _number(_moments(list(o.metrics[name].values()))['mean'], '.4f') if name in o.metrics else ''
+    for name in areas
+  ]
+  if not o.metrics:
+    means[0] = 'none finished'
   against = '' if o.arm.is_reference or o.arm.against == first else f' (against {o.arm.against})'
   return [
     o.arm.name,
     o.arm.says + against + lost,
     _number(o.counts.get('dense_params_nonzero'), ',.0f'),
-    auc,
+    *means,
     *(
       ['reference'] * 2
       if o.arm.is_reference

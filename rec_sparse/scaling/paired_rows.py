@@ -51,32 +51,50 @@ def _midranks(x_E: np.ndarray) -> np.ndarray:
 
 
 def auc_difference(
-  first_SxE: np.ndarray, second_SxE: np.ndarray, label_E: np.ndarray
+  first_SxExT: np.ndarray, second_SxExT: np.ndarray, label_ExT: np.ndarray
 ) -> Difference:
-  """Difference in AUC of logits of S paired seeds on the same E rows."""
-  gaps = []
-  for first_E, second_E in zip(first_SxE, second_SxE, strict=True):
-    gaps.append(placements(second_E, label_E) - placements(first_E, label_E))
-  gap_SxE = np.stack(gaps)
+  """Difference in AUC, mean over T tasks, of logits of S paired seeds on the same E rows."""
+  tasks = label_ExT.shape[1]
+  gap_S = np.zeros(len(first_SxExT))
+  influence_E = np.zeros(len(label_ExT))
+  for t in range(tasks):
+    gap_SxE = np.stack(
+      [
+        placements(b, label_ExT[:, t]) - placements(a, label_ExT[:, t])
+        for a, b in zip(first_SxExT[..., t], second_SxExT[..., t], strict=True)
+      ]
+    )
+    positive_E = np.asarray(label_ExT[:, t]) > 0.5
+    gap_S += gap_SxE[:, positive_E].mean(1) / tasks
+    influence_E += _influence(gap_SxE.mean(0), positive_E) / tasks
+  return _difference(gap_S, float(np.sum(np.square(influence_E))))
 
-  positive_E = np.asarray(label_E) > 0.5
-  mean_E = gap_SxE.mean(0)
-  variance = _variance_of_mean(mean_E[positive_E]) + _variance_of_mean(mean_E[~positive_E])
-  return _difference(gap_SxE[:, positive_E].mean(1), variance)
+
+def _influence(gap_E: np.ndarray, positive_E: np.ndarray) -> np.ndarray:
+  """What each row adds to the error of a difference in AUC.
+
+  Squares sum to DeLong's variance; tasks add up row by row, as their errors on a row go together.
+  """
+  influence_E = np.empty(len(gap_E))
+  for own_E in (positive_E, ~positive_E):
+    rows = int(own_E.sum())
+    apart = gap_E[own_E] - gap_E[own_E].mean()
+    influence_E[own_E] = apart / math.sqrt(rows * (rows - 1)) if rows > 1 else math.inf
+  return influence_E
 
 
 def logloss_difference(
-  first_SxE: np.ndarray, second_SxE: np.ndarray, label_E: np.ndarray
+  first_SxExT: np.ndarray, second_SxExT: np.ndarray, label_ExT: np.ndarray
 ) -> Difference:
-  """Difference in log loss, nats per example, of logits of S paired seeds on the same E rows."""
-  gap_SxE = row_losses(second_SxE, label_E) - row_losses(first_SxE, label_E)
+  """Difference in log loss, nats per example, mean over tasks, of logits of S paired seeds."""
+  gap_SxE = row_losses(second_SxExT, label_ExT) - row_losses(first_SxExT, label_ExT)
   return _difference(gap_SxE.mean(1), _variance_of_mean(gap_SxE.mean(0)))
 
 
-def row_losses(logit_SxE: np.ndarray, label_E: np.ndarray) -> np.ndarray:
-  """Log loss of every row under the logits of every seed, nats, float64 (S, E)."""
-  sign_E = np.where(np.asarray(label_E) > 0.5, -1.0, 1.0)
-  return np.logaddexp(0.0, sign_E * np.asarray(logit_SxE, np.float64))
+def row_losses(logit_SxExT: np.ndarray, label_ExT: np.ndarray) -> np.ndarray:
+  """Log loss of every row under the logits of every seed, mean over tasks, nats, float64 (S, E)."""
+  sign_ExT = np.where(np.asarray(label_ExT) > 0.5, -1.0, 1.0)
+  return np.logaddexp(0.0, sign_ExT * np.asarray(logit_SxExT, np.float64)).mean(2)
 
 
 def _variance_of_mean(x_E: np.ndarray) -> float:

@@ -36,7 +36,9 @@ class Trial:
   status: str  # finished, diverged or failed
   error: str  # why it did not finish; '' if it did
   counts: Mapping[str, float]  # COUNTS; empty if not finished
-  metrics: Mapping[str, float]  # METRICS: nats and areas (nan: one class); empty if not finished
+  # METRICS, GAUC where there are groups, and such as test_auc:buy where there are several tasks:
+  # nats and areas (nan: one class); empty if not finished
+  metrics: Mapping[str, float]
   config: Mapping[str, object]  # resolved config, as written
   device: str  # where it ran, in words
   versions: Mapping[str, str]  # libraries it ran with
@@ -92,7 +94,7 @@ class Rung:
   full_grid: bool  # every learning rate and seed of the study has a record at this rung
   seeds: tuple[int, ...]  # seeds that finished at this learning rate, ascending
   run_ids: tuple[str, ...]  # of their trials, in the order of `seeds`
-  metrics: Mapping[str, np.ndarray]  # METRICS -> one value per seed, in the order of `seeds`
+  metrics: Mapping[str, np.ndarray]  # as in Trial -> one value per seed, in the order of `seeds`
 
   @property
   def name(self) -> str:
@@ -251,7 +253,7 @@ def _rung(study: Study, arm: Arm, trials: Sequence[Trial]) -> Rung:
     full_grid=len(tried) == len(study.learning_rates) * len(study.seeds),
     seeds=tuple(t.seed for t in chosen),
     run_ids=tuple(t.run_id for t in chosen),
-    metrics={m: np.array([t.metrics[m] for t in chosen]) for m in METRICS},
+    metrics={m: np.array([t.metrics[m] for t in chosen]) for m in shared_metrics(chosen)},
   )
 
 
@@ -291,7 +293,7 @@ def read_trial(path: pathlib.Path) -> Trial:
       counts={key: _number(raw, key, key != 'embedding_params') for key in COUNTS}
       if finished
       else {},
-      metrics={key: _metric(raw, key) for key in METRICS} if finished else {},
+      metrics=_metrics(raw) if finished else {},
       config=config,
       device=str(raw.get('device') or ''),
       versions=dict(raw.get('versions') or {}),
@@ -303,11 +305,23 @@ def read_trial(path: pathlib.Path) -> Trial:
     raise ValueError(f'{path}: damaged trial record ({e})') from None
 
 
+def _metrics(raw: dict) -> dict[str, float]:
+  found = {key: _metric(raw, key) for key in METRICS}
+  for split in ('valid', 'test'):
+    found |= {key: _metric(raw, key) for key in raw if key.startswith(f'{split}_gauc')}
+    for task, own in raw.get(f'{split}_tasks', {}).items():
+      found |= {f'{split}_{name}:{task}': _metric(own, name) for name in own}
+  return found
+
+
+def shared_metrics(trials: Sequence[Trial]) -> tuple[str, ...]:
+  """The metrics that all of these trials have, METRICS first."""
+  return tuple(name for name in trials[0].metrics if all(name in t.metrics for t in trials))
+
+
 def _metric(raw: dict, key: str) -> float:
-  """A log loss, or an AUC: null in the file, nan here,
-  where labels of one class leave it undefined.
-  """
-  return math.nan if key.endswith('auc') and raw[key] is None else _number(raw, key)
+  """A log loss, or an area: null in the file, nan here, where labels leave it undefined."""
+  return math.nan if 'auc' in key and raw[key] is None else _number(raw, key)
 
 
 def _number(raw: dict, key: str, positive: bool = False) -> float:

@@ -57,19 +57,18 @@ def read_row_error(results: Results, rungs: Sequence[Rung]) -> RowError | None:
   if not rungs or not all(path.is_file() for path in [labels, *wanted]):
     return None
 
-  label_E = read_array(labels)[:, 0]
-  rows = len(label_E)
+  label_ExT = read_array(labels)
+  rows = len(label_ExT)
   logits = []  # of each rung, of each of its trials
   for rung in rungs:
     paths = [folder / f'{run_id}.npy' for run_id in rung.run_ids]
-    logits.append([read_array(path, rows)[:, 0] for path in paths])
+    logits.append([read_array(path, rows) for path in paths])
 
   def losses(start: int, stop: int) -> list[np.ndarray]:
-    label_B = label_E[start:stop]
     of_rungs = []
     for trials in logits:
-      logit_SxB = np.array([logit_E[start:stop] for logit_E in trials])
-      of_rungs.append(paired_rows.row_losses(logit_SxB, label_B))
+      logit_SxBxT = np.array([logit_ExT[start:stop] for logit_ExT in trials])
+      of_rungs.append(paired_rows.row_losses(logit_SxBxT, label_ExT[start:stop]))
     return of_rungs
 
   return measure(rungs, rows, losses)

@@ -72,7 +72,7 @@ class Directory:
   data_fingerprint: str  # SHA-256 of that data set
   teacher: schema_lib.Teacher | None  # expected; synthetic data only
   realised_logloss: float | None  # of the teacher's own probabilities on the test rows, if known
-  test_base_rate: float | None  # share of positive labels in the test split
+  test_base_rate: float | None  # share of positive labels in the test split, of one task
   commands: tuple[str, ...]  # shell lines that made it
   studies: tuple[Planned, ...]  # names differ; at most one has ladders
 

@@ -45,7 +45,7 @@ OF_ARM = ('model', 'scale', 'says', 'against', 'equal', 'published')
 # those that are about the row of a table
 OF_ROW = ('against', 'equal', 'published')
 # config fields that the study sets itself
-OF_STUDY = ('seed', 'learning_rate', 'data_fingerprint', 'feed')
+OF_STUDY = ('seed', 'learning_rate', 'data_fingerprint', 'init_from', 'feed')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,20 +28,31 @@ def one_class(tmp_path_factory) -> pathlib.Path:
   return write(tmp_path_factory.mktemp('one_class'), clicked=('train',))
 
 
-def write(directory: pathlib.Path, clicked: tuple[str, ...] = schema_lib.SPLITS) -> pathlib.Path:
+@pytest.fixture(scope='session')
+def two_tasks(tmp_path_factory) -> pathlib.Path:
+  """The same rows, of which some were also bought."""
+  return write(tmp_path_factory.mktemp('two_tasks'), tasks=('label', 'buy'))
+
+
+def write(
+  directory: pathlib.Path,
+  clicked: tuple[str, ...] = schema_lib.SPLITS,
+  tasks: tuple[str, ...] = ('label',),
+) -> pathlib.Path:
   rng = np.random.default_rng(0)
   weight = rng.normal(size=(FIELDS, VOCAB))
-  dtype = blocks.record_dtype(FIELDS, tasks=1, numeric=0, grouped=True)
+  dtype = blocks.record_dtype(FIELDS, tasks=len(tasks), numeric=0, grouped=True)
   splits = {}
   for name, rows in (('train', 3000), ('valid', 700), ('test', 700)):
     ids_BxF = (rng.zipf(1.5, (rows, FIELDS)) % VOCAB).astype(np.int32)
     part = weight[np.arange(FIELDS), ids_BxF]
     logit_B = 2 * part[:, 0] * part[:, 1] + part[:, 2] - 1
     label_B = (rng.random(rows) < 1 / (1 + np.exp(-logit_B))) & (name in clicked)
+    bought_B = label_B & (ids_BxF[:, 3] % 3 == 1)
     writer = blocks.BlockWriter(directory, name, dtype, block_rows=1024)
     writer.append(
       ids_BxF + VOCAB * np.arange(FIELDS, dtype=np.int32),
-      label_B.astype(np.uint8)[:, None],
+      np.stack((label_B, bought_B), 1)[:, : len(tasks)].astype(np.uint8),
       group_B=ids_BxF[:, 0].copy(),
     )
     splits[name] = writer.finish()
@@ -50,7 +61,7 @@ def write(directory: pathlib.Path, clicked: tuple[str, ...] = schema_lib.SPLITS)
   )
   schema_lib.save_schema(
     schema_lib.FeatureSchema(
-      fields, ('label',), 'field_0', splits, 'toy', {}, schema_lib.Teacher(0.4, 0.8)
+      fields, tasks, 'field_0', splits, 'toy', {}, schema_lib.Teacher(0.4, 0.8)
     ),
     directory,
   )

@@ -156,15 +156,16 @@ def _check_against_the_trials(toy, out, reference, relu):
       (t for t in own if t['learning_rate'] == arm['learning_rate']), key=lambda t: t['seed']
     )
     assert arm['test_auc']['mean'] == pytest.approx(np.mean([t['test_auc'] for t in best]))
-    logits[name] = np.stack([np.load(out / 'logits' / f'{t["run_id"]}.npy')[:, 0] for t in best])
-    assert logits[name].shape == (2, 700)
+    logits[name] = np.stack([np.load(out / 'logits' / f'{t["run_id"]}.npy') for t in best])
+    assert logits[name].shape == (2, 700, 1)
   from data_pipelines import blocks
   from rec_sparse import schema as schema_lib
   from rec_sparse.runs import evaluation
 
-  label_N = evaluation.labels(blocks.open_split(toy, schema_lib.load_schema(toy), 'test'))[0][:, 0]
-  assert metrics.exact_auc(logits['relu'][0], label_N) > 0.5
-  expected = paired_rows.auc_difference(logits['reference'], logits['relu'], label_N)
+  split = blocks.open_split(toy, schema_lib.load_schema(toy), 'test')
+  label_ExT = evaluation.labels(split).label_ExT
+  assert metrics.exact_auc(logits['relu'][0, :, 0], label_ExT[:, 0]) > 0.5
+  expected = paired_rows.auc_difference(logits['reference'], logits['relu'], label_ExT)
   assert relu['auc_difference']['value'] == pytest.approx(expected.value)
   assert relu['auc_difference']['interval'] == pytest.approx(expected.interval)
   assert relu['auc_difference']['value'] == pytest.approx(

@@ -37,7 +37,9 @@ def test_the_error_over_rows_is_delongs():
   rng = np.random.default_rng(0)
   label_E = (rng.random(300) < 0.3).astype(np.float32)
   logits_2xE = rng.normal(size=(2, 300)) + label_E
-  found = paired_rows.auc_difference(logits_2xE[:1], logits_2xE[1:], label_E)
+  found = paired_rows.auc_difference(
+    logits_2xE[:1, :, None], logits_2xE[1:, :, None], label_E[:, None]
+  )
   contrast = np.array([-1.0, 1.0])
   components_2xE = np.stack([brute_placements(logit_E, label_E) for logit_E in logits_2xE])
   variance = sum(
@@ -48,15 +50,21 @@ def test_the_error_over_rows_is_delongs():
   assert found.interval is None and found.seeds_error is None and found.seeds == 1
 
 
-def test_the_error_over_rows_agrees_with_a_bootstrap_of_the_rows():
+@pytest.mark.parametrize('tasks', [1, 2])
+def test_the_error_over_rows_agrees_with_a_bootstrap_of_the_rows(tasks):
   rng = np.random.default_rng(1)
-  label_E = (rng.random(2000) < 0.4).astype(np.float32)
-  shared_E = rng.normal(size=2000)
-  first_SxE, second_SxE = (shared_E + label_E + 0.3 * rng.normal(size=(3, 2000)) for _ in range(2))
+  label_ExT = (rng.random((2000, tasks)) < 0.4).astype(np.float32)
+  label_ExT[:, 1:] *= label_ExT[:, :1]  # what happens to a row in one task tells of the other
+  shared_ExT = rng.normal(size=(2000, 1)) + label_ExT
+  first_SxExT, second_SxExT = (shared_ExT + 0.3 * rng.normal(size=(3, 2000, 1)) for _ in range(2))
   for measure in (paired_rows.auc_difference, paired_rows.logloss_difference):
-    samples = [rng.integers(0, 2000, 2000) for _ in range(300)]
-    spread = np.std([measure(first_SxE[:, i], second_SxE[:, i], label_E[i]).value for i in samples])
-    assert measure(first_SxE, second_SxE, label_E).rows_error == pytest.approx(spread, rel=0.15)
+    samples = [rng.integers(0, 2000, 2000) for _ in range(200)]
+    spread = np.std(
+      [measure(first_SxExT[:, i], second_SxExT[:, i], label_ExT[i]).value for i in samples]
+    )
+    assert measure(first_SxExT, second_SxExT, label_ExT).rows_error == pytest.approx(
+      spread, rel=0.15
+    )
 
 
 @pytest.mark.parametrize('measure', [paired_rows.auc_difference, paired_rows.logloss_difference])
@@ -73,15 +81,17 @@ def test_intervals_cover_the_true_difference(measure):
     first_SxE, second_SxE = strength_2xSx1 * (row_E + row_of_arm_2xE[:, None]) + 0.2 * rng.normal(
       size=(2, 5, 400)
     )
-    low, high = measure(first_SxE, second_SxE, label_E).interval
+    logits = first_SxE[..., None], second_SxE[..., None]
+    low, high = measure(*logits, label_E[:, None]).interval
     covered += low <= 0.0 <= high
   assert 0.94 <= covered / 400 <= 0.999
 
 
 def test_an_arm_equals_itself():
-  logit_SxE, label_E = np.random.default_rng(0).normal(size=(3, 50)), np.arange(50) % 2
+  logit_SxExT = np.random.default_rng(0).normal(size=(3, 50, 2))
+  label_ExT = np.arange(100).reshape(50, 2) // 3 % 2
   for measure in (paired_rows.auc_difference, paired_rows.logloss_difference):
-    assert measure(logit_SxE, logit_SxE, label_E) == (0.0, (0.0, 0.0), 0.0, 0.0, 3)
+    assert measure(logit_SxExT, logit_SxExT, label_ExT) == (0.0, (0.0, 0.0), 0.0, 0.0, 3)
 
 
 def test_one_class_has_no_auc():

@@ -1,0 +1,134 @@
+"""A run that starts from another one: from its network alone, or from all of it for more epochs.
+
+A config names the checkpoint it starts from (`init_from`), so that its run id differs. The other
+run is read when the new one begins; what goes on after a cut reads the new one's own checkpoints.
+"""
+
+import os
+import pathlib
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+
+from rec_sparse import checkpoint
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+from rec_sparse.embedding import table as table_lib
+from rec_sparse.runs import claim
+from rec_sparse.runs import identity
+from rec_sparse.runs import run_directory
+
+LONGER = ('epochs', 'patience', 'init_from')  # all that more epochs of a run may differ in
+
+
+class Origin(NamedTuple):
+  """The checkpoint that a run starts from."""
+
+  directory: pathlib.Path  # of its run
+  config: config_lib.Config  # of its run
+  data: pathlib.Path  # where the data of its run lay
+  step: int
+  is_longer: bool  # the new run is the same one for more epochs: it takes over everything
+
+  @property
+  def name(self) -> str:
+    """What the config of the new run says."""
+    return f'{config_lib.run_id(self.config)}/{self.step}'
+
+
+def find(directory: pathlib.Path, which: str, config: config_lib.Config) -> Origin:
+  """The checkpoint 'best', 'last' or a step, for a run of `config`; the last one for more epochs.
+
+  Raises ValueError when there is no such run or checkpoint.
+  """
+  theirs, data = run_directory.read(directory, flag='init_from')
+  differ = config_lib.differing(_flat(theirs), _flat(config))
+  is_longer = set(differ) <= set(LONGER)
+  with checkpoint.manager(directory, read_only=True) as manager:
+    step = checkpoint.choose(manager, 'last' if is_longer else which)
+  return Origin(directory, theirs, data, step, is_longer)
+
+
+def check(
+  origin: Origin,
+  run: train.Program,
+  schema: schema_lib.FeatureSchema,
+  data: pathlib.Path,
+  last: int,
+) -> None:
+  """Raises ValueError when a run of `last` steps cannot start from `origin`."""
+  with checkpoint.manager(origin.directory, read_only=True) as manager:
+    metadata = checkpoint.read_metadata(manager, origin.step)
+  identity.check(metadata, schema, data, origin.data)
+  flag = f'--init_from={origin.directory}'
+  if not origin.is_longer:
+    if _shapes(run, schema) != _shapes(_program(origin, run, schema), schema):
+      differ = config_lib.differing(_flat(origin.config), _flat(run.config))
+      raise ValueError(f'{flag}: its network has other shapes; {", ".join(differ)} differ')
+    return
+
+  patience, waited = run.config.patience, metadata['progress']['waited']
+  if origin.step >= last:
+    raise ValueError(f'{flag}: has trained all of its epochs; name more with --epochs')
+  if patience and waited >= patience:
+    raise ValueError(
+      f'{flag}: stopped early, after {waited} validations without a better one; '
+      'to go on it needs a larger --patience'
+    )
+  if run.config.schedule.startswith('warmup'):
+    raise ValueError(
+      f'{flag}: its learning rate comes down to its last epoch (schedule={run.config.schedule}), '
+      'so more epochs are another run; with another --schedule it starts from its network'
+    )
+
+
+def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
+  """A state at step 0 with the network of `origin`: its parameters, statistics, filters and rows.
+
+  The optimizer is new. While this runs there is room for two tables.
+  """
+  theirs = _program(origin, run, schema)
+  like = train.abstract_state(theirs, schema)
+  with checkpoint.manager(origin.directory, read_only=True) as manager:
+    network = checkpoint.restore_model(manager, origin.step, theirs, like)
+  state = train.init(run, schema)
+  return state._replace(
+    params=network.params,
+    statistics=network.statistics,
+    filters=network.filters,
+    table=table_lib.with_rows_of(state.table, network.table),
+  )
+
+
+def copy(origin: Origin, config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> None:
+  """Makes `out` a copy of the run of `origin` that goes on with `config`: whole, or not there."""
+  temporary = out.with_name(f'.{out.name}.{os.getpid()}')
+  try:
+    claim.write(config, data, temporary)
+    shutil.copy(origin.directory / 'metrics.jsonl', temporary)
+    for step in run_directory.checkpoints(origin.directory):
+      place = pathlib.Path('checkpoints') / str(step)
+      shutil.copytree(origin.directory / place, temporary / place)
+    temporary.rename(out)
+  except BaseException:
+    shutil.rmtree(temporary, ignore_errors=True)
+    raise
+
+
+def _flat(config: config_lib.Config) -> dict[str, Any]:
+  return config_lib.flat(config_lib.to_raw(config))
+
+
+def _program(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) -> train.Program:
+  """That of the other run, on the devices of this one."""
+  return train.program(origin.config, schema, run.mesh, run.table.exchange)
+
+
+def _shapes(run: train.Program, schema: schema_lib.FeatureSchema) -> Any:
+  """Shapes and dtypes of a network, by their places in it."""
+  state = train.abstract_state(run, schema)
+  network = (state.params, state.statistics, state.filters, state.table.rows_RxD)
+  leaves = jax.tree.leaves_with_path(network)
+  return {jax.tree_util.keystr(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
