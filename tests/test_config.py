@@ -36,6 +36,7 @@ def test_golden_config():
     'feed': 'resident',
     'head_hidden': [],
     'hidden_norm': 'none',
+    'init_from': '',
     'input_norm': 'batch',
     'keep_every': 0,
     'learning_rate': 0.001,

@@ -8,6 +8,7 @@ uninterrupted one bit for bit.
 
 from collections.abc import Callable
 import functools
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -120,16 +121,21 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
   )
 
   def loop(state, sums, stacked, steps):
-    body = lambda i, carry: train.train_step(
-      run, *carry, jax.tree.map(lambda leaf: leaf[i], stacked)
-    )
+    def body(i, carry):
+      batch = jax.tree.map(operator.itemgetter(i), stacked)
+      return train.train_step(run, *carry, batch)
+
     return jax.lax.fori_loop(0, steps, body, (state, sums))
 
   compiled = jax.jit(loop, donate_argnums=(0, 1))
 
   def whole(part: np.ndarray) -> jax.Array:
     """The batches on all devices, of which this process has read a part (axis 1)."""
-    of_device = lambda index: part[:, slice(*(at - first for at in index[1].indices(length)[:2]))]
+
+    def of_device(index: tuple[slice, ...]) -> np.ndarray:
+      start, stop, _ = index[1].indices(length)
+      return part[:, start - first : stop - first]
+
     return jax.make_array_from_callback((STACK, length, *part.shape[2:]), placed, of_device)
 
   def advance(state, steps):

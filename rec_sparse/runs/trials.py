@@ -254,7 +254,10 @@ def on_each_device(mesh: jax.sharding.Mesh, fn: Callable) -> Callable:
   """
 
   def mapped(states: train.TrainState, *shared: Any) -> Any:
-    local = lambda states, shared: over_trials(lambda state: fn(state, *shared), states)
+
+    def local(states: train.TrainState, shared: tuple) -> Any:
+      return over_trials(lambda state: fn(state, *shared), states)
+
     return jax.shard_map(
       local, mesh=mesh, in_specs=(jax.P(AXIS), jax.P()), out_specs=jax.P(AXIS), check_vma=False
     )(states, shared)

@@ -85,7 +85,8 @@ def check(
 
 
 def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
-  """A state at step 0 with the network of `origin`: its parameters, statistics, filters and rows.
+  """A state at step 0 with the network of `origin`: its parameters and rows, what moves,
+  and its constants.
 
   The optimizer is new. While this runs there is room for two tables.
   """
@@ -96,8 +97,8 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
   state = train.init(run, schema)
   return state._replace(
     params=network.params,
-    statistics=network.statistics,
-    filters=network.filters,
+    moving=network.moving,
+    constants=network.constants,
     table=table_lib.with_rows_of(state.table, network.table),
   )
 
@@ -129,6 +130,6 @@ def _program(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchem
 def _shapes(run: train.Program, schema: schema_lib.FeatureSchema) -> Any:
   """Shapes and dtypes of a network, by their places in it."""
   state = train.abstract_state(run, schema)
-  network = (state.params, state.statistics, state.filters, state.table.rows_RxD)
+  network = (state.params, state.moving, state.constants, state.table.rows_RxD)
   leaves = jax.tree.leaves_with_path(network)
   return {jax.tree_util.keystr(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
