@@ -3,7 +3,7 @@ BIN := .venv/bin
 DATA := data/teacher
 STUDY := studies/teacher
 
-.PHONY: venv test study clean
+.PHONY: venv test lint study clean
 
 venv: .venv/.installed
 
@@ -13,8 +13,12 @@ venv: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-test: venv
+test: venv lint
 	$(BIN)/python -m pytest tests
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 # launch/studies/teacher.toml on the synthetic teacher. A study that was cut goes on where it stopped.
 study: venv

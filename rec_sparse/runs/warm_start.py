@@ -66,7 +66,8 @@ def check(
   if not origin.is_longer:
     if _shapes(run, schema) != _shapes(_program(origin, run, schema), schema):
       differ = config_lib.differing(_flat(origin.config), _flat(run.config))
-      raise ValueError(f'{flag}: its network has other shapes; {", ".join(differ)} differ')
+      named = ', '.join(name for name in differ if name != 'init_from')
+      raise ValueError(f'{flag}: its network has other shapes; {named} differ')
     return
 
   patience, waited = run.config.patience, metadata['progress']['waited']
