@@ -86,10 +86,9 @@ def check(
 
 
 def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
-  """A state at step 0 with the network of `origin`: its parameters and rows, what moves,
-  and its constants.
+  """A state at step 0 with the network of `origin`, what moves with it included; all else is new.
 
-  The optimizer is new. While this runs there is room for two tables.
+  While this runs there are two tables.
   """
   theirs = _program(origin, run, schema)
   like = train.abstract_state(theirs, schema)
