@@ -201,7 +201,7 @@ def to_logical(placed: Placed, table: Table) -> Table:
 
 
 def _exact(stored_BxFxD: jax.Array, table: Table) -> jax.Array:
-  """Rows of `table` as an exchange hands them over -> float32, decayed as all rows are."""
+  """Rows of `table` as an exchange hands them over -> float32, times its scale."""
   rows_BxFxD = stored_BxFxD.astype(jnp.float32)
   return rows_BxFxD if table.scale is None else rows_BxFxD * table.scale
 
@@ -220,17 +220,23 @@ def _decayed(table: Table, rates: optimizers.Rates) -> jax.Array | None:
 
 
 def _folded(table: Table) -> Table:
-  """The same rows by a scale far from underflow; a power of two moves no bit of a float32 row."""
+  """The same rows by a scale far from underflow; a power of two moves no bit of a float32 row.
+
+  A loop of no turn or one, because XLA changes what a loop carries in place, but copies what a
+  condition returns.
+  """
   if table.scale is None:
     return table
 
-  def fold(rows_RxD: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def is_small(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
+    _, scale = carry
+    return scale < SMALLEST
+
+  def fold(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    rows_RxD, scale = carry
     return _times(rows_RxD, jnp.float32(SMALLEST)), scale / SMALLEST
 
-  def same(rows_RxD: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return rows_RxD, scale
-
-  rows_RxD, scale = jax.lax.cond(table.scale < SMALLEST, fold, same, table.rows_RxD, table.scale)
+  rows_RxD, scale = jax.lax.while_loop(is_small, fold, (table.rows_RxD, table.scale))
   return table._replace(rows_RxD=rows_RxD, scale=scale)
 
 

@@ -266,7 +266,9 @@ def test_program_has_nothing_of_the_size_of_a_table(method, shape, decays_all):
   compiled = step_program(placed, BATCH)
   local_rows = rows // placed.mesh.size
   text = compiled.as_text()
-  assert not table_hlo.table_sized(text, local_rows)
+  made = table_hlo.table_sized(text, local_rows)
+  # What folds the scale into rows stands in a loop of no turn or one, and works in place.
+  assert not [line for line in made if not decays_all or 'copy(' in line]
   largest = max((size for _, size in table_hlo.collectives(text)), default=0)
   assert largest <= 8 * BATCH * fields * dim
   assert compiled.memory_analysis().temp_size_in_bytes < local_rows * dim * 4 // 10
@@ -306,7 +308,7 @@ def test_overflow_is_counted_over_all_devices(monkeypatch):
   assert int(found.dropped) == want
   assert int((found.rows['embedding'][..., 0] == 0).sum()) == want
   update = jax.jit(functools.partial(table_lib.update, placed))
-  updated = update(table, ids_BxF, {'embedding': grads_BxFxD}, jnp.float32(1))
+  updated = update(table, ids_BxF, {'embedding': grads_BxFxD}, RATES)
   assert int(updated.dropped) == want
   moved_R = np.any(np.asarray(updated.table.rows_RxD != table.rows_RxD), axis=1)
   assert moved_R.sum() == batch * fields - want

@@ -208,10 +208,7 @@ def test_alpha_starts_where_it_is_told_whatever_its_sign_and_shape():
       {'alpha_shape': 'dimension'},
     )
   ]
-  logits = [
-    module.apply(variables, {'embedding': rows}, train=False)
-    for _, module, variables, rows in outputs
-  ]
+  logits = [module.apply(variables, rows, train=False) for _, module, variables, rows in outputs]
   for other in logits[1:]:
     np.testing.assert_allclose(logits[0], other, atol=1e-5)
 
@@ -307,8 +304,9 @@ def test_ssr_equals_its_equations_view_by_view(model, norm):
         h_BxK = x_BxN[:, variables['constants'][f'layer_{i}'].indices_VxK[v]]
       else:
         own = params[f'filter_{i}']
-        z_BxK = jnp.asarray(x_BxN @ own['kernel'][v])
-        h_BxK = np.asarray(ics.ics_iterated(z_BxK, own['alpha'][v], own['gamma'][v], -1))
+        z_1xKxB = jnp.asarray(x_BxN @ own['kernel'][v]).T[None]
+        h_1xKxB = ics.ics_iterated(z_1xKxB, own['alpha'][v][None], own['gamma'][v][None])
+        h_BxK = np.asarray(h_1xKxB[0].T)
       own = params[f'layer_{i}']
       z_BxH = np.asarray(jax.nn.gelu(h_BxK @ own['kernel'][v] + own['bias'][v][None]))
       outputs.append(layer_norm(z_BxH, own['norm']['scale'][v], own['norm']['bias'][v]))
