@@ -66,7 +66,7 @@ def test_commands_have_the_flags_that_a_page_gives_them(page):
   text = (ROOT / page).read_text().replace('\\\n', ' ')
   for module, rest in re.findall(r'python -m (launch[\w.]*)([^\n`]*)', text):
     own = importlib.import_module(FLAGS_OF.get(module, module)).FLAGS
-    for name in re.findall(r'--([a-z_]+)', rest):
+    for name in re.findall(r'--([a-z_0-9]+)', rest):
       assert name in own or name == 'help', f'{module} --{name}'
 
 
