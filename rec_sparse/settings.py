@@ -42,6 +42,7 @@ def make(model: str, overrides: Mapping[str, Any] | None = None) -> Config:
     shared['views'] = 1
 
   config = Config(model=model, options=options, **shared)
+  _check_decay(config)
   architecture.check(config)
   return config
 
@@ -66,6 +67,16 @@ def parse(model: str, texts: Iterable[str]) -> dict[str, Any]:
       raise ValueError(f'{setting!r}: expected name=value')
     parsed[name] = _of_text(_known(known, name, model), text)
   return parsed
+
+
+def _check_decay(config: Config) -> None:
+  """Raises ValueError where a step would shrink all rows of the table to nothing."""
+  share = config.learning_rate * config.table_learning_rate_ratio * config.table_weight_decay
+  if config.table_decay_rows == 'all' and share >= 1:
+    raise ValueError(
+      f'table_weight_decay={config.table_weight_decay}: times the learning rate of the table it is '
+      f'{share:g}, expected below 1'
+    )
 
 
 def from_json(text: str) -> Config:

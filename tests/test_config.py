@@ -133,6 +133,10 @@ def test_wrong_settings_name_the_field(setting, message):
     ({'input_norm': 'group'}, "input_norm='group'"),
     ({'keep_every': -1}, 'keep_every=-1'),
     ({'hidden_norm': 'batch'}, 'hidden_norm=batch: views have a layer normalization'),
+    (
+      {'table_decay_rows': 'all', 'learning_rate': 0.1, 'table_weight_decay': 10.0},
+      'table_weight_decay=10.0: times the learning rate of the table it is 1, expected below 1',
+    ),
     ({'learning_rate': float('nan')}, 'learning_rate=nan'),
     ({'head_hidden': (4, 0)}, 'head_hidden=4,0'),
   ],
