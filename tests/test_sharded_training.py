@@ -204,7 +204,7 @@ def test_a_checkpoint_moves_between_a_split_network_and_one_device(model, tmp_pa
       state, _, _ = checkpoint.restore(manager, STEPS, program, like)
     jax.tree.map(np.testing.assert_array_equal, on_host(program, state), want)
     np.testing.assert_allclose(logits(program, state), want_logits, atol=1e-6)
-  assert_lies(state.params, program.mesh)
+  assert_lies(state.params, train.shardings(program, state).params)
   assert_split(state.params['layer_1']['kernel'], SPLIT[model]['layer_1'], 2)
 
 

@@ -91,7 +91,6 @@ RECIPE = (
     (RECIPE, 'resident'),
     (('--model=ssr_s',), 'stream'),
     (('--model=ssr_d',), 'resident'),
-    (LEARNED, 'resident'),
     (LEARNED, 'stream'),
   ],
 )
@@ -612,10 +611,8 @@ def test_evaluate_names_what_is_missing(toy, tmp_path, capsys):
 @pytest.mark.parametrize(
   'begun_by_one, mesh, feed',
   [
-    (False, '4', 'stream'),
     (True, '4', 'stream'),
     (False, '1,4', 'stream'),
-    (False, '2,2', 'resident'),
   ],
 )
 def test_two_processes_train_the_network_of_one_and_one_reads_their_checkpoint(

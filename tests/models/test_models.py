@@ -10,6 +10,7 @@ import pytest
 
 from rec_sparse import models
 from rec_sparse import settings
+from rec_sparse import train
 from rec_sparse.models.architecture import Inputs
 from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
@@ -37,7 +38,7 @@ def build(model, tasks=1, **overrides):
     rows,
     train=False,
     rngs={'params': jax.random.key(1)},
-    mutable=['params', 'batch_stats'],
+    mutable=['params', *train.MOVING],
   )[1]
   return config, module, {'constants': filters} | nn.meta.unbox(made), rows
 
@@ -128,7 +129,7 @@ def test_logits_are_float32_and_dropout_acts_in_training_only(model):
       rows,
       train=True,
       rngs={'dropout': jax.random.key(i)},
-      mutable=['batch_stats'],
+      mutable=train.MOVING,
     )[0]
     for i in range(2)
   ]
@@ -193,7 +194,7 @@ def test_every_control_has_the_parameters_of_ics(gate):
     rows,
     train=True,
     rngs={'dropout': jax.random.key(0)},
-    mutable=['batch_stats'],
+    mutable=train.MOVING,
   )[0]
   assert np.isfinite(out).all()
 
