@@ -115,10 +115,10 @@ def evaluate(setup: Setup, state: train.TrainState, split: str = 'valid') -> dic
 
 
 def predict(setup: Setup, state: train.TrainState, split: str = 'test') -> np.ndarray:
-  """probability_NxT: float32, a row for each example of the split, in its order."""
+  """probability_ExT: float32, a row for each example of the split, in its order."""
   opened = blocks.open_split(setup.data.directory, setup.data.schema, split)
-  _, logits_NxT = feeds.open_evaluate(setup.program, opened)(state)
-  return np.asarray(jax.nn.sigmoid(logits_NxT))
+  _, logits_ExT = feeds.open_evaluate(setup.program, opened)(state)
+  return np.asarray(jax.nn.sigmoid(logits_ExT))
 
 
 def restore(

@@ -28,7 +28,7 @@ class Sums(NamedTuple):
 
   logloss_2xT: jax.Array  # float32: sum of log loss (nats), and what rounding lost
   prediction_2xT: jax.Array  # float32: sum of predicted probabilities, and what rounding lost
-  counts_Tx2xN: jax.Array  # int32: examples by task, label and logit bin
+  counts_Tx2xZ: jax.Array  # int32: examples by task, label and logit bin
 
 
 def zeros(tasks: int, bins: int = BINS) -> Sums:
@@ -51,7 +51,7 @@ def update(sums: Sums, logits_BxT: jax.Array, label_BxT: jax.Array, weight_B: ja
   return Sums(
     _add(sums.logloss_2xT, jnp.sum(ce_BxT, axis=0)),
     _add(sums.prediction_2xT, jnp.sum(p_BxT, axis=0)),
-    _count(sums.counts_Tx2xN, logits_BxT, label_BxT, real_Bx1),
+    _count(sums.counts_Tx2xZ, logits_BxT, label_BxT, real_Bx1),
   )
 
 
@@ -60,7 +60,7 @@ def merge(a: Sums, b: Sums) -> Sums:
   return Sums(
     _add(a.logloss_2xT, b.logloss_2xT[0], b.logloss_2xT[1]),
     _add(a.prediction_2xT, b.prediction_2xT[0], b.prediction_2xT[1]),
-    a.counts_Tx2xN + b.counts_Tx2xN,
+    a.counts_Tx2xZ + b.counts_Tx2xZ,
   )
 
 
@@ -78,31 +78,31 @@ def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _count(
-  counts_Tx2xN: jax.Array, logits_BxT: jax.Array, label_BxT: jax.Array, real_Bx1: jax.Array
+  counts_Tx2xZ: jax.Array, logits_BxT: jax.Array, label_BxT: jax.Array, real_Bx1: jax.Array
 ) -> jax.Array:
   """Scatter-adds a batch into the histogram; in a scan or with a donated argument XLA does it in
   place.
   """
-  tasks, _, bins = counts_Tx2xN.shape
+  tasks, _, bins = counts_Tx2xZ.shape
   scaled_BxT = (logits_BxT + LOGIT_RANGE) * (bins / (2 * LOGIT_RANGE))
   bin_BxT = jnp.clip(scaled_BxT, 0, bins - 1).astype(jnp.int32)
   row_BxT = jnp.arange(tasks, dtype=jnp.int32)[None, :] * 2 + (label_BxT > 0.5).astype(jnp.int32)
   one_BxT = jnp.broadcast_to(real_Bx1, logits_BxT.shape).astype(jnp.int32)
   flat = (
-    counts_Tx2xN.reshape(-1).at[row_BxT * bins + bin_BxT].add(one_BxT, mode='promise_in_bounds')
+    counts_Tx2xZ.reshape(-1).at[row_BxT * bins + bin_BxT].add(one_BxT, mode='promise_in_bounds')
   )
-  return flat.reshape(counts_Tx2xN.shape)
+  return flat.reshape(counts_Tx2xZ.shape)
 
 
 def compute(sums: Sums) -> tuple[dict[str, float | None], ...]:
   """One dict per task, in float64 on the host; a value that the labels leave undefined is None."""
   logloss_T = np.sum(np.asarray(sums.logloss_2xT, np.float64), axis=0)
   prediction_T = np.sum(np.asarray(sums.prediction_2xT, np.float64), axis=0)
-  counts_Tx2xN = np.asarray(sums.counts_Tx2xN, np.int64)
+  counts_Tx2xZ = np.asarray(sums.counts_Tx2xZ, np.int64)
   return tuple(
-    _summary(float(ce), float(p), int(count_2xN[1].sum()), int(count_2xN.sum()))
-    | {'auc': _binned_auc(count_2xN)}
-    for ce, p, count_2xN in zip(logloss_T, prediction_T, counts_Tx2xN, strict=True)
+    _summary(float(ce), float(p), int(count_2xZ[1].sum()), int(count_2xZ.sum()))
+    | {'auc': _binned_auc(count_2xZ)}
+    for ce, p, count_2xZ in zip(logloss_T, prediction_T, counts_Tx2xZ, strict=True)
   )
 
 
@@ -124,13 +124,13 @@ def _summary(
   }
 
 
-def _binned_auc(count_2xN: np.ndarray) -> float | None:
+def _binned_auc(count_2xZ: np.ndarray) -> float | None:
   """Probability that a positive outranks a negative, half credit within a bin; None with one class
   only.
   """
-  negative_N, positive_N = count_2xN
-  pairs = int(positive_N.sum()) * int(negative_N.sum())
-  twice_won = int(np.sum(positive_N * (2 * np.cumsum(negative_N) - negative_N)))
+  negative_E, positive_E = count_2xZ
+  pairs = int(positive_E.sum()) * int(negative_E.sum())
+  twice_won = int(np.sum(positive_E * (2 * np.cumsum(negative_E) - negative_E)))
   return twice_won / (2 * pairs) if pairs else None
 
 
@@ -145,28 +145,28 @@ class Gauc(NamedTuple):
   skipped_groups: float  # share of groups skipped
 
 
-def exact_auc(logit_N: np.ndarray, label_N: np.ndarray) -> float | None:
+def exact_auc(logit_E: np.ndarray, label_E: np.ndarray) -> float | None:
   """AUC by ranks, ties by midranks; None with one class only."""
-  return gauc(np.zeros(len(logit_N), np.int32), logit_N, label_N).impressions
+  return gauc(np.zeros(len(logit_E), np.int32), logit_E, label_E).impressions
 
 
-def gauc(group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray) -> Gauc:
+def gauc(group_E: np.ndarray, logit_E: np.ndarray, label_E: np.ndarray) -> Gauc:
   """AUC within each group and its means, by one sort; both meanings of GAUC in the literature,
   named apart.
 
   A row of a negative group has none.
   """
-  if np.isnan(np.asarray(logit_N, np.float32)).any():
+  if np.isnan(np.asarray(logit_E, np.float32)).any():
     raise ValueError('a logit is NaN: it has no rank, so AUC is undefined')
-  grouped_N = np.asarray(group_N) >= 0
-  if not grouped_N.any():
-    return Gauc(None, None, float(len(grouped_N) > 0), 0.0)
+  grouped_E = np.asarray(group_E) >= 0
+  if not grouped_E.any():
+    return Gauc(None, None, float(len(grouped_E) > 0), 0.0)
   twice_won_G, positive_G, negative_G = _pairs_by_group(
-    *(np.asarray(column_N)[grouped_N] for column_N in (group_N, logit_N, label_N))
+    *(np.asarray(column_E)[grouped_E] for column_E in (group_E, logit_E, label_E))
   )
   size_G = positive_G + negative_G
   kept_G = (positive_G > 0) & (negative_G > 0)
-  skipped = float(1 - size_G[kept_G].sum() / len(grouped_N)), float(1 - kept_G.mean())
+  skipped = float(1 - size_G[kept_G].sum() / len(grouped_E)), float(1 - kept_G.mean())
   if not kept_G.any():
     return Gauc(None, None, *skipped)
   auc_G = twice_won_G[kept_G] / (2.0 * positive_G[kept_G] * negative_G[kept_G])
@@ -174,67 +174,67 @@ def gauc(group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray) -> Gauc:
 
 
 def _pairs_by_group(
-  group_N: np.ndarray, logit_N: np.ndarray, label_N: np.ndarray
+  group_E: np.ndarray, logit_E: np.ndarray, label_E: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Twice the (positive, negative) pairs in order (a tie is half), positives and negatives, per
   group, as integers.
   """
-  order_N = np.lexsort((logit_N, group_N))
-  group_N, logit_N = group_N[order_N], logit_N[order_N]
-  positive_N = (label_N[order_N] > 0.5).astype(np.int64)
-  new_group_N = np.concatenate([[True], group_N[1:] != group_N[:-1]])
+  order_E = np.lexsort((logit_E, group_E))
+  group_E, logit_E = group_E[order_E], logit_E[order_E]
+  positive_E = (label_E[order_E] > 0.5).astype(np.int64)
+  new_group_E = np.concatenate([[True], group_E[1:] != group_E[:-1]])
   # a block: tied in one group
-  new_block_N = new_group_N | np.concatenate([[True], logit_N[1:] != logit_N[:-1]])
-  (block_start,) = np.nonzero(new_block_N)
-  positive_M = np.add.reduceat(positive_N, block_start)
-  negative_M = np.add.reduceat(1 - positive_N, block_start)
-  (group_start,) = np.nonzero(new_group_N[block_start])
-  positive_G = np.add.reduceat(positive_M, group_start)
-  negative_G = np.add.reduceat(negative_M, group_start)
+  new_block_E = new_group_E | np.concatenate([[True], logit_E[1:] != logit_E[:-1]])
+  (block_start,) = np.nonzero(new_block_E)
+  positive_J = np.add.reduceat(positive_E, block_start)
+  negative_J = np.add.reduceat(1 - positive_E, block_start)
+  (group_start,) = np.nonzero(new_group_E[block_start])
+  positive_G = np.add.reduceat(positive_J, group_start)
+  negative_G = np.add.reduceat(negative_J, group_start)
   before_G = np.cumsum(negative_G) - negative_G
   blocks_G = np.diff(group_start, append=len(block_start))
   # lower negatives of the same group
-  below_M = np.cumsum(negative_M) - negative_M - np.repeat(before_G, blocks_G)
+  below_J = np.cumsum(negative_J) - negative_J - np.repeat(before_G, blocks_G)
   return (
-    np.add.reduceat(positive_M * (2 * below_M + negative_M), group_start),
+    np.add.reduceat(positive_J * (2 * below_J + negative_J), group_start),
     positive_G,
     negative_G,
   )
 
 
-def _exact_logloss(logit_N: np.ndarray, label_N: np.ndarray) -> np.ndarray:
-  logit_N = np.asarray(logit_N, np.float64)
-  return np.logaddexp(0.0, np.where(np.asarray(label_N) > 0.5, -logit_N, logit_N))
+def _exact_logloss(logit_E: np.ndarray, label_E: np.ndarray) -> np.ndarray:
+  logit_E = np.asarray(logit_E, np.float64)
+  return np.logaddexp(0.0, np.where(np.asarray(label_E) > 0.5, -logit_E, logit_E))
 
 
-def logloss_standard_error(logit_N: np.ndarray, label_N: np.ndarray) -> float | None:
+def logloss_standard_error(logit_E: np.ndarray, label_E: np.ndarray) -> float | None:
   """Standard error of the mean log loss over the examples of one run, sd / sqrt(n); None below two
   examples.
 
   Of (N, T) logits and labels, that of the mean over tasks.
   """
-  if len(logit_N) < 2:
+  if len(logit_E) < 2:
     return None
-  loss_N = _exact_logloss(logit_N, label_N)
-  if loss_N.ndim > 1:
-    loss_N = loss_N.mean(1)
-  return float(np.std(loss_N, ddof=1) / np.sqrt(len(loss_N)))
+  loss_E = _exact_logloss(logit_E, label_E)
+  if loss_E.ndim > 1:
+    loss_E = loss_E.mean(1)
+  return float(np.std(loss_E, ddof=1) / np.sqrt(len(loss_E)))
 
 
 def report(
-  logit_N: np.ndarray, label_N: np.ndarray, group_N: np.ndarray | None = None
+  logit_E: np.ndarray, label_E: np.ndarray, group_E: np.ndarray | None = None
 ) -> dict[str, float | None]:
   """Every metric of one task, exact, in float64; those of groups only when there are groups."""
-  logit_N, label_N = np.asarray(logit_N, np.float32), np.asarray(label_N)
-  ce_N = _exact_logloss(logit_N, label_N)
-  prediction_N = np.exp(-np.logaddexp(0.0, -logit_N.astype(np.float64)))
-  found = {'auc': exact_auc(logit_N, label_N)}
+  logit_E, label_E = np.asarray(logit_E, np.float32), np.asarray(label_E)
+  ce_E = _exact_logloss(logit_E, label_E)
+  prediction_E = np.exp(-np.logaddexp(0.0, -logit_E.astype(np.float64)))
+  found = {'auc': exact_auc(logit_E, label_E)}
   found |= _summary(
-    float(ce_N.sum()), float(prediction_N.sum()), int((label_N > 0.5).sum()), len(label_N)
+    float(ce_E.sum()), float(prediction_E.sum()), int((label_E > 0.5).sum()), len(label_E)
   )
-  found |= {'logloss_standard_error': logloss_standard_error(logit_N, label_N)}
-  if group_N is None:
+  found |= {'logloss_standard_error': logloss_standard_error(logit_E, label_E)}
+  if group_E is None:
     return found
   return found | {
-    f'gauc_{name}': value for name, value in gauc(group_N, logit_N, label_N)._asdict().items()
+    f'gauc_{name}': value for name, value in gauc(group_E, logit_E, label_E)._asdict().items()
   }

@@ -19,13 +19,13 @@ def click_log(
   rng: np.random.Generator, n: int, bias: float = -3.4
 ) -> tuple[np.ndarray, np.ndarray]:
   """Logits of a calibrated model and labels drawn from them: a CTR near 5 %."""
-  logit_N = rng.normal(bias, 0.9, n).astype(np.float32)
-  return logit_N, (rng.random(n) < 1 / (1 + np.exp(-logit_N))).astype(np.float32)
+  logit_E = rng.normal(bias, 0.9, n).astype(np.float32)
+  return logit_E, (rng.random(n) < 1 / (1 + np.exp(-logit_E))).astype(np.float32)
 
 
-def slow_auc(logit_N, label_N):
+def slow_auc(logit_E, label_E):
   """Every pair of a positive and a negative."""
-  positive, negative = logit_N[label_N > 0.5], logit_N[label_N < 0.5]
+  positive, negative = logit_E[label_E > 0.5], logit_E[label_E < 0.5]
   if not len(positive) or not len(negative):
     return None
   return float(
@@ -35,9 +35,9 @@ def slow_auc(logit_N, label_N):
   )
 
 
-def summed(logits_NxT, label_NxT, batch, bins=metrics.BINS):
+def summed(logits_ExT, label_ExT, batch, bins=metrics.BINS):
   """The sums over whole batches, in a jit-compiled scan."""
-  tasks = logits_NxT.shape[1]
+  tasks = logits_ExT.shape[1]
 
   def step(sums, x):
     return metrics.update(sums, *x), None
@@ -45,9 +45,9 @@ def summed(logits_NxT, label_NxT, batch, bins=metrics.BINS):
   def cut(x):
     return jnp.asarray(x).reshape(-1, batch, *x.shape[1:])
 
-  weight_N = np.ones(len(logits_NxT), np.float32)
+  weight_N = np.ones(len(logits_ExT), np.float32)
   scan = jax.jit(lambda *x: jax.lax.scan(step, metrics.zeros(tasks, bins), x)[0])
-  return scan(cut(logits_NxT), cut(label_NxT), cut(weight_N))
+  return scan(cut(logits_ExT), cut(label_ExT), cut(weight_N))
 
 
 @pytest.fixture(scope='module')
@@ -56,21 +56,21 @@ def million():
 
 
 def test_binned_auc_is_exact_to_1e_6_on_a_million_examples(million):
-  logit_N, label_N = million
-  (found,) = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**15))
-  assert abs(found['auc'] - metrics.exact_auc(logit_N, label_N)) < 1e-6
+  logit_E, label_E = million
+  (found,) = metrics.compute(summed(logit_E[:, None], label_E[:, None], 2**15))
+  assert abs(found['auc'] - metrics.exact_auc(logit_E, label_E)) < 1e-6
 
 
 def test_200_bins_would_not_do(million):
-  logit_N, label_N = million
-  (found,) = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**15, bins=200))
-  assert abs(found['auc'] - metrics.exact_auc(logit_N, label_N)) > 1e-4
+  logit_E, label_E = million
+  (found,) = metrics.compute(summed(logit_E[:, None], label_E[:, None], 2**15, bins=200))
+  assert abs(found['auc'] - metrics.exact_auc(logit_E, label_E)) > 1e-4
 
 
 def test_sums_agree_with_the_exact_report(million):
-  logit_N, label_N = million
-  (found,) = metrics.compute(summed(logit_N[:, None], label_N[:, None], 2**12))
-  exact = metrics.report(logit_N, label_N)
+  logit_E, label_E = million
+  (found,) = metrics.compute(summed(logit_E[:, None], label_E[:, None], 2**12))
+  exact = metrics.report(logit_E, label_E)
   for name in ('logloss', 'normalized_entropy', 'calibration'):
     np.testing.assert_allclose(found[name], exact[name], rtol=1e-7)
   assert found['examples'] == exact['examples'] == 2**20
@@ -95,23 +95,23 @@ def test_a_long_sum_loses_nothing_that_matters():
 
 def test_tasks_are_kept_apart_and_padding_counts_for_nothing():
   rng = np.random.default_rng(1)
-  logits_NxT = rng.normal(size=(256, 3)).astype(np.float32)
-  label_NxT = (rng.random((256, 3)) < [0.2, 0.5, 0.7]).astype(np.float32)
-  expected = metrics.compute(summed(logits_NxT, label_NxT, 64))
+  logits_ExT = rng.normal(size=(256, 3)).astype(np.float32)
+  label_ExT = (rng.random((256, 3)) < [0.2, 0.5, 0.7]).astype(np.float32)
+  expected = metrics.compute(summed(logits_ExT, label_ExT, 64))
 
   def pad(x, value):
     return jnp.asarray(np.concatenate([x, np.full((44, 3), value, np.float32)]))
 
   weight_B = jnp.asarray(np.arange(300) < 256, jnp.float32)
-  padded = metrics.update(metrics.zeros(3), pad(logits_NxT, np.nan), pad(label_NxT, 1), weight_B)
+  padded = metrics.update(metrics.zeros(3), pad(logits_ExT, np.nan), pad(label_ExT, 1), weight_B)
   for t, (a, b) in enumerate(zip(expected, metrics.compute(padded), strict=True)):
     assert a == pytest.approx(b, rel=1e-6)
-    assert a['auc'] == pytest.approx(metrics.exact_auc(logits_NxT[:, t], label_NxT[:, t]), abs=1e-3)
+    assert a['auc'] == pytest.approx(metrics.exact_auc(logits_ExT[:, t], label_ExT[:, t]), abs=1e-3)
 
 
 def test_merge_is_the_sum_over_both():
-  logit_N, label_N = click_log(np.random.default_rng(2), 4096)
-  logit_Nx1, label_Nx1 = logit_N[:, None], label_N[:, None]
+  logit_E, label_E = click_log(np.random.default_rng(2), 4096)
+  logit_Nx1, label_Nx1 = logit_E[:, None], label_E[:, None]
   first = summed(logit_Nx1[:1024], label_Nx1[:1024], 256)
   rest = summed(logit_Nx1[1024:], label_Nx1[1024:], 256)
   whole = summed(logit_Nx1, label_Nx1, 256)
@@ -159,14 +159,14 @@ def test_logits_beyond_the_bins_still_count():
 
 @pytest.mark.parametrize('label', [0.0, 1.0])
 def test_one_class_only_is_none_not_an_error(label):
-  logit_N, label_N = np.zeros(8, np.float32), np.full(8, label, np.float32)
+  logit_E, label_E = np.zeros(8, np.float32), np.full(8, label, np.float32)
   sums = metrics.update(
-    metrics.zeros(1), jnp.asarray(logit_N)[:, None], jnp.asarray(label_N)[:, None], jnp.ones(8)
+    metrics.zeros(1), jnp.asarray(logit_E)[:, None], jnp.asarray(label_E)[:, None], jnp.ones(8)
   )
-  for found in (metrics.compute(sums)[0], metrics.report(logit_N, label_N, np.arange(8))):
+  for found in (metrics.compute(sums)[0], metrics.report(logit_E, label_E, np.arange(8))):
     assert found['auc'] is None and found['normalized_entropy'] is None
     assert found['logloss'] == pytest.approx(np.log(2), rel=1e-6)
-  assert metrics.exact_auc(logit_N, label_N) is None
+  assert metrics.exact_auc(logit_E, label_E) is None
 
 
 def test_no_example_at_all():
@@ -194,13 +194,13 @@ def test_nan_logits_are_an_error():
   )
 )
 def test_auc_and_gauc_equal_a_loop_over_groups(rows):
-  group_N, logit_N, label_N = (np.array(column) for column in zip(*rows, strict=True))
-  logit_N, label_N = logit_N.astype(np.float32), label_N.astype(np.float32)
-  assert metrics.exact_auc(logit_N, label_N) == pytest.approx(slow_auc(logit_N, label_N))
-  members = [group_N == g for g in np.unique(group_N) if g >= 0]  # below 0: a row without a group
-  aucs = [(slow_auc(logit_N[m], label_N[m]), m.sum()) for m in members]
+  group_E, logit_E, label_E = (np.array(column) for column in zip(*rows, strict=True))
+  logit_E, label_E = logit_E.astype(np.float32), label_E.astype(np.float32)
+  assert metrics.exact_auc(logit_E, label_E) == pytest.approx(slow_auc(logit_E, label_E))
+  members = [group_E == g for g in np.unique(group_E) if g >= 0]  # below 0: a row without a group
+  aucs = [(slow_auc(logit_E[m], label_E[m]), m.sum()) for m in members]
   kept = [(auc, size) for auc, size in aucs if auc is not None]
-  found = metrics.gauc(group_N, logit_N, label_N)
+  found = metrics.gauc(group_E, logit_E, label_E)
   assert found.skipped_groups == pytest.approx(1 - len(kept) / len(aucs) if aucs else 0)
   assert found.skipped_examples == pytest.approx(1 - sum(size for _, size in kept) / len(rows))
   if not kept:
@@ -213,8 +213,8 @@ def test_auc_and_gauc_equal_a_loop_over_groups(rows):
 
 
 def test_report_names_the_metrics_of_groups():
-  logit_N, label_N = click_log(np.random.default_rng(4), 1000, bias=0.0)
-  found = metrics.report(logit_N, label_N, np.arange(1000) % 10)
+  logit_E, label_E = click_log(np.random.default_rng(4), 1000, bias=0.0)
+  found = metrics.report(logit_E, label_E, np.arange(1000) % 10)
   assert {
     'gauc_impressions',
     'gauc_users',
@@ -227,8 +227,8 @@ def test_report_names_the_metrics_of_groups():
 
 def test_standard_error_is_the_spread_over_resamples():
   rng = np.random.default_rng(5)
-  logit_N, label_N = click_log(rng, 4000)
+  logit_E, label_E = click_log(rng, 4000)
   means = [
-    metrics.report(logit_N[i], label_N[i])['logloss'] for i in rng.integers(0, 4000, (200, 4000))
+    metrics.report(logit_E[i], label_E[i])['logloss'] for i in rng.integers(0, 4000, (200, 4000))
   ]
-  assert metrics.logloss_standard_error(logit_N, label_N) == pytest.approx(np.std(means), rel=0.2)
+  assert metrics.logloss_standard_error(logit_E, label_E) == pytest.approx(np.std(means), rel=0.2)

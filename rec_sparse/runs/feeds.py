@@ -37,7 +37,7 @@ class TrainFeed(NamedTuple):
   close: Callable[[], None]
 
 
-# state -> (sums of the objective, logits_NxT in file order)
+# state -> (sums of the objective, logits_ExT in file order)
 Evaluate = Callable[[train.TrainState], tuple[Any, np.ndarray]]
 
 
@@ -162,8 +162,8 @@ def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
   evaluate = jax.jit(functools.partial(evaluate_resident, run), out_shardings=everywhere)
 
   def call(state):
-    sums, logits_NxT = evaluate(train.without_optimizer(state), data)
-    return sums, np.asarray(logits_NxT)
+    sums, logits_ExT = evaluate(train.without_optimizer(state), data)
+    return sums, np.asarray(logits_ExT)
 
   return call
 
@@ -171,7 +171,7 @@ def resident_evaluate(run: train.Program, data: resident.Data) -> Evaluate:
 def evaluate_resident(
   run: train.Program, state: train.TrainState, data: resident.Data
 ) -> tuple[Any, jax.Array]:
-  """(sums of the objective, logits_NxT) over all rows of the split."""
+  """(sums of the objective, logits_ExT) over all rows of the split."""
   rows, tasks = data['label_BxT'].shape
   size = eval_batch_size(run, rows)
 

@@ -204,7 +204,7 @@ def _record(
 ) -> None:
   for config, trial in zip(group, found, strict=True):
     if trial.record['status'] == 'finished':
-      _write_array(logits_path(out, config), trial.test_logits_NxT)
+      _write_array(logits_path(out, config), trial.test_logits_ExT)
     record.write_json(trial_path(out, config), trial.record | {'arm': arms[config]})
   partial.remove(out, group)
 

@@ -35,7 +35,7 @@ class Finished(NamedTuple):
 
   record: dict[str, Any]  # the trial record
   # float32, in the order of the test split, of the state of the best validation
-  test_logits_NxT: np.ndarray
+  test_logits_ExT: np.ndarray
 
 
 class Resident(NamedTuple):
@@ -221,7 +221,7 @@ def _advance(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> A
   return lambda states, steps: mapped(states, opened.splits['train'], np.int32(steps))
 
 
-# metrics, logits_SxNxT
+# metrics, logits_SxExT
 Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]
 
 
@@ -231,9 +231,9 @@ def _evaluate(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> 
   def call(states, split):
     sums, logits = jax.device_get(mapped(train.without_optimizer(states), opened.splits[split]))
     found = []
-    for i, logits_NxT in enumerate(logits):
+    for i, logits_ExT in enumerate(logits):
       of_trial = train.unstack(sums, i)
-      found.append(run.objective.compute(of_trial, logits_NxT, opened.labels[split]))
+      found.append(run.objective.compute(of_trial, logits_ExT, opened.labels[split]))
     return found, logits
 
   return call

@@ -25,8 +25,8 @@ def test_the_readmes_block_runs(toy, tmp_path, monkeypatch):
   names: dict = {}
   exec(block, names)
 
-  assert names['probability_NxT'].shape == (700, 1)
-  assert ((names['probability_NxT'] > 0) & (names['probability_NxT'] < 1)).all()
+  assert names['probability_ExT'].shape == (700, 1)
+  assert ((names['probability_ExT'] > 0) & (names['probability_ExT'] < 1)).all()
   assert names['setup'].config.width == 4 and int(names['state'].step) == 0
   assert np.isfinite(rs.evaluate(names['setup'], names['state'])['logloss'])
 

@@ -151,7 +151,7 @@ def test_trials_dealt_out_among_devices_equal_those_of_one(toy, devices):
   assert sum(ran[1]) == sum(ran[devices]) == 5 * 2 * 30
   for alone, dealt in zip(found[1], found[devices], strict=True):
     assert alone.record | {'wall_seconds': 0} == dealt.record | {'wall_seconds': 0}
-    np.testing.assert_array_equal(alone.test_logits_NxT, dealt.test_logits_NxT)
+    np.testing.assert_array_equal(alone.test_logits_ExT, dealt.test_logits_ExT)
 
 
 def test_low_precision_changes_the_auc_by_little(toy, tmp_path):
