@@ -95,7 +95,7 @@ class FeatureSchema:
 
   @property
   def numeric_count(self) -> int:
-    """N of value_BxA: the last N fields are numeric."""
+    """A of value_BxA: the last A fields are numeric."""
     return sum(f.kind == 'numeric' for f in self.fields)
 
 

@@ -64,7 +64,7 @@ class Program(NamedTuple):
   last: int  # steps of the whole run; 0 where the data have no training split
   dense_optimizer: optax.GradientTransformation
   table: table_lib.Placed
-  numeric: int  # N: the last N fields are multiplied by value_BxA
+  numeric: int  # A: the last A fields are multiplied by value_BxA
   # table rows over all its devices, batches over `data`, dense parameters over `model`
   mesh: jax.sharding.Mesh
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
@@ -79,7 +79,8 @@ def program(
   """Everything static of a run of `config` on data of `schema`, by default on the first device."""
   mesh = mesh or placement.make_mesh(1)
   model = models.find(config.model)
-  columns = model.columns(config)
+  inputs = architecture.inputs(config, schema)
+  columns = model.columns(config, inputs)
   table = table_lib.Placed(
     columns=columns,
     sizes=tuple(field.vocab_size for field in schema.fields),
@@ -90,7 +91,6 @@ def program(
     mesh=mesh,
     exchange=lookup,
   )
-  inputs = architecture.inputs(config, schema)
   return Program(
     config,
     inputs,
@@ -250,7 +250,7 @@ class StepSums(NamedTuple):
   refuse any.
   """
 
-  loss: jax.Array  # float32: loss of each step, nats per example, with what a model sows
+  loss: jax.Array  # float32: over steps, nats per example, with what a model sows
   dropped: jax.Array  # int32: ids beyond the capacity of an all-to-all lookup or update
 
 
@@ -354,7 +354,7 @@ def _in_place(run: Program, state: TrainState) -> TrainState:
   """Every leaf where `shardings` has it: at both ends of a step, or XLA moves leaves about inside a
   loop of steps.
 
-  With one device there is nothing to say, and which one it is stays open (`launch.trials` runs a
+  With one device there is nothing to say, and which one it is stays open (`runs/trials.py` runs a
   step on each).
   """
   return (
@@ -396,8 +396,9 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
   non-zero, the network ends without them.
   """
   model = models.find(config.model)
-  cost = model.cost(config, architecture.inputs(config, schema))
-  row = sum(model.columns(config).values())
+  inputs = architecture.inputs(config, schema)
+  cost = model.cost(config, inputs)
+  row = sum(model.columns(config, inputs).values())
   return {
     'dense_params': cost.params,
     'dense_params_nonzero': cost.params - cost.idle,

@@ -12,7 +12,9 @@ from rec_sparse.config import Config
 from rec_sparse.config import NoOptions
 from rec_sparse.schema import FeatureSchema
 
-Rows = Mapping[str, jax.Array]  # purpose -> rows_BxFxD of that width
+# Purpose -> rows_BxFxD of that width, float32, as stored but for numeric fields, whose rows are times
+# their values already; neither normalized nor dropped.
+Rows = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +42,9 @@ def _no_constants(config: Config, inputs: Inputs, seed: int) -> dict[str, Any]:
   return {}
 
 
-def _embedding(config: Config) -> dict[str, int]:
+def _embedding(config: Config, inputs: Inputs) -> dict[str, int]:
   """Of a model that reads embeddings alone."""
+  del inputs
   return {'embedding': config.embedding_dim}
 
 
@@ -51,14 +54,27 @@ def _sound(config: Config) -> None:
 
 
 class Architecture(NamedTuple):
-  """A model: `module` is called with `Rows`, weight_B and `train=`, and gives logits_BxT."""
+  """How a model is built and what it costs.
+
+  `module(config, inputs)` is called as `module(rows, weight_B=None, *, train)` and gives logits_BxT
+  in float32. Initialization and evaluation pass no weight_B and train=False: every parameter is
+  made there too. It may draw noise of the stream 'dropout', read `constants`, move the collections
+  'batch_stats' and 'masks', and in training sow scalars into 'losses': float32, with their
+  coefficients; a mean over examples takes `where=weight_B > 0`; labels are not at hand. The logged
+  training loss contains them, a validation does not.
+
+  In training, settings that `config` marks with `differs` are arrays: ask `config.is_off`, and drop
+  by `layers.Dropout`, whose noise no padding changes.
+  """
 
   module: Callable[[Config, Inputs], nn.Module]
   cost: Callable[[Config, Inputs], flops.Cost]  # analytic, without the table
   options: type = NoOptions  # frozen dataclass of its own settings
-  # Filters and the like, drawn from a seed: the module's collection `constants`.
+  # Filters and the like, drawn from a seed: arrays of the same shapes for every seed, which the
+  # module reads by get_variable('constants', name); raises ValueError where data do not fit.
   constants: Callable[[Config, Inputs, int], dict[str, Any]] = _no_constants
-  columns: Callable[[Config], dict[str, int]] = _embedding  # purpose -> width of a table row
+  # Purpose -> width in a row of the table; 'embedding' of embedding_dim is among them.
+  columns: Callable[[Config, Inputs], dict[str, int]] = _embedding
   knobs: tuple[str, ...] = ('width', 'depth')  # of scale; `views` makes a model multi-view
   check: Callable[[Config], None] = (
     _sound  # raises ValueError naming settings that do not go together

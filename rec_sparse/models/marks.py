@@ -48,7 +48,13 @@ class Marked(struct.PyTreeNode, nn.meta.AxisMetadata):
 
 
 def marked(init: Callable, *axes: str | None, decays: bool = False) -> Callable:
-  """`init` of a parameter that says what its leading axes mean and whether it decays."""
+  """`init` of a parameter that says what its leading axes mean and whether it decays.
+
+  Raises ValueError for a meaning that devices do not know.
+  """
+  for meaning in axes:
+    if meaning not in (None, 'views', 'outputs'):
+      raise ValueError(f'{meaning!r}: an axis of a parameter is split by views or by outputs')
 
   def boxed(*args: Any) -> Marked:
     return Marked(init(*args), Mark(axes, decays))

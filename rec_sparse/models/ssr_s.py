@@ -109,9 +109,7 @@ def _glorot_of_kept(key: jax.Array, shape_VxNxH: tuple[int, int, int]) -> jax.Ar
 
 
 class SSRS(nn.Module):
-  """`depth` layers of `views` parallel views; the filters are constants in the collection
-  `filters`.
-  """
+  """`depth` layers of `views` parallel views, whose filters are constants."""
 
   config: Config
   inputs: Inputs

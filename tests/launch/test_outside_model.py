@@ -64,7 +64,7 @@ def cost(config, inputs):
   return flops.total(flops.linear(n, h) for n, h in zip(widths, widths[1:]))
 
 
-def columns(config):
+def columns(config, inputs):
   return {'embedding': config.embedding_dim, 'linear': 1}
 
 

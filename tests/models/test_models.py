@@ -31,7 +31,7 @@ def build(model, tasks=1, **overrides):
   filters = architecture.constants(config, inputs_of(1), 0)
   rows = {
     purpose: jax.random.normal(jax.random.key(0), (5, FIELDS, width))
-    for purpose, width in architecture.columns(config).items()
+    for purpose, width in architecture.columns(config, inputs_of(tasks)).items()
   }
   made = module.apply(
     {'constants': filters},
