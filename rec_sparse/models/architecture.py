@@ -12,8 +12,8 @@ from rec_sparse.config import Config
 from rec_sparse.config import NoOptions
 from rec_sparse.schema import FeatureSchema
 
-# Purpose -> rows_BxFxD of that width, float32, as stored but for numeric fields, whose rows are times
-# their values already; neither normalized nor dropped.
+# Purpose -> rows_BxFxD of that width, float32; those of numeric fields are times their values
+# already. Neither normalized nor dropped.
 Rows = Mapping[str, jax.Array]
 
 
@@ -76,9 +76,8 @@ class Architecture(NamedTuple):
   # Purpose -> width in a row of the table; 'embedding' of embedding_dim is among them.
   columns: Callable[[Config, Inputs], dict[str, int]] = _embedding
   knobs: tuple[str, ...] = ('width', 'depth')  # of scale; `views` makes a model multi-view
-  check: Callable[[Config], None] = (
-    _sound  # raises ValueError naming settings that do not go together
-  )
+  # Raises ValueError naming settings that do not go together, or that the model does not read.
+  check: Callable[[Config], None] = _sound
   forms: Mapping[
     str, Mapping[str, Any]
   ] = {}  # value of the option `form` -> settings it stands for
