@@ -1,6 +1,4 @@
-"""The trial record: one JSON object per trial, the same from a single run and from a sweep (design,
-section 4).
-"""
+"""The trial record: one JSON object per trial, the same from a single run and from a sweep."""
 
 from collections.abc import Iterator
 import contextlib

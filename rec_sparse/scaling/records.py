@@ -220,7 +220,7 @@ def choose_learning_rate(trials: Sequence[Trial]) -> float:
   """The rate with the best mean validation log loss, among the rates at which the most seeds
   finished.
 
-  Validation alone decides (design, section 5). A rate that lost a seed to divergence does not
+  Validation alone decides. A rate that lost a seed to divergence does not
   compete with one that kept them all: its mean would be over the lucky seeds.
   """
   finished = {}

@@ -3,8 +3,9 @@
 The slope is dL/dln(x), L the test log loss and x the forward FLOPs per example, at the top of the
 ladder. With a smallest gain that matters, delta, set in advance:
 
-scaling       the whole 95 % interval of the slope lies below -delta, and the last segment agrees
-saturated     the whole interval lies above -delta, and the last segment agrees
+scaling       the whole 95 % interval of the slope lies below -delta; that of the last segment
+              lies below 0, and not wholly above -delta
+saturated     the whole interval lies above -delta; that of the last segment not wholly below it
 undetermined  anything else: noise cannot pass as a plateau
 
 The interval holds both errors: over seeds and over test rows. More of either can only make a
