@@ -7,6 +7,9 @@ import pathlib
 
 import numpy as np
 
+from rec_sparse.scaling.records import METRICS
+from rec_sparse.scaling.records import Rung
+
 Truth = Callable[[float], float]
 TEACHER = {'logloss': 0.4378, 'auc': 0.802}
 
@@ -130,3 +133,31 @@ def fail(record: dict, status: str = 'failed', error: str = 'Resource exhausted'
   """The record as if the trial had not finished."""
   nulls = dict.fromkeys(('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc'))
   return record | nulls | {'status': status, 'error': error}
+
+
+def make_rung(
+  arm: str,
+  flops: float,
+  losses: Sequence[float],
+  width: int = 1,
+  seeds: tuple[int, ...] | None = None,
+  nonzero: float | None = None,
+) -> Rung:
+  """A rung whose every metric is `losses`, one value a seed."""
+  seeds = tuple(range(len(losses))) if seeds is None else seeds
+  nonzero = flops / 2 if nonzero is None else nonzero
+  return Rung(
+    arm=arm,
+    scale={'width': width, 'depth': 1, 'views': 1},
+    shape='',
+    flops=flops,
+    nonzero=nonzero,
+    dense_params=nonzero,
+    embedding_params=10.0,
+    learning_rate=0.1,
+    edge='',
+    full_grid=True,
+    seeds=seeds,
+    run_ids=tuple(map(str, seeds)),
+    metrics=dict.fromkeys(METRICS, np.asarray(losses, float)),
+  )

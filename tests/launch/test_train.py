@@ -206,17 +206,8 @@ def test_both_feeds_train_the_same_network(toy, tmp_path):
 
 
 def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
-  assert (
-    run(
-      toy,
-      tmp_path / 'run',
-      '--epochs=8',
-      '--learning_rate=0.01',
-      '--model=ssr_s',
-      '--dropout=0',
-    )
-    == 0
-  )
+  arguments = ('--epochs=8', '--learning_rate=0.01', '--model=ssr_s', '--dropout=0')
+  assert run(toy, tmp_path / 'run', *arguments) == 0
   found = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   assert found['status'] == 'finished' and found['valid_auc'] > 0.6
   assert found['test_logloss'] is None  # the test split is read by evaluate alone
@@ -230,17 +221,7 @@ def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
   assert found['test_auc'] == printed['auc']
   assert found['test_gauc_users'] == printed['gauc_users'] and found['valid_gauc_impressions'] > 0.5
   assert len(list((tmp_path / 'run').glob('events.out.tfevents*'))) == 1
-  assert (
-    run(
-      toy,
-      tmp_path / 'run',
-      '--epochs=8',
-      '--learning_rate=0.01',
-      '--model=ssr_s',
-      '--dropout=0',
-    )
-    == 0
-  )
+  assert run(toy, tmp_path / 'run', *arguments) == 0
   assert json.loads((tmp_path / 'run' / 'summary.json').read_text()) == found, (
     'a run that has ended is left alone'
   )

@@ -8,31 +8,10 @@ from rec_sparse.scaling import compare
 from rec_sparse.scaling import records
 
 
-def make_rung(arm, flops, losses, seeds=None, nonzero=None):
-  metrics = dict.fromkeys(records.METRICS, np.asarray(losses, float))
-  seeds = tuple(range(len(losses))) if seeds is None else seeds
-  nonzero = flops / 2 if nonzero is None else nonzero
-  return records.Rung(
-    arm,
-    {'width': 1, 'depth': 1, 'views': 1},
-    '',
-    flops,
-    nonzero,
-    nonzero,
-    10.0,
-    0.1,
-    '',
-    True,
-    seeds,
-    tuple(map(str, seeds)),
-    metrics,
-  )
-
-
 def test_interpolates_on_ln_x_seed_by_seed():
   rng = np.random.default_rng(0)
-  first = [make_rung('a', f, rng.normal(size=3)) for f in (1, 10, 100)]
-  second = [make_rung('b', f, rng.normal(size=3)) for f in (5, 50, 500)]
+  first = [fake_study.make_rung('a', f, rng.normal(size=3)) for f in (1, 10, 100)]
+  second = [fake_study.make_rung('b', f, rng.normal(size=3)) for f in (5, 50, 500)]
   found = compare.compare(first, second, 'flops')
   assert [gap.low for gap in found.points] == pytest.approx([5, 10, 50, 100])
   gaps = []
@@ -52,15 +31,15 @@ def test_interpolates_on_ln_x_seed_by_seed():
 
 def test_what_a_seed_does_to_both_arms_cancels():
   effect = np.array([0.0, 0.1, -0.2])
-  first = [make_rung('a', f, 0.5 + effect) for f in (1, 10)]
-  second = [make_rung('b', f, 0.4 + effect) for f in (1, 10)]
+  first = [fake_study.make_rung('a', f, 0.5 + effect) for f in (1, 10)]
+  second = [fake_study.make_rung('b', f, 0.4 + effect) for f in (1, 10)]
   found = compare.compare(first, second, 'flops').overall
   assert found.value == pytest.approx(-0.1) and found.interval == pytest.approx((-0.1, -0.1))
 
 
 def test_axes_can_disagree():
-  first = [make_rung('a', f, [0.5 - f / 100] * 2, nonzero=f) for f in (1, 2, 4, 8)]
-  second = [make_rung('b', f, [0.5 - f / 100] * 2, nonzero=f / 4) for f in (1, 2, 4, 8)]
+  first = [fake_study.make_rung('a', f, [0.5 - f / 100] * 2, nonzero=f) for f in (1, 2, 4, 8)]
+  second = [fake_study.make_rung('b', f, [0.5 - f / 100] * 2, nonzero=f / 4) for f in (1, 2, 4, 8)]
   by_flops, by_params = (compare.compare(first, second, axis) for axis in compare.AXES)
   assert by_flops.overall.value == pytest.approx(0)
   assert by_params.overall.value < 0 and (
@@ -70,15 +49,21 @@ def test_axes_can_disagree():
 
 
 def test_rungs_of_one_size_are_averaged():
-  first = [make_rung('a', 10, [0.4]), make_rung('a', 10, [0.6]), make_rung('a', 20, [0.5])]
-  found = compare.compare(first, [make_rung('b', 10, [0.5])], 'flops')
+  first = [
+    fake_study.make_rung('a', 10, [0.4]),
+    fake_study.make_rung('a', 10, [0.6]),
+    fake_study.make_rung('a', 20, [0.5]),
+  ]
+  found = compare.compare(first, [fake_study.make_rung('b', 10, [0.5])], 'flops')
   assert found.overall.value == pytest.approx(0) and found.overall.interval is None
 
 
 def test_arms_that_do_not_meet_or_share_no_seed_are_left_open():
-  a, b = [make_rung('a', 1, [0.5, 0.5])], [make_rung('b', 2, [0.5, 0.5])]
+  a, b = [fake_study.make_rung('a', 1, [0.5, 0.5])], [fake_study.make_rung('b', 2, [0.5, 0.5])]
   assert compare.compare(a, b, 'flops').overall is None
-  assert compare.compare(a, [make_rung('b', 1, [0.5], seeds=(7,))], 'flops').overall is None
+  assert (
+    compare.compare(a, [fake_study.make_rung('b', 1, [0.5], seeds=(7,))], 'flops').overall is None
+  )
 
 
 def test_every_pair_of_arms_with_rungs(tmp_path):
@@ -97,7 +82,8 @@ def test_interval_covers(seeds):
   for _ in range(300):
     shared = rng.normal(size=seeds)
     a, b = (
-      [make_rung(arm, f, shared + rng.normal(size=seeds)) for f in (1, 10, 100)] for arm in 'ab'
+      [fake_study.make_rung(arm, f, shared + rng.normal(size=seeds)) for f in (1, 10, 100)]
+      for arm in 'ab'
     )
     low, high = compare.compare(a, b, 'flops').overall.interval
     hits += low <= 0 <= high

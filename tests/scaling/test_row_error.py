@@ -14,21 +14,7 @@ ROWS = 4000
 def make_rungs(losses, seeds):
   """Rungs whose metrics are the means of loss_SxB."""
   return [
-    records.Rung(
-      'a',
-      {'width': k, 'depth': 1, 'views': 1},
-      '',
-      np.exp(k),
-      1,
-      1,
-      1,
-      0.1,
-      '',
-      True,
-      own,
-      tuple(map(str, own)),
-      dict.fromkeys(records.METRICS, loss_SxB.mean(1)),
-    )
+    fake_study.make_rung('a', np.exp(k), loss_SxB.mean(1), width=k, seeds=own)
     for k, (loss_SxB, own) in enumerate(zip(losses, seeds, strict=True))
   ]
 

@@ -21,26 +21,6 @@ def judge(tmp_path, truth, name='study', **study):
   return verdict.judge(records.rungs_by_arm(records.read_results(directory)[0])['dense_mlp'])
 
 
-def make_rung(flops, losses, width=1, seeds=None):
-  metrics = dict.fromkeys(records.METRICS, np.asarray(losses, float))
-  seeds = tuple(range(len(losses))) if seeds is None else seeds
-  return records.Rung(
-    'a',
-    {'width': width, 'depth': 1, 'views': 1},
-    '',
-    flops,
-    flops / 2,
-    flops / 2,
-    10.0,
-    0.1,
-    '',
-    True,
-    seeds,
-    tuple(map(str, seeds)),
-    metrics,
-  )
-
-
 def test_a_power_law_scales(tmp_path):
   v = judge(tmp_path, fake_study.power_law(), seeds=5)
   assert v.call == 'scaling' and v.law.name == 'power + constant' and v.seeds_needed == 5
@@ -120,7 +100,7 @@ def test_slope_intervals_cover(noise, seeds, rows_error):
 def test_a_line_whose_last_segment_is_flat_is_not_called_scaling(losses, reason):
   rng = np.random.default_rng(0)
   rungs = [
-    make_rung(float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i)
+    fake_study.make_rung('a', float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i)
     for i, y in enumerate(losses)
   ]
   v = verdict.judge(rungs)
@@ -138,18 +118,22 @@ def test_the_window_grows_along_a_line_and_stops_at_a_bend():
   rng = np.random.default_rng(0)
   bent = [0.49, 0.48, 0.47, 0.44, 0.44, 0.44, 0.44]
   rungs = [
-    make_rung(float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i) for i, y in enumerate(bent)
+    fake_study.make_rung('a', float(np.exp(i)), y + 1e-5 * rng.normal(size=5), width=i)
+    for i, y in enumerate(bent)
   ]
   assert [r.scale['width'] for r in verdict.judged_window(rungs)] == [3, 4, 5, 6]
   straight = [
-    make_rung(float(np.exp(i)), 0.5 - 0.01 * i + 1e-5 * rng.normal(size=5), width=i)
+    fake_study.make_rung('a', float(np.exp(i)), 0.5 - 0.01 * i + 1e-5 * rng.normal(size=5), width=i)
     for i in range(7)
   ]
   assert len(verdict.judged_window(straight)) == 7
 
 
 def test_rows_widen_the_interval():
-  rungs = [make_rung(float(np.exp(i)), 0.44 + 1e-6 * np.arange(3), width=i) for i in range(4)]
+  rungs = [
+    fake_study.make_rung('a', float(np.exp(i)), 0.44 + 1e-6 * np.arange(3), width=i)
+    for i in range(4)
+  ]
   place = {(r.arm, r.name): k for k, r in enumerate(rungs)}
   rows = RowError(1000, place, (1e-4 * np.eye(4)) ** 2)
   wide = verdict.judge(rungs, rows=rows)
@@ -170,7 +154,9 @@ def test_rows_widen_the_interval():
 )
 def test_a_verdict_is_provisional_while_something_is_missing(missing, edge, words):
   rungs = [
-    dataclasses.replace(make_rung(float(np.exp(i)), [0.44, 0.44], width=i), edge=edge)
+    dataclasses.replace(
+      fake_study.make_rung('a', float(np.exp(i)), [0.44, 0.44], width=i), edge=edge
+    )
     for i in range(3)
   ]
   found = verdict.judge(rungs, missing=missing).provisional
@@ -189,7 +175,7 @@ def test_several_depths_follow_their_frontier():
     (2, 20.0, 0.44),
   ]
   rungs = [
-    dataclasses.replace(make_rung(flops, [y, y], width=i), shape=f'd{depth}')
+    dataclasses.replace(fake_study.make_rung('a', flops, [y, y], width=i), shape=f'd{depth}')
     for i, (depth, flops, y) in enumerate(shapes)
   ]
   assert [(r.shape, r.flops) for r in ladder.frontier(rungs)] == [
@@ -205,7 +191,8 @@ def test_shapes_that_lie_between_each_other_do_not_zigzag():
   flops = np.geomspace(1, 128, 8)  # depths 1 and 2 in turn, and depth 2 is worse everywhere
   rungs = [
     dataclasses.replace(
-      make_rung(f, [0.45 - 0.01 * i + 0.02 * (i % 2)] * 2, width=i), shape=f'd{1 + i % 2}'
+      fake_study.make_rung('a', f, [0.45 - 0.01 * i + 0.02 * (i % 2)] * 2, width=i),
+      shape=f'd{1 + i % 2}',
     )
     for i, f in enumerate(flops)
   ]
@@ -246,7 +233,8 @@ def test_seeds_needed_settle_it_about_as_often_as_promised():
   for _ in range(300):
     y = value * x[:, None] + deviation / np.sqrt(0.5) * rng.normal(size=(3, needed))
     rungs = [
-      make_rung(np.exp(u), row, width=i) for i, (u, row) in enumerate(zip(x, y, strict=True))
+      fake_study.make_rung('a', np.exp(u), row, width=i)
+      for i, (u, row) in enumerate(zip(x, y, strict=True))
     ]
     settled += verdict.classify(verdict.slope_over(rungs, rungs).interval, delta) != 'undetermined'
   assert 0.7 <= settled / 300 <= 0.95
@@ -294,7 +282,9 @@ def test_too_few_sizes_are_undetermined(tmp_path, widths):
 
 
 def test_seeds_that_do_not_meet_give_no_interval():
-  rungs = [make_rung(np.exp(i), [0.5 - i / 10], seeds=(i,), width=i) for i in range(3)]
+  rungs = [
+    fake_study.make_rung('a', np.exp(i), [0.5 - i / 10], seeds=(i,), width=i) for i in range(3)
+  ]
   slope = verdict.slope_over(rungs, rungs)
   assert slope.interval is None and slope.value == pytest.approx(-0.1) and slope.seeds == 0
 
@@ -306,7 +296,7 @@ def test_without_noise_the_call_is_still_right(tmp_path):
 
 def test_top_of_a_ladder_takes_three_sizes_and_an_e_fold():
   def top_of(*flops):
-    return [r.flops for r in ladder.top([make_rung(f, [0.4]) for f in flops])]
+    return [r.flops for r in ladder.top([fake_study.make_rung('a', f, [0.4]) for f in flops])]
 
   assert top_of(1, 2, 4, 8, 8.1, 8.2) == [2, 4, 8, 8.1, 8.2]
   assert top_of(1, 10, 100, 1000) == [10, 100, 1000]
@@ -317,7 +307,7 @@ def test_top_of_a_ladder_takes_three_sizes_and_an_e_fold():
 def test_a_rung_that_got_worse_is_not_hidden():
   """A lower envelope over shapes would call this arm flat; it is worse with size."""
   rungs = [
-    make_rung(f, [y, y + 1e-6, y - 1e-6], width=f)
+    fake_study.make_rung('a', f, [y, y + 1e-6, y - 1e-6], width=f)
     for f, y in ((1, 0.44), (4, 0.43), (16, 0.431), (64, 0.434))
   ]
   v = verdict.judge(rungs)
@@ -327,14 +317,14 @@ def test_a_rung_that_got_worse_is_not_hidden():
 def test_call_that_hangs_on_one_rung_says_so():
   v = verdict.judge(
     [
-      make_rung(float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
+      fake_study.make_rung('a', float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
       for i, y in enumerate([0.46, 0.45, 0.44, 0.43])
     ]
   )
   assert v.call == 'scaling' and set(v.without_rung) == {'w1 d1', 'w2 d1', 'w3 d1'}
   v = verdict.judge(
     [
-      make_rung(float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
+      fake_study.make_rung('a', float(np.exp(i)), [y, y + 1e-6, y - 1e-6], width=i)
       for i, y in enumerate([0.44, 0.44, 0.44, 0.43])
     ]
   )
@@ -349,7 +339,9 @@ def test_judge_is_deterministic(tmp_path):
 def test_smaller_delta_can_change_the_call(tmp_path):
   rng = np.random.default_rng(0)
   rungs = [
-    make_rung(float(np.exp(i)), 0.44 - 3e-4 * i + 1e-5 * rng.normal(size=3), width=i)
+    fake_study.make_rung(
+      'a', float(np.exp(i)), 0.44 - 3e-4 * i + 1e-5 * rng.normal(size=3), width=i
+    )
     for i in range(5)
   ]
   calls = [verdict.judge(rungs, delta).call for delta in (1e-4, 3e-4, 1e-3)]
