@@ -29,7 +29,7 @@ def main() -> int:
   """Writes eval-<split>.json and prints it."""
   from rec_sparse import record
 
-  # Here, so that --help and wrong flags answer before jax is loaded.
+  # Here, so that --help and wrong flags answer before the rest is loaded.
   from rec_sparse.runs import evaluation
 
   directory = pathlib.Path(RUN.value)

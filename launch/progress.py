@@ -6,6 +6,7 @@ from typing import Any
 import tqdm
 
 from rec_sparse.config import Config
+from rec_sparse.config import in_short
 from rec_sparse.runs.observer import Observer
 from rec_sparse.runs.observer import SweepObserver
 from rec_sparse.runs.observer import Trained
@@ -81,8 +82,7 @@ class SweepOnTerminal(SweepObserver):
 
   def group(self, configs: Sequence[Config]) -> None:
     """Names the trials that run."""
-    first = configs[0]
-    self._bar.set_description(f'{first.model} {first.width}x{first.depth}, {len(configs)} trials')
+    self._bar.set_description(f'{in_short(configs[0])}, {len(configs)} trials')
 
   def trained(self, steps: int) -> None:
     """Moves the bar."""

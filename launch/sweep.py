@@ -21,7 +21,7 @@ def main() -> int:
 
   A trial that failed is a result as long as others did not.
   """
-  # Here, so that --help and wrong flags answer before jax is loaded.
+  # Here, so that --help and wrong flags answer before the rest is loaded.
   from launch import progress
   from rec_sparse import record
   from rec_sparse.runs import evaluation

@@ -13,12 +13,14 @@ import sys
 from typing import Any
 
 from absl import flags
+import jax
 
 from launch import config_flags
 from launch import main as main_lib
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
+from rec_sparse.embedding import placement
 from rec_sparse.runs import run_directory
 
 FLAGS = flags.FlagValues()
@@ -79,14 +81,10 @@ def config_from_flags(schema: schema_lib.FeatureSchema) -> config_lib.Config:
   return settings.make(model, given | {'data_fingerprint': schema.fingerprint, 'init_from': ''})
 
 
-def mesh_from_flags() -> Any:
+def mesh_from_flags() -> jax.sharding.Mesh:
   """The mesh that --mesh names; raises ValueError when it is no mesh, or asks for more devices than
   there are.
   """
-  import jax
-
-  from rec_sparse.embedding import placement
-
   sizes = MESH.value or [str(jax.device_count())]
   if len(sizes) > 2 or not all(size.isdecimal() and int(size) for size in sizes):
     raise ValueError(f'--mesh={",".join(sizes)}: expected data or data,model, such as 4,2')
@@ -114,8 +112,6 @@ def join_processes() -> None:
       'several processes need a coordinator, and numbers from 0'
     )
   if COORDINATOR.value:
-    import jax
-
     jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
 
 
@@ -123,7 +119,7 @@ def main() -> int:
   """Trains, and prints the trial record as the last line -> 0; 1 when it diverged;
   75 when a signal stopped it.
   """
-  # Here, so that --help and wrong flags answer before jax is loaded.
+  # Here, so that --help and wrong flags answer before the rest is loaded.
   from launch import progress
   from rec_sparse import train
   from rec_sparse.runs import evaluation

@@ -5,7 +5,6 @@ is where to go on for whatever it does not do.
 """
 
 from collections.abc import Callable
-import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ import tqdm.auto
 
 from data_pipelines import blocks
 from data_pipelines import order
-from data_pipelines import resident
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
@@ -64,13 +62,8 @@ def setup(config: config_lib.Config, data: Data) -> Setup:
   program = train.program(config, data.schema)
   split = blocks.open_split(data.directory, data.schema, 'train')
   order.steps_per_epoch(split.rows, config.batch_size)
-  in_memory: resident.Data = feeds.on_devices(program, split)
-  compiled = jax.jit(functools.partial(feeds.advance_resident, program), donate_argnums=0)
-
-  def advance(state: train.TrainState, steps: int) -> tuple[train.TrainState, train.StepSums]:
-    return compiled(state, in_memory, np.int32(steps))
-
-  return Setup(config, data, program, advance)
+  feed = feeds.resident_feed(program, feeds.on_devices(program, split))
+  return Setup(config, data, program, feed.advance)
 
 
 def init(setup: Setup) -> train.TrainState:

@@ -190,6 +190,11 @@ def is_off(value: Any) -> bool:
   return isinstance(value, int | float) and not value
 
 
+def in_short(config: Config) -> str:
+  """Model and size, for people: 'ssr_s 16x2'."""
+  return f'{config.model} {config.width}x{config.depth}'
+
+
 def to_json(config: Config) -> str:
   """Canonical text: sorted keys, one field a line."""
   return json.dumps(dataclasses.asdict(config), sort_keys=True, indent=1) + '\n'

@@ -3,7 +3,7 @@
 Stands above the models, so that the options of a model live in the model's file.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import difflib
 import json
@@ -109,23 +109,22 @@ def _known(known: Settings, name: str, model: str) -> dataclasses.Field:
 
 
 def _of_text(field: dataclasses.Field, text: str) -> Any:
-  try:
-    value = typed.parse(field.type, text)
-  except ValueError:
-    raise ValueError(f'{field.name}={text}: expected {expected(field)}') from None
-  return _in_range(field, value)
+  return _read(field, typed.parse, text, text)
 
 
 def _typed(field: dataclasses.Field, value: Any) -> Any:
   raw = list(value) if isinstance(value, tuple) else value
+  return _read(field, typed.convert, raw, repr(value))
+
+
+def _read(
+  field: dataclasses.Field, convert: Callable[[type, Any], Any], given: Any, shown: str
+) -> Any:
+  """What `convert` makes of a given value, within the bounds of the field."""
   try:
-    made = typed.convert(field.type, raw)
+    value = convert(field.type, given)
   except ValueError:
-    raise ValueError(f'{field.name}={value!r}: expected {expected(field)}') from None
-  return _in_range(field, made)
-
-
-def _in_range(field: dataclasses.Field, value: Any) -> Any:
+    raise ValueError(f'{field.name}={shown}: expected {expected(field)}') from None
   parts = value if isinstance(value, tuple) else (value,)
   if not all(_is_within(about(field), part) for part in parts):
     shown = ','.join(map(str, parts))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import typing
 from typing import Any, TypeVar
 
 import pydantic
@@ -33,9 +34,10 @@ def parse(kind: type[Kind], text: str) -> Kind:
 
   Raises ValueError when it is none.
   """
-  is_tuple = getattr(kind, '__origin__', None) is tuple
-  parts = [part for part in text.split(',') if part] if is_tuple else text
-  return _adapter(kind).validate_python(parts)  # pydantic's ValidationError is a ValueError
+  given: Any = text
+  if typing.get_origin(kind) is tuple:
+    given = [part for part in text.split(',') if part]
+  return _adapter(kind).validate_python(given)  # pydantic's ValidationError is a ValueError
 
 
 @functools.cache

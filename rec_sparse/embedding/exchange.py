@@ -123,13 +123,9 @@ def _deliver_all_to_all(rows: int, ids_CxF: jax.Array, grads_CxFxD: jax.Array) -
 
 def _deliver_all_reduce(rows: int, ids_CxF: jax.Array, grads_CxFxD: jax.Array) -> Delivered:
   """The gradient of every row that any device touched: the same on all devices."""
-  unique_O, summed_OxD = duplicates.by_sort(*_flat(ids_CxF, grads_CxFxD), rows)
-  write = {'mode': 'drop', 'unique_indices': True}
-  grads_RxD = jnp.zeros((rows, summed_OxD.shape[1])).at[unique_O].set(summed_OxD, **write)
-  touched_R = jnp.zeros(rows, jnp.int32).at[unique_O].set(1, **write)
-
-  grads_RxD, touched_R = lax.psum((grads_RxD, touched_R), 'data')
-  ids_R = jnp.where(touched_R > 0, jnp.arange(rows, dtype=jnp.int32), rows)
+  touched_R, grads_RxD = duplicates.by_row_sorted(*_flat(ids_CxF, grads_CxFxD), rows)
+  grads_RxD, touches_R = lax.psum((grads_RxD, touched_R.astype(jnp.int32)), 'data')
+  ids_R = jnp.where(touches_R > 0, jnp.arange(rows, dtype=jnp.int32), rows)
   return Delivered(ids_R, grads_RxD, jnp.int32(0))
 
 

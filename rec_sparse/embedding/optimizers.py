@@ -46,6 +46,11 @@ class Rates(NamedTuple):
   l2: jax.Array | float | None = None
 
 
+def decayed(scale: jax.Array, rates: Rates) -> jax.Array:
+  """The scale of a table whose rows all decay, after a step."""
+  return scale * (1 - rates.learning_rate * rates.weight_decay)
+
+
 class Init(Protocol):
   def __call__(self, table_RxD: jax.Array, seed: jax.Array | int = 0) -> Slots:
     """The slots of a new table; `seed` is that of the stochastic rounding."""
@@ -66,8 +71,8 @@ class Update(Protocol):
     """One step. `logical_row` names stored rows in the whole table (sharding), for the rounding
     noise.
 
-    With a `scale`, a row is what is stored times it, and all rows decay: the caller multiplies the
-    scale by 1 - learning_rate weight_decay after the step, and rows are stored for that.
+    With a `scale`, a row is what is stored times it, and all rows decay: what is written is the new
+    row over `decayed(scale, rates)`, which is the scale of the table after the step.
     """
 
 
@@ -163,8 +168,9 @@ def _optimizer(
   direction: Direction,
   method: duplicates.Method | None,
 ) -> TableOptimizer:
-  """Gathers, moves along `direction`, decays (decoupled, touched rows only, once each) and writes
-  back. Duplicates are summed by `method`, None: by the best one for the backend.
+  """Gathers rows, moves them along `direction`, decays them (decoupled, once each) and writes them.
+
+  Duplicates are summed by `method`, None: by the best one for the backend.
 
   Where a table has no more rows than the batch has ids, 'scratch' goes over the whole table
   instead, and keeps what the batch did not touch: a small DCN-V2 step on a CPU (8192 rows, 10 k
@@ -203,7 +209,7 @@ def _optimizer(
         direction_OxD = direction_OxD + rates.weight_decay * rows_OxD
       rows_OxD -= rates.learning_rate * direction_OxD
       if scale is not None:
-        rows_OxD = rows_OxD / (scale * (1 - rates.learning_rate * rates.weight_decay))
+        rows_OxD = rows_OxD / decayed(scale, rates)
       if stored_OxD.dtype == jnp.uint16:
         rows_OxD = stochastic_round(rows_OxD, logical_row(ids_O), count, slots.seed)
       return rows_OxD, *moments_OxX

@@ -212,13 +212,6 @@ def _times(stored_RxD: jax.Array, scale: jax.Array) -> jax.Array:
   return storage.encode(storage.decode(stored_RxD).astype(jnp.float32) * scale, dtype)
 
 
-def _decayed(table: Table, rates: optimizers.Rates) -> jax.Array | None:
-  """The scale of a table after a step."""
-  if table.scale is None:
-    return None
-  return table.scale * (1 - rates.learning_rate * rates.weight_decay)
-
-
 def _folded(table: Table) -> Table:
   """The same rows by a scale far from underflow; a power of two moves no bit of a float32 row.
 
@@ -272,7 +265,10 @@ def _update(
       logical_row=exchange.logical_row,
       scale=table.scale,
     )
-    updated = table._replace(rows_RxD=rows_RxD, slots=slots, scale=_decayed(table, rates))
+    scale = table.scale
+    if scale is not None:
+      scale = optimizers.decayed(scale, rates)
+    updated = table._replace(rows_RxD=rows_RxD, slots=slots, scale=scale)
     return Updated(_folded(updated), arrived.dropped)
 
   specs = _by_height(table, exchange.spec, P())

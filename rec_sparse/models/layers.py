@@ -2,8 +2,10 @@
 (`x_NxB`).
 """
 
+import dataclasses
 import functools
 import itertools
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -13,6 +15,7 @@ from rec_sparse import flops
 from rec_sparse import noise
 from rec_sparse.config import Config
 from rec_sparse.config import is_off
+from rec_sparse.config import setting
 from rec_sparse.models import norms
 from rec_sparse.models.marks import marked
 from rec_sparse.unfused import unfused
@@ -176,6 +179,18 @@ class Fuse(nn.Module):
     product_VxHxB = jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH.astype(h_VxKxB.dtype))
     z_VxHxB = nn.gelu(product_VxHxB + bias_VxH[..., None])
     return norms.LayerNorm(name='norm')(z_VxHxB + h_VxKxB if self.residual else z_VxHxB)
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewOptions:
+  """What the options of every multi-view model begin with."""
+
+  form: Literal['paper', 'code'] = setting(
+    'paper', "the paper's equations, or the official code: defaults of other settings"
+  )
+  view_widths: tuple[int, ...] = setting(
+    (), 'd_v of each layer; empty: `width` in all `depth` layers', least=1
+  )
 
 
 def view_widths(cfg: Config) -> tuple[int, ...]:

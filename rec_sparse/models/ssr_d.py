@@ -23,15 +23,9 @@ from rec_sparse.sparsity import ics
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(layers.ViewOptions):
   """Sections 3 and 4 of the paper: a learned projection, then competition."""
 
-  form: Literal['paper', 'code'] = setting(
-    'paper', "the paper's equations, or the official code: defaults of other settings"
-  )
-  view_widths: tuple[int, ...] = setting(
-    (), 'd_v of each layer; empty: `width` in all `depth` layers', least=1
-  )
   projection_ratio: float = setting(
     2.0, 'd_v* / d_v; the paper says only "typically d_v* > d_v"', above=0
   )

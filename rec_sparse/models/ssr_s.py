@@ -27,15 +27,9 @@ from rec_sparse.sparsity import static_filter
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(layers.ViewOptions):
   """Section 3 of the paper: a fixed random subset of dimensions per view."""
 
-  form: Literal['paper', 'code'] = setting(
-    'paper', "the paper's equations, or the official code: defaults of other settings"
-  )
-  view_widths: tuple[int, ...] = setting(
-    (), 'd_v of each layer; empty: `width` in all `depth` layers', least=1
-  )
   residual: bool = setting(
     False, 'adds what a view kept to its fused output, before the normalization'
   )

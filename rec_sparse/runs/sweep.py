@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 
-from data_pipelines import order
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
@@ -18,6 +17,7 @@ from rec_sparse.runs import memory
 from rec_sparse.runs import metrics_log
 from rec_sparse.runs import partial
 from rec_sparse.runs import stopping
+from rec_sparse.runs import timetable
 from rec_sparse.runs import trials
 from rec_sparse.runs.observer import SweepObserver
 from rec_sparse.runs.standing import Standing
@@ -74,7 +74,7 @@ def check(
   or the monitored metric undefined.
   """
   for config in configs:
-    order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
+    timetable.of(config, schema.splits['train'].rows)
   for monitor in {config.monitor for config in configs}:
     evaluation.check_monitor(monitor, schema, data)
 
@@ -100,7 +100,8 @@ def run_missing(
   (out / 'trials').mkdir(parents=True, exist_ok=True)
   opened = trials.open_data(data, schema)
   _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
-  observer.began(sum(_steps(schema, c) for c in missing))
+  rows = schema.splits['train'].rows
+  observer.began(sum(timetable.of(config, rows).last for config in missing))
   with stopping.on_signals() as stop_wanted:
     while waiting and not stop_wanted():
       group = waiting.pop(0)
@@ -120,7 +121,7 @@ def run_missing(
       if len(group) > 1:  # beyond the handler: what the exception held is free again
         half = len(group) // 2
         observer.said(
-          f'{_shape(group[0])}: the memory does not hold {len(group)} trials, '
+          f'{config_lib.in_short(group[0])}: the memory does not hold {len(group)} trials, '
           'so half of them run first'
         )
         waiting[:0] = [group[:half], group[half:]]
@@ -157,7 +158,7 @@ def _run_or_fail(
     error = memory.in_words(e)
   if memory.is_full(error):
     raise _OutOfMemory(error)
-  observer.said(f'{_shape(group[0])} failed: {error}')
+  observer.said(f'{config_lib.in_short(group[0])} failed: {error}')
   seconds = (time.perf_counter() - began) / len(group)
   return [
     trials.Finished(record.failed(c, opened.schema, error, seconds), np.empty((0, 0)))
@@ -238,17 +239,9 @@ def _groups(out: pathlib.Path, missing: list[config_lib.Config]) -> list[list[co
   return cut + grid_lib.groups(list(left.values()))
 
 
-def _steps(schema: schema_lib.FeatureSchema, config: config_lib.Config) -> int:
-  return config.epochs * order.steps_per_epoch(schema.splits['train'].rows, config.batch_size)
-
-
-def _shape(config: config_lib.Config) -> str:
-  return f'{config.model} {config.width}x{config.depth}'
-
-
 def why_too_large(left: Left) -> str:
   """One sentence on the trials that the memory did not hold: which, what was said, what to do."""
-  shapes = ', '.join(dict.fromkeys(map(_shape, left.too_large)))
+  shapes = ', '.join(dict.fromkeys(map(config_lib.in_short, left.too_large)))
   said = next(iter(left.too_large.values())).splitlines()[0][:200]
   return (
     f'the memory does not hold even one trial of {shapes} ({said}); the same command '
