@@ -53,6 +53,17 @@ def _sound(config: Config) -> None:
   del config
 
 
+# Collection -> arrays: `params`, those that training moves, `constants`.
+Variables = Mapping[str, Any]
+
+
+class Served(NamedTuple):
+  """A network as it is deployed."""
+
+  module: nn.Module  # called like any other, with train=False
+  variables: Variables  # what it is applied to
+
+
 class Architecture(NamedTuple):
   """How a model is built and what it costs.
 
@@ -81,3 +92,15 @@ class Architecture(NamedTuple):
   forms: Mapping[
     str, Mapping[str, Any]
   ] = {}  # value of the option `form` -> settings it stands for
+  # (config, inputs, trained variables) -> the network that is deployed, where it is another one
+  # than the one that is trained, with the logits that an evaluation of that gives. On the host.
+  merge: Callable[[Config, Inputs, Variables], Served] | None = None
+
+  def served(self, config: Config, inputs: Inputs, variables: Variables) -> Served:
+    """The network that is deployed: merged where a model says how, else the trained one as it is.
+
+    `variables` are the trained ones, without the marks of parameters: `train.variables(state)`.
+    """
+    if self.merge:
+      return self.merge(config, inputs, variables)
+    return Served(self.module(config, inputs), variables)

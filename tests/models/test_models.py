@@ -136,6 +136,17 @@ def test_logits_are_float32_and_dropout_acts_in_training_only(model):
   assert (noisy[0] != noisy[1]).any()
 
 
+@pytest.mark.parametrize('model', models.NAMES)
+def test_the_served_network_has_the_logits_of_the_trained_one(model):
+  config, module, variables, rows = build(model, tasks=2)
+  variables = anywhere(variables)
+  served = models.find(model).served(config, inputs_of(2), variables)
+  np.testing.assert_array_equal(
+    served.module.apply(served.variables, rows, train=False),
+    module.apply(variables, rows, train=False),
+  )
+
+
 @pytest.mark.parametrize('norm', ['batch', 'layer', 'none'])
 def test_input_norm_is_the_same_block_in_every_model(norm):
   blocks = [build(model, input_norm=norm)[2]['params'].get('input', {}) for model in models.NAMES]
