@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import itertools
 from typing import Any
 
 from absl import flags
@@ -31,17 +32,18 @@ def define(own: flags.FlagValues) -> Groups:
 
 def define_options(own: flags.FlagValues, model: str) -> Groups:
   """Defines the flags of a model's own options; models may share names."""
-  options = dataclasses.fields(models.find(model).options)
-  names = [_define(own, field) for field in options]
+  names = [_define(own, field) for field in settings.options_of(model)]
   return {f'Options of {model}': names} if names else {}
 
 
 def define_outside(own: flags.FlagValues, arguments: Sequence[str]) -> Groups:
   """Defines the options of the model that `arguments` name, where it lies outside the package."""
-  named = [text.partition('=')[2] for text in arguments if text.startswith('--model=')]
-  if not named or named[-1] in models.NAMES:
-    return {}
-  return define_options(own, named[-1])
+  named = ''
+  for text, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=''):
+    flag, equals, value = text.lstrip('-').partition('=')
+    if flag == 'model' and text.startswith('-'):
+      named = value if equals else following
+  return define_options(own, named) if named and named not in models.NAMES else {}
 
 
 def given(own: flags.FlagValues, model: str, set_: Iterable[str]) -> dict[str, Any]:

@@ -46,8 +46,10 @@ class Config:
 
   # What is trained.
   model: str = setting('dense_mlp', 'architecture: a name in rec_sparse/models, or an import path')
-  width: int = setting(128, 'units per layer; per view in multi-view models', least=1)
-  depth: int = setting(2, 'layers', least=0)
+  width: int = setting(
+    128, 'units per layer; per view in multi-view models (1 in models without layers)', least=1
+  )
+  depth: int = setting(2, 'layers (1 in models without them)', least=0)
   views: int = setting(8, 'b: parallel views per layer (1 in models without views)', least=1)
   options: Any = NoOptions()  # the model's own options
   embedding_dim: int = setting(16, 'D: length of an embedding', least=1)

@@ -4,6 +4,7 @@ Stands above the models, so that the options of a model live in the model's file
 """
 
 from collections.abc import Callable, Iterable, Mapping
+import copy
 import dataclasses
 import difflib
 import json
@@ -19,6 +20,9 @@ from rec_sparse.config import Config
 from rec_sparse.config import flat
 
 Settings = Mapping[str, dataclasses.Field]
+KINDS = {bool: 'true or false', int: 'an integer', float: 'a finite number', str: 'text'}
+PARTS = {int: 'integers', float: 'finite numbers', str: 'texts'}
+KNOBS = ('width', 'depth', 'views')  # settings of scale, which a model may not have
 
 
 def make(model: str, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -38,8 +42,9 @@ def make(model: str, overrides: Mapping[str, Any] | None = None) -> Config:
   own = {field.name for field in dataclasses.fields(architecture.options)}
   options = architecture.options(**{k: v for k, v in given.items() if k in own})
   shared = {name: value for name, value in given.items() if name not in own}
-  if 'views' not in architecture.knobs:
-    shared['views'] = 1
+  for knob in KNOBS:
+    if knob not in architecture.knobs:  # else configs of one network would differ in it
+      shared[knob] = 1
 
   config = Config(model=model, options=options, **shared)
   _check_decay(config)
@@ -48,10 +53,48 @@ def make(model: str, overrides: Mapping[str, Any] | None = None) -> Config:
 
 
 def settable(model: str) -> Settings:
-  """Name -> dataclass field of all that may be set for `model`: its options come last."""
+  """Name -> dataclass field of all that may be set for `model`: its options come last.
+
+  Raises ValueError naming an option of the model that no text can set.
+  """
   shared = [field for field in dataclasses.fields(Config) if 'about' in field.metadata]
-  own = dataclasses.fields(models.find(model).options)
+  own = options_of(model)
   return {field.name: field for field in (*shared, *own) if field.name != 'model'}
+
+
+def options_of(model: str) -> list[dataclasses.Field]:
+  """The fields of a model's own options, each with its type itself where the file has its name.
+
+  Raises ValueError naming one that is no `config.setting`, or of a type that no text stands for.
+  """
+  options = models.find(model).options
+  types = typing.get_type_hints(options)
+  fields = []
+  for field in dataclasses.fields(options):
+    field = copy.copy(field)
+    field.type = types[field.name]
+    _check_option(model, field)
+    fields.append(field)
+  return fields
+
+
+def _check_option(model: str, field: dataclasses.Field) -> None:
+  where = f'model {model!r}: option {field.name}'
+  if 'about' not in field.metadata:
+    raise ValueError(f'{where}: expected a rec_sparse.config.setting')
+  if about(field).differs != 'no':
+    raise ValueError(f'{where}: trials of one program cannot differ in options of a model')
+  kind = field.type
+  parts = set(typing.get_args(kind)) - {...}
+  if typing.get_origin(kind) is tuple:
+    is_known = len(parts) == 1 and parts <= PARTS.keys()
+  else:
+    is_known = typing.get_origin(kind) is Literal or kind in KINDS
+  if not is_known:
+    raise ValueError(
+      f'{where}: type {kind} cannot be set by text; expected bool, int, float, str, a Literal, or '
+      'tuple[int, ...], of float or str too'
+    )
 
 
 def parse(model: str, texts: Iterable[str]) -> dict[str, Any]:
@@ -149,14 +192,9 @@ def expected(field: dataclasses.Field) -> str:
   if typing.get_origin(field.type) is Literal:
     return f'one of {", ".join(typing.get_args(field.type))}'
   if typing.get_origin(field.type) is tuple:
-    kind = 'integers separated by commas'
+    kind = f'{PARTS[typing.get_args(field.type)[0]]} separated by commas'
   else:
-    kind = {
-      bool: 'true or false',
-      int: 'an integer',
-      float: 'a finite number',
-      str: 'text',
-    }[field.type]
+    kind = KINDS[field.type]
 
   bounds = about(field)
   limits = {

@@ -7,6 +7,9 @@ import pathlib
 import shutil
 import tempfile
 
+# Tests compile far more than they compute; the processes that they start inherit the choice.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+
 import jax
 
 jax.config.update('jax_num_cpu_devices', 8)

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 
+from absl import flags
 import pytest
 
+from launch import config_flags
 from rec_sparse import config as config_lib
 from rec_sparse import settings
 
@@ -81,6 +83,67 @@ def test_a_form_is_a_set_of_defaults_that_single_options_override():
 
 def test_views_mean_nothing_to_a_model_without_views():
   assert settings.make('dense_mlp', {'views': 16}) == settings.make('dense_mlp', {'views': 4})
+
+
+OPTIONS = """
+from __future__ import annotations
+import dataclasses
+from typing import Literal
+
+from rec_sparse.config import setting
+from rec_sparse.models import dense_mlp
+from rec_sparse.models.architecture import Architecture
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  {option}
+
+ARCHITECTURE = Architecture(dense_mlp.DenseMLP, dense_mlp.cost, Options, knobs=())
+"""
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+  """Writes a model whose options have one line -> its import path."""
+  monkeypatch.syspath_prepend(tmp_path)
+
+  def write(option):
+    name = f'model_{abs(hash(option))}'
+    (tmp_path / f'{name}.py').write_text(OPTIONS.replace('{option}', option))
+    return name
+
+  return write
+
+
+def test_options_are_set_by_text_and_knobs_that_a_model_lacks_are_1(written):
+  model = written('rates: tuple[float, ...] = setting((), "of each layer", above=0)')
+  config = settings.make(model, settings.parse(model, ['rates=0.5,2', 'width=64', 'depth=7']))
+  assert config.options.rates == (0.5, 2.0)
+  assert (config.width, config.depth, config.views) == (1, 1, 1)
+
+  with pytest.raises(ValueError, match='rates=0.5,x: expected finite numbers separated by commas'):
+    settings.parse(model, ['rates=0.5,x'])
+
+
+@pytest.mark.parametrize(
+  ('option', 'message'),
+  [
+    ('rate: float = 0.5', 'option rate: expected a rec_sparse.config.setting'),
+    ('rate: float | None = setting(None, "why")', 'option rate: type float | None cannot be set'),
+    ('rate: dict = setting(None, "why")', 'option rate: type .*dict.* cannot be set by text'),
+    ('rate: float = setting(1, "why", differs="yes")', 'option rate: trials .* cannot differ'),
+  ],
+)
+def test_an_option_that_no_text_can_set_is_named(written, option, message):
+  with pytest.raises(ValueError, match=message.replace('|', '[|]')):
+    settings.make(written(option))
+
+
+def test_flags_of_an_outside_model_are_there_however_it_is_named(written):
+  model = written('rates: tuple[float, ...] = setting((), "of each layer", above=0)')
+  for arguments in ([f'--model={model}'], ['--model', model], ['-model', model, '--out=x']):
+    own = flags.FlagValues()
+    assert config_flags.define_outside(own, arguments) == {f'Options of {model}': ['rates']}
 
 
 def test_settings_are_typed_by_their_field():

@@ -37,11 +37,18 @@ from rec_sparse.runs.observer import Trained
 from rec_sparse.runs.standing import Standing
 
 
-class _Looks(NamedTuple):
-  """What is asked of a state."""
+class _Sitting(NamedTuple):
+  """What a run needs while it trains, from its start or its last checkpoint to its end or a cut."""
 
+  run: train.Program
+  schema: schema_lib.FeatureSchema
+  timetable: timetable_lib.Timetable
   evaluate: Callable[[train.TrainState], dict[str, Any] | None]  # metrics of the validation split
-  is_sound: Callable[[train.TrainState], bool]  # whether it may be saved
+  is_sound: Callable[[train.TrainState], bool]  # whether a state may be saved
+  manager: ocp.CheckpointManager
+  feed: feeds.TrainFeed
+  hearing: Sequence[Observer]  # none but in the first of several processes
+  stop_wanted: Callable[[], bool]  # whether a signal came
 
 
 def run_training(
@@ -70,7 +77,8 @@ def run_training(
 
   split, valid = (blocks.open_split(data, schema, name) for name in ('train', 'valid'))
   timetable = timetable_lib.of(config, split.rows)
-  looks = _Looks(evaluation.evaluator(run, valid), evaluation.soundness(run, valid))
+  evaluate = evaluation.evaluator(run, valid)
+  is_sound = evaluation.soundness(run, valid)
   # shapes alone: on a resume the table must fit once, not twice
   like = train.abstract_state(run, schema)
   if origin and is_new:
@@ -92,41 +100,48 @@ def run_training(
     if jax.process_index() == 0:
       log = stack.enter_context(metrics_log.open_log(out, config, standing.step))
       hearing = [log, observer or Observer()]
-
-    began = time.perf_counter() - standing.wall_seconds
-    for one in hearing:
-      one.began(standing.step)
-    standing = standing_lib.at_end(standing, timetable.last)
-    if timetable.last == 0 and manager.latest_step() is None:
-      _save(run, schema, manager, state, feed, standing)  # the initial network
-    is_told = False
-    while standing.runs and not is_told:
-      stop = timetable.next_stop(standing.step, feeds.DISPATCH)
-      state, trained = _advance(run, feed, state, standing.step, stop, split.rows)
-      for one in hearing:
-        one.trained(trained)
-      standing = standing_lib.after_steps(standing, stop, trained.loss)
-      standing = dataclasses.replace(standing, wall_seconds=time.perf_counter() - began)
-      is_told = _anywhere(stop_wanted())
-      saves = timetable.saves(stop) or is_told
-      if saves:
-        state, standing = _look(run, looks, state, standing, timetable, hearing)
-      standing = standing_lib.at_end(standing, timetable.last)
-      if saves and standing.status != 'diverged':  # what was saved before stays
-        _save(run, schema, manager, state, feed, standing)
-    for one in hearing:
-      one.ended(standing)
+    sitting = _Sitting(
+      run, schema, timetable, evaluate, is_sound, manager, feed, hearing, stop_wanted
+    )
+    standing = _train(sitting, state, standing)
 
   return None if standing.runs else _finish(config, schema, out, standing)
 
 
+def _train(sitting: _Sitting, state: train.TrainState, standing: Standing) -> Standing:
+  """Goes on from `state`, which is used up, until the run ends or is told to stop."""
+  timetable = sitting.timetable
+  began = time.perf_counter() - standing.wall_seconds
+  for one in sitting.hearing:
+    one.began(standing.step)
+  standing = standing_lib.at_end(standing, timetable.last)
+  if timetable.last == 0 and sitting.manager.latest_step() is None:
+    _save(sitting, state, standing)  # the initial network
+
+  is_told = False
+  while standing.runs and not is_told:
+    stop = timetable.next_stop(standing.step, feeds.DISPATCH)
+    state, trained = _advance(sitting, state, standing.step, stop)
+    for one in sitting.hearing:
+      one.trained(trained)
+    standing = standing_lib.after_steps(standing, stop, trained.loss)
+    standing = dataclasses.replace(standing, wall_seconds=time.perf_counter() - began)
+
+    is_told = _anywhere(sitting.stop_wanted())
+    saves = timetable.saves(stop) or is_told
+    if saves:
+      state, standing = _look(sitting, state, standing)
+    standing = standing_lib.at_end(standing, timetable.last)
+    if saves and standing.status != 'diverged':  # what was saved before stays
+      _save(sitting, state, standing)
+
+  for one in sitting.hearing:
+    one.ended(standing)
+  return standing
+
+
 def _look(
-  run: train.Program,
-  looks: _Looks,
-  state: train.TrainState,
-  standing: Standing,
-  timetable: timetable_lib.Timetable,
-  hearing: Sequence[Observer],
+  sitting: _Sitting, state: train.TrainState, standing: Standing
 ) -> tuple[train.TrainState, Standing]:
   """Looks at a state before it is saved, and validates where that is due.
 
@@ -134,41 +149,39 @@ def _look(
   """
   if not standing.runs:
     return state, standing
-  if not looks.is_sound(state):
+  if not sitting.is_sound(state):
     what = 'parameters, optimizer or logits became NaN or infinite'
     return state, standing_lib.diverge(standing, what)
-  if not timetable.validates(standing.step):
+  if not sitting.timetable.validates(standing.step):
     return state, standing
 
-  found = looks.evaluate(state)
-  standing = standing_lib.judge(run.objective, run.config.patience, standing, found)
+  config = sitting.run.config
+  found = sitting.evaluate(state)
+  standing = standing_lib.judge(sitting.run.objective, config.patience, standing, found)
   if found:
-    for one in hearing:
+    for one in sitting.hearing:
       one.validated(standing, found)
-  scale = optimizer.after_validation(run.config, state.rate_scale, standing.is_best)
+  scale = optimizer.after_validation(config, state.rate_scale, standing.is_best)
   return state._replace(rate_scale=scale), standing
 
 
 def _advance(
-  run: train.Program,
-  feed: feeds.TrainFeed,
-  state: train.TrainState,
-  step: int,
-  stop: int,
-  rows: int,
+  sitting: _Sitting, state: train.TrainState, step: int, stop: int
 ) -> tuple[train.TrainState, Trained]:
   """Trains from `step` to `stop`; raises ValueError when ids were dropped on their way."""
   began = time.perf_counter()
-  state, sums = feed.advance(state, stop - step)
+  state, sums = sitting.feed.advance(state, stop - step)
   if sums.dropped:
     raise ValueError(
       f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter'
     )
   loss = float(sums.loss) / (stop - step)
   seconds = time.perf_counter() - began
-  batch_size = run.config.batch_size
+
+  rows = sitting.schema.splits['train'].rows
+  batch_size = sitting.run.config.batch_size
   examples = order.examples_of(stop, batch_size, rows) - order.examples_of(step, batch_size, rows)
-  rate = float(train.learning_rate(run, state))
+  rate = float(train.learning_rate(sitting.run, state))
   return state, Trained(stop, loss, rate, examples / seconds)
 
 
@@ -189,27 +202,20 @@ def _start(
   return huge_pages.advise(state), standing, position
 
 
-def _save(
-  run: train.Program,
-  schema: schema_lib.FeatureSchema,
-  manager: ocp.CheckpointManager,
-  state: train.TrainState,
-  feed: feeds.TrainFeed,
-  standing: Standing,
-) -> None:
+def _save(sitting: _Sitting, state: train.TrainState, standing: Standing) -> None:
   """Saves; only a checkpoint that `standing` calls the best has a rank,
   so it is the one that retention keeps.
   """
-  config = run.config
+  run = sitting.run
   metadata = {
-    'config': config_lib.to_raw(config),
-    'run_id': config_lib.run_id(config),
-    **identity.metadata(schema),
+    'config': config_lib.to_raw(run.config),
+    'run_id': config_lib.run_id(run.config),
+    **identity.metadata(sitting.schema),
     'versions': record.versions(),
     'progress': dataclasses.asdict(standing),
   }
   value = run.objective.rank(standing.best) if standing.is_best else None
-  checkpoint.save(manager, run, state, feed.position(), metadata, value)
+  checkpoint.save(sitting.manager, run, state, sitting.feed.position(), metadata, value)
 
 
 def _finish(

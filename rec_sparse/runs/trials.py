@@ -127,45 +127,66 @@ def run_group(
     begun = _begin(run, opened, configs, mesh, fillers)
   else:
     begun = _go_on(begun, mesh, fillers)
-  step, standings, states, best, seconds = begun
-  clock -= seconds
-  progress(step * wanted)
+  clock -= begun.seconds
+  progress(begun.step * wanted)
 
-  while step < timetable.last and (any(own.runs for own in standings) or best is None):
-    stop = timetable.next_stop(step, feeds.DISPATCH)
-    states, sums = advance(states, stop - step)
-    progress((stop - step) * wanted)
-    step = stop
-    losses = np.asarray(sums.loss)
-    standings = tuple(
-      standing_lib.after_steps(own, step, loss) for own, loss in zip(standings, losses, strict=True)
-    )
-
-    if timetable.validates(step):
-      results, _ = evaluate(states, 'valid')
-      standings = tuple(
-        standing_lib.judge(run.objective, config.patience, own, found)
-        for own, found in zip(standings, results, strict=True)
-      )
-      validated(standings[:wanted], results[:wanted])
-      better = np.array([own.is_best and own.step == step for own in standings])
-      best = states if best is None or better.all() else _select(better, states, best)
-      of_trials = config_lib.in_trial(config, states.trial)
-      scale = optimizer.after_validation(of_trials, states.rate_scale, better)
-      states = states._replace(rate_scale=scale)
-      if step < timetable.last:
-        states = jax.tree.map(jnp.copy, states)  # `best` is not donated
-
+  while _goes_on(begun, timetable):
+    stop = timetable.next_stop(begun.step, feeds.DISPATCH)
+    steps = stop - begun.step
+    states, sums = advance(begun.states, steps)
+    progress(steps * wanted)
+    begun = _after_steps(begun, stop, states, np.asarray(sums.loss))
+    if timetable.validates(stop):
+      results, _ = evaluate(begun.states, 'valid')
+      begun = _after_validation(run, begun, results, is_last=stop == timetable.last)
+      validated(begun.standings[:wanted], results[:wanted])
     if stop_wanted():
-      left = Begun(step, standings, states, best, time.perf_counter() - clock)
-      raise Interrupted(_leave(left, wanted))
+      begun = begun._replace(seconds=time.perf_counter() - clock)
+      raise Interrupted(_leave(begun, wanted))
 
-  tested, logits = evaluate(best, 'test')
+  tested, logits = evaluate(begun.best, 'test')
   seconds = (time.perf_counter() - clock) / wanted
   return [
-    Finished(_record(config, opened.schema, standings[i], tested[i], seconds), logits[i])
+    Finished(_record(config, opened.schema, begun.standings[i], tested[i], seconds), logits[i])
     for i, config in enumerate(configs)
   ]
+
+
+def _goes_on(begun: Begun, timetable: timetable_lib.Timetable) -> bool:
+  """Whether any trial still runs, or none was validated yet, whose best state the test needs."""
+  runs = begun.best is None or any(standing.runs for standing in begun.standings)
+  return runs and begun.step < timetable.last
+
+
+def _after_steps(begun: Begun, step: int, states: train.TrainState, losses: np.ndarray) -> Begun:
+  """A group after training up to `step`, with the mean loss of each trial."""
+  standings = tuple(
+    standing_lib.after_steps(standing, step, loss)
+    for standing, loss in zip(begun.standings, losses, strict=True)
+  )
+  return begun._replace(step=step, standings=standings, states=states)
+
+
+def _after_validation(
+  run: train.Program, begun: Begun, results: Sequence[dict[str, Any] | None], is_last: bool
+) -> Begun:
+  """A group after a validation that gave each trial these results; the best states are kept."""
+  config = run.config
+  standings = tuple(
+    standing_lib.judge(run.objective, config.patience, standing, found)
+    for standing, found in zip(begun.standings, results, strict=True)
+  )
+  is_better = np.array([own.is_best and own.step == begun.step for own in standings])
+
+  states = begun.states
+  best = begun.best
+  best = states if best is None or is_better.all() else _select(is_better, states, best)
+  of_trials = config_lib.in_trial(config, states.trial)
+  scale = optimizer.after_validation(of_trials, states.rate_scale, is_better)
+  states = states._replace(rate_scale=scale)
+  if not is_last:
+    states = jax.tree.map(jnp.copy, states)  # `best` is not donated
+  return begun._replace(standings=standings, states=states, best=best)
 
 
 def _begin(
