@@ -73,7 +73,9 @@ def auc_difference(
 def _influence(gap_E: np.ndarray, positive_E: np.ndarray) -> np.ndarray:
   """What each row adds to the error of a difference in AUC.
 
-  Squares sum to DeLong's variance; tasks add up row by row, as their errors on a row go together.
+  Squares sum to DeLong's variance, S_10 / m + S_01 / n: of the differences between two models in
+  the placements of m positives and of n negatives, the variances with m - 1 and n - 1. Tasks add
+  up row by row, as their errors on a row go together.
   """
   influence_E = np.empty(len(gap_E))
   for own_E in (positive_E, ~positive_E):

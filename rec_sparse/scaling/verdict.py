@@ -355,7 +355,10 @@ def _on_line(rungs: Sequence[Rung], ladder: Sequence[Rung], rows: RowError | Non
 
 
 def _chance(slope: Slope, last: Slope, delta: float, seeds: int, more_rows: float) -> float:
-  """Chance that a repetition with so many seeds, and times the rows, settles the verdict."""
+  """Chance that a repetition with so many seeds, and times the rows, settles the verdict.
+
+  An approximation: the two slopes are taken for independent and normal, and the spread for known.
+  """
   if slope.interval is None or last.interval is None:
     return 0.0
   error, half = _foreseen(slope, seeds, more_rows)

@@ -124,7 +124,14 @@ def _ics_fwd(z_VxKxB, alphas, gamma_VxKx1):
 
 
 def _ics_bwd(kept, y_bar):
-  """The recursion in reverse: the derivative by tau walks from tau_I back to tau_0 = 0."""
+  """The recursion in reverse, from tau_I back to tau_0 = 0; a bar is a derivative of the loss.
+
+      z_bar = [z > tau_I] gamma y_bar            tau_bar_I = -sum_k z_bar
+      alpha_bar_i = tau_bar_{i+1} mu_i           mu_bar_i = alpha_i tau_bar_{i+1}
+      z_bar += [z > tau_i] mu_bar_i / K          tau_bar_i = tau_bar_{i+1} - share_i mu_bar_i
+
+  where share_i is the share of the K dimensions above tau_i: mu_i is a mean over all K.
+  """
   z_VxKxB, alphas, gamma_VxKx1, mus = kept
   z_f32 = z_VxKxB.astype(jnp.float32)
   y_bar = y_bar.astype(jnp.float32)

@@ -72,6 +72,8 @@ LEARNED = (
   '--model=ssr_s',
   '--filter=learned',
   '--filter_warmup=18',
+  '--table_decay_rows=all',
+  '--table_weight_decay=0.5',
 )
 
 
