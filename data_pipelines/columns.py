@@ -38,7 +38,6 @@ def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
   Raises ValueError naming file, line and column of a label that is not 0 or 1, and of a wrong
   number.
   """
-  labels = [_label(chunk, name) for name in spec.label]
   texts = dict.fromkeys((*spec.categorical, *spec.undecided))
   group = None
   if spec.group:
@@ -46,7 +45,7 @@ def clean(chunk: raw.Chunk, spec: spec_lib.Spec) -> Columns:
   return Columns(
     text={name: _text(chunk, name, spec) for name in texts},
     number={name: _number(chunk, name, spec) for name in spec.numeric},
-    label_BxT=np.stack(labels, axis=1),
+    label_BxT=_labels(chunk, spec),
     group=group,
   )
 
@@ -76,6 +75,14 @@ def _text(chunk: raw.Chunk, name: str, spec: spec_lib.Spec) -> pl.Series:
     number = plain.cast(pl.Float64, strict=False)
     is_missing |= number.is_in(values.to_list()).fill_null(False)
   return text.set(is_missing, '') if is_missing.any() else text
+
+
+def _labels(chunk: raw.Chunk, spec: spec_lib.Spec) -> np.ndarray:
+  """A column per task: none for rows that are only to be scored."""
+  label_BxT = np.zeros((len(chunk.frame), len(spec.label)), np.uint8)
+  for t, name in enumerate(spec.label):
+    label_BxT[:, t] = _label(chunk, name)
+  return label_BxT
 
 
 def _label(chunk: raw.Chunk, name: str) -> np.ndarray:

@@ -37,6 +37,13 @@ def _guess(path: str, line: str) -> str:
   return held[0] if len(held) == 1 else usual
 
 
+def width(path: str, delimiter: str | None) -> int:
+  """How many fields the first line of a file has."""
+  _, lines = next(text.read_lines(path))
+  delimiter = delimiter or _guess(path, lines[0])
+  return len(_of_line(lines[0], delimiter, path))
+
+
 def _columns(path: str, names: tuple[str, ...] | None, delimiter: str | None) -> tuple[str, ...]:
   chunk = next(_chunks(path, names, delimiter), None)
   if chunk is None:
@@ -59,10 +66,7 @@ def _chunks(path: str, names: tuple[str, ...] | None, delimiter: str | None) -> 
 
 
 def _header(line: str, delimiter: str, path: str) -> tuple[str, ...]:
-  if _may_quote(delimiter):
-    names = tuple(_fields([line], delimiter, path, 1)[0])
-  else:
-    names = tuple(line.split(delimiter))
+  names = tuple(_of_line(line, delimiter, path))
   twice = {name for name in names if names.count(name) > 1}
   if twice:
     raise ValueError(
@@ -70,6 +74,13 @@ def _header(line: str, delimiter: str, path: str) -> tuple[str, ...]:
       'line is data, name the columns with "columns" in a --spec file'
     )
   return names
+
+
+def _of_line(line: str, delimiter: str, path: str) -> list[str]:
+  """The fields of the first line."""
+  if _may_quote(delimiter):
+    return _fields([line], delimiter, path, 1)[0]
+  return line.split(delimiter)
 
 
 def _may_quote(delimiter: str) -> bool:

@@ -16,10 +16,10 @@ WHOLE = 2**53  # from here on float64 does not tell whole numbers apart
 CELLS = 1 << 18  # different numbers of a column that are told apart; more are counted in cells
 # 12e4567 is a code, not a number
 _SPELLED = (
-  r'^\s*[+-]?(\d+\.?\d*|\.\d+|(?i:inf(inity)?))'
-  r'([eE][+-]?\d{1,3})?\s*$'
+  r'^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+|(?i:inf(inity)?))'
+  r'([eE][+-]?[0-9]{1,3})?\s*$'
 )
-_CODE = r'^\s*[+-]?0\d'  # 007: a code written in digits
+_CODE = r'^\s*[+-]?0[0-9]'  # 007: a code written in digits
 _FENCE = 5  # spreads between the 10 % and the 90 % quantile
 
 

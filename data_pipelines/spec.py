@@ -56,7 +56,7 @@ class SpecFile:
   missing: Names | dict[str, Names] | None = None
 
 
-_KEYS = tuple(field.name for field in dataclasses.fields(SpecFile))
+KEYS = tuple(field.name for field in dataclasses.fields(SpecFile))
 
 
 def read(path: str | None, mode: str) -> Spec:
@@ -71,14 +71,14 @@ def read(path: str | None, mode: str) -> Spec:
   except FileNotFoundError:
     raise ValueError(f'--spec={path}: no such file') from None
   for key in raw:
-    if key not in _KEYS:
-      raise ValueError(f'{path}: unknown key {key!r}; {_hint(key, _KEYS)}')
+    if key not in KEYS:
+      raise ValueError(f'{path}: unknown key {key!r}; {_hint(key, KEYS)}')
   return _of_file(raw, mode, path)
 
 
 def of_source(source: dict[str, Any], path: str) -> Spec:
   """The settled spec that `FeatureSchema.source` of a data set holds among other things."""
-  given = {key: source[key] for key in _KEYS if source.get(key) is not None}
+  given = {key: source[key] for key in KEYS if source.get(key) is not None}
   return _of_file(given, '', path)
 
 
@@ -145,6 +145,15 @@ def settle(spec: Spec, numeric: list[str], mode: str, decided: list[str] | None 
     numeric=spec.numeric | dict.fromkeys(numeric, mode),
     undecided=tuple(name for name in spec.undecided if name not in decided),
   )
+
+
+def of_features(spec: Spec) -> Spec:
+  """A settled spec of rows that are only to be scored: nothing but features has to be there."""
+  features = (*spec.categorical, *spec.numeric)
+  missing = spec.missing
+  if isinstance(missing, dict):
+    missing = {name: texts for name, texts in missing.items() if name in features}
+  return dataclasses.replace(spec, label=(), group=None, drop=(), missing=missing)
 
 
 def missing_of(spec: Spec, name: str) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from absl import flags
 
 from launch import main as main_lib
 from rec_sparse import schema as schema_lib
-from rec_sparse.runs import run_directory
 
 FLAGS = flags.FlagValues()
 _string, _enum = (
@@ -27,35 +26,23 @@ CHECKPOINT = _string('checkpoint', 'best', 'best, last, or a step.')
 
 def main() -> int:
   """Writes eval-<split>.json and prints it."""
+  # Here, so that --help and wrong flags answer before jax is loaded.
   from rec_sparse import record
-
-  # Here, so that --help and wrong flags answer before the rest is loaded.
   from rec_sparse.runs import evaluation
+  from rec_sparse.runs import trained as trained_lib
 
   directory = pathlib.Path(RUN.value)
-  config, own = run_directory.read(directory)
-  if not DATA.value and not (own / 'schema.json').is_file():
-    raise ValueError(
-      f'{own}: the data set that the run was trained on is not there; name its new '
-      'place with --data'
-    )
-  schema = schema_lib.load_schema(DATA.value or own)
-  if not DATA.value and schema.fingerprint != config.data_fingerprint:
-    raise ValueError(
-      f'{own}: is another data set than the one that the run was trained on; '
-      'name it with --data to evaluate on it all the same'
-    )
-  found = evaluation.evaluate_run(
-    directory, config, schema, pathlib.Path(DATA.value or own), SPLIT.value, CHECKPOINT.value
-  )
+  data = pathlib.Path(DATA.value) if DATA.value else None
+  trained = trained_lib.restore(directory, CHECKPOINT.value, data)
+  found = evaluation.evaluate_run(directory, trained, SPLIT.value)
   record.write_json(directory / f'eval-{SPLIT.value}.json', found)
   if (
     SPLIT.value == 'test'
     and CHECKPOINT.value == 'best'
-    and schema.fingerprint == config.data_fingerprint
+    and trained.schema.fingerprint == trained.program.config.data_fingerprint
   ):
     evaluation.record_test(directory, found)
-  main_lib.say(evaluation.undefined(schema, SPLIT.value))
+  main_lib.say(evaluation.undefined(trained.schema, SPLIT.value))
   print(json.dumps(found, allow_nan=False))
   return 0
 

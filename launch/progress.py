@@ -1,6 +1,7 @@
 """What a terminal shows of a run or a sweep: a bar, and a line where something has happened."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
 from typing import Any
 
 import tqdm
@@ -95,3 +96,14 @@ class SweepOnTerminal(SweepObserver):
   def close(self) -> None:
     """Leaves the bar as it is."""
     self._bar.close()
+
+
+@contextlib.contextmanager
+def rows(doing: str) -> Iterator[Callable[[int], None]]:
+  """A bar over rows of which nobody knows how many there are; what it gives moves it on."""
+  with tqdm.tqdm(desc=doing, unit=' rows', unit_scale=True) as bar:
+
+    def told(more: int) -> None:
+      bar.update(more)
+
+    yield told

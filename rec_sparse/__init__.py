@@ -17,6 +17,7 @@ __all__ = [
   'init',
   'open_data',
   'predict',
+  'predict_rows',
   'restore',
   'setup',
   'steps_per_epoch',

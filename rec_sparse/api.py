@@ -4,16 +4,20 @@
 is where to go on for whatever it does not do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import polars as pl
 import tqdm.auto
 
 from data_pipelines import blocks
+from data_pipelines import columns as columns_lib
 from data_pipelines import order
+from data_pipelines import raw
+from data_pipelines import spec as spec_lib
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
@@ -23,6 +27,9 @@ from rec_sparse.runs import evaluation
 from rec_sparse.runs import feeds
 from rec_sparse.runs import identity
 from rec_sparse.runs import run_directory
+from rec_sparse.runs import trained as trained_lib
+from rec_sparse.serving import scorer as scorer_lib
+from rec_sparse.serving.loader import network as network_lib
 
 
 class Data(NamedTuple):
@@ -112,6 +119,26 @@ def predict(setup: Setup, state: train.TrainState, split: str = 'test') -> np.nd
   opened = blocks.open_split(setup.data.directory, setup.data.schema, split)
   _, logits_ExT = feeds.open_evaluate(setup.program, opened)(state)
   return np.asarray(jax.nn.sigmoid(logits_ExT))
+
+
+def predict_rows(
+  setup: Setup, state: train.TrainState, rows: pl.DataFrame | Mapping[str, Sequence[Any]]
+) -> np.ndarray:
+  """probability_BxT of raw rows by column, as the log had them; labels are not looked at.
+
+  Raises ValueError naming the column that is missing, or row and column of a wrong number.
+  """
+  trained = trained_lib.Trained(
+    setup.program, state, int(state.step), setup.data.schema, setup.data.directory
+  )
+  scorer = scorer_lib.of_run(trained)
+  frame = pl.DataFrame(rows)
+  features = spec_lib.of_features(scorer.spec)
+  spec_lib.check_columns(features, tuple(frame.columns), 'rows')
+  columns = columns_lib.clean(raw.Chunk(frame, 'rows', 0, 'row'), features)
+  encoded = scorer.encode(columns)
+  scores = network_lib.in_batches(scorer.score, encoded.ids_BxF, encoded.value_BxA)
+  return scores.probability_BxT
 
 
 def restore(

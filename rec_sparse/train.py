@@ -5,7 +5,7 @@ gathered rows, and only the rows that a step touched are updated, so a step's co
 batch, not the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import functools
 from typing import Any, NamedTuple
 
@@ -378,13 +378,20 @@ def eval_step(run: Program, state: TrainState, sums: Any, batch: Batch) -> tuple
   cannot drop any.
   """
   batch = _over_data(run, batch)
-  rows = table_lib.read(run.table, state.table, batch['ids_BxF'])
-  logits_BxT = run.module.apply(
-    variables(state),
-    scaled_by_values(run, rows, batch),
-    train=False,
-  )
+  logits_BxT = forward(run, run.module, variables(state), state.table, batch)
   return run.objective.add(sums, logits_BxT, batch), logits_BxT
+
+
+def forward(
+  run: Program,
+  module: nn.Module,
+  variables: Mapping[str, Any],
+  table: table_lib.Table,
+  batch: Batch,
+) -> jax.Array:
+  """logits_BxT of a network, the trained one or what is served of it; labels are not read."""
+  rows = table_lib.read(run.table, table, batch['ids_BxF'])
+  return module.apply(variables, scaled_by_values(run, rows, batch), train=False)
 
 
 def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[str, int]:

@@ -41,7 +41,7 @@ class Input(nn.Module):
   ) -> jax.Array:
     cfg = self.config
     if cfg.input_norm == 'batch':
-      weight_B = jnp.ones(len(rows_BxFxD)) if weight_B is None else weight_B
+      weight_B = jnp.ones(rows_BxFxD.shape[:1]) if weight_B is None else weight_B
       rows_BxFxD = norms.FieldNorm(name='norm')(rows_BxFxD, weight_B, train=train)
     x_BxN = rows_BxFxD.reshape(rows_BxFxD.shape[0], -1)
     if cfg.input_norm == 'layer':

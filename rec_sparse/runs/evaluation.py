@@ -10,7 +10,6 @@ import numpy as np
 
 from data_pipelines import blocks
 from data_pipelines import stream
-from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import metrics
 from rec_sparse import objective
@@ -18,8 +17,7 @@ from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.runs import feeds
-from rec_sparse.runs import identity
-from rec_sparse.runs import run_directory
+from rec_sparse.runs import trained as trained_lib
 
 
 def evaluator(
@@ -119,35 +117,24 @@ def labels(split: blocks.OpenSplit) -> objective.Labels:
 
 
 def evaluate_run(
-  directory: pathlib.Path,
-  config: config_lib.Config,
-  schema: schema_lib.FeatureSchema,
-  data: pathlib.Path,
-  split_name: str,
-  which: str,
+  directory: pathlib.Path, trained: trained_lib.Trained, split_name: str
 ) -> dict[str, Any]:
-  """Metrics of a run's checkpoint ('best', 'last' or a step) on a split of `data`, restored on the
-  first device.
+  """Metrics of the run in `directory`, as it was restored, on a split of its data.
 
-  Raises ValueError when there is no such checkpoint, or when `data` is encoded otherwise than the
-  run's own data.
+  Raises ValueError when the split is damaged, or when logits are not finite.
   """
-  run = train.program(config, schema)
-  with checkpoint.manager(directory, read_only=True) as manager:
-    step = checkpoint.choose(manager, which)
-    _, own = run_directory.read(directory)
-    identity.check(checkpoint.read_metadata(manager, step), schema, data, own)
-    state = checkpoint.restore_model(manager, step, run, train.abstract_state(run, schema))
-  found = evaluator(run, blocks.open_split(data, schema, split_name))(state)
+  split = blocks.open_split(trained.data, trained.schema, split_name)
+  found = evaluator(trained.program, split)(trained.state)
   if found is None:
     raise ValueError(
-      f'--run={directory}: checkpoint {step} gives logits that are not finite on {split_name}'
+      f'--run={directory}: checkpoint {trained.step} gives logits that are not finite on '
+      f'{split_name}'
     )
   return found | {
     'split': split_name,
-    'step': step,
-    'run_id': config_lib.run_id(config),
-    'data_fingerprint': schema.fingerprint,
+    'step': trained.step,
+    'run_id': config_lib.run_id(trained.program.config),
+    'data_fingerprint': trained.schema.fingerprint,
   }
 
 

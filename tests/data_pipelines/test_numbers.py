@@ -44,6 +44,7 @@ def test_whole_numbers_are_told_apart_below_two_to_the_53():
     ([], False),
     (['1', 'x'], False),
     (['7', '007'], False),
+    (['٣'], False),  # a digit, but polars reads no number there
     (['1.5', ''], False),
     (['12e4567', '1'], False),
     (['1_0'], False),
