@@ -114,12 +114,17 @@ def load(directory: pathlib.Path) -> Encoder:
   path = directory / 'schema.json'
   if not schema.columns:
     raise ValueError(f'{path}: was not made of raw logs, its vocabularies encode none')
-  spec = spec_lib.of_source(schema.source, str(path))
+  encoder = of_schema(schema, directory)
+  if encoder.digest != schema.vocabulary:
+    raise ValueError(f'{directory / "vocab"}: vocabularies are not those that {path} names')
+  return encoder
+
+
+def of_schema(schema: schema_lib.FeatureSchema, directory: pathlib.Path) -> Encoder:
+  """The encoder that a schema of raw logs describes, with the vocabularies in `directory`."""
+  spec = spec_lib.of_source(schema.source, str(directory / 'schema.json'))
   made = {}
   for name, column in schema.columns.items():
     table = None if column.treatment == 'value' else vocabulary.load(directory, name)
     made[name] = treatment.Made(column, table)
-  encoder = Encoder(spec, made)
-  if encoder.digest != schema.vocabulary:
-    raise ValueError(f'{directory / "vocab"}: vocabularies are not those that {path} names')
-  return encoder
+  return Encoder(spec, made)

@@ -22,7 +22,7 @@ _string, _list, _enum, _integer, _float = (
 _LOG, _RECIPE = prepare.Job('', {}), teacher.Recipe()  # the defaults
 _LAWS = ', '.join(f'{name} {exponent}' for name, exponent in teacher.SKEWS.items())
 
-SOURCE = _enum('source', None, [*prepare.READERS, 'synthetic'], 'What to read.', required=True)
+SOURCE = _enum('source', None, [*prepare.READERS, 'synthetic'], 'What to read; none with --plan.')
 OUT = _string('out', None, 'Dataset directory to make.', required=True)
 SPLIT_SEED = _integer(
   'split_seed', _LOG.split_seed, 'Decides which rows of train go to a missing split.'
@@ -95,4 +95,11 @@ RECIPE = {  # by field of teacher.Recipe
   'ctr': _float('ctr', _RECIPE.ctr, 'Expected label rate.'),
 }
 OF_SYNTHETIC = ('rows', *(flag.name for flag in RECIPE.values()))
-GROUPS = {'Logs': OF_LOGS, 'Synthetic data': OF_SYNTHETIC}
+
+PLAN = _string('plan', None, 'Plan of launch.select: the fields and values of --data to keep.')
+DATA = _string('data', None, 'Dataset directory that --plan is about; its rows stay as they are.')
+GROUPS = {
+  'Logs': OF_LOGS,
+  'Synthetic data': OF_SYNTHETIC,
+  'Another data set': (PLAN.name, DATA.name),
+}

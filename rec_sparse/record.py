@@ -1,12 +1,9 @@
 """The trial record: one JSON object per trial, the same from a single run and from a sweep."""
 
-from collections.abc import Iterator
-import contextlib
 import dataclasses
 import functools
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import subprocess
@@ -18,6 +15,7 @@ from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.scaling.records import METRICS
+from rec_sparse.whole_file import replacing
 
 HEADLINE = ('logloss', 'auc', 'gauc_impressions', 'gauc_users')  # of a split
 
@@ -129,18 +127,3 @@ def write_text(path: pathlib.Path, text: str) -> None:
   """Writes atomically."""
   with replacing(path) as temporary:
     temporary.write_text(text)
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A temporary name to write to, renamed at the end: a reader never sees half a file, and none
-  stays behind.
-  """
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    yield temporary
-    temporary.replace(path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      temporary.unlink()
-    raise

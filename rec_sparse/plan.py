@@ -1,0 +1,129 @@
+"""A plan: what a search found, as one file of named arrays that says who made it and on which data.
+
+Plans that choose among table rows hold
+
+  kept_F   bool: the fields that stay
+  row_R    int32: the new table row of each old one; -1 for the rows of fields that go
+
+and what else their maker wants to tell. `launch.prepare --plan` makes a compact data set of one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+import zipfile
+import zlib
+
+import numpy as np
+
+from rec_sparse import schema as schema_lib
+from rec_sparse import whole_file
+
+FORMAT_VERSION = 1
+_ABOUT = 'about'  # entry of the file that is no array of the plan
+_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a search found."""
+
+  made_by: dict[str, Any]  # the search and its settings: plain JSON
+  data_fingerprint: str  # of the data set that it is about
+  arrays: dict[str, np.ndarray]  # by name
+
+  @property
+  def hash(self) -> str:
+    """SHA-256 in hexadecimal of all that the plan says."""
+    digest = hashlib.sha256(_about(self).encode())
+    for name, array in sorted(self.arrays.items()):
+      digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
+      digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save(plan: Plan, path: pathlib.Path) -> None:
+  """Writes the plan as one .npz file, whole or not at all."""
+  with whole_file.replacing(path) as temporary, temporary.open('wb') as file:
+    np.savez_compressed(file, **plan.arrays, **{_ABOUT: np.array([_about(plan), plan.hash])})
+
+
+def load(path: pathlib.Path) -> Plan:
+  """Reads what `save` wrote; raises ValueError naming the file when it is damaged or no plan."""
+  if not path.is_file():
+    raise ValueError(f'{path}: not found; is it a plan made by launch.select?')
+  try:
+    with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
+      arrays = {name: file[name] for name in file.files}
+    said, mark = arrays.pop(_ABOUT).tolist()
+    about = json.loads(said)
+  except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, *_DAMAGED) as e:
+    raise ValueError(f'{path}: damaged, or not a plan ({e})') from None
+  if about['format_version'] != FORMAT_VERSION:
+    raise ValueError(
+      f'{path}: format_version is {about["format_version"]!r}, this program reads '
+      f'{FORMAT_VERSION}; make the plan again with launch.select'
+    )
+  plan = Plan(about['made_by'], about['data_fingerprint'], arrays)
+  if plan.hash != mark:
+    raise ValueError(f'{path}: damaged (its contents are not those that its hash names)')
+  return plan
+
+
+def check_fits(plan: Plan, schema: schema_lib.FeatureSchema, where: str) -> None:
+  """Raises ValueError when the plan is about other data than `schema`, or keeps no field.
+
+  `where` names the plan in the sentence.
+  """
+  if plan.data_fingerprint != schema.fingerprint:
+    raise ValueError(
+      f'{where}: is about another data set (fingerprint {plan.data_fingerprint[:12]}, this one is '
+      f'{schema.fingerprint[:12]})'
+    )
+  if not {'kept_F', 'row_R'} <= plan.arrays.keys():
+    raise ValueError(f'{where}: does not choose among fields and rows, so no data set follows')
+  if not plan.arrays['kept_F'].any():
+    raise ValueError(f'{where}: leaves no field')
+
+
+def keep_rows(schema: schema_lib.FeatureSchema, kept_R: np.ndarray) -> dict[str, np.ndarray]:
+  """`kept_F` and `row_R` of the plan that keeps the table rows where `kept_R` is True.
+
+  The first row of a field, which stands for unknown values, is shared by the rows that go. A
+  categorical field of which no other row stays goes altogether; so does a numeric one without any.
+  """
+  kept_F = []
+  row_R = np.full(schema.table_rows, -1, np.int32)
+  first = 0
+  for field, offset in zip(schema.fields, schema.offsets, strict=True):
+    kept_W = kept_R[offset : offset + field.vocab_size].copy()
+    known_W = kept_W if field.kind == 'numeric' else kept_W[1:]
+    kept_F.append(bool(known_W.any()))
+    if not known_W.any():
+      continue
+    if field.kind == 'numeric':
+      kept_W[:] = True
+    kept_W[0] = True
+    new_W = np.where(kept_W, np.cumsum(kept_W) - 1, 0)
+    row_R[offset : offset + field.vocab_size] = first + new_W
+    first += int(kept_W.sum())
+  return {'kept_F': np.array(kept_F), 'row_R': row_R}
+
+
+def keep_fields(schema: schema_lib.FeatureSchema, fields: list[int]) -> dict[str, np.ndarray]:
+  """`kept_F` and `row_R` of the plan that keeps these fields with all of their rows."""
+  sizes_F = [field.vocab_size for field in schema.fields]
+  kept_F = np.isin(np.arange(len(sizes_F)), fields)
+  row_R = np.where(np.repeat(kept_F, sizes_F), np.cumsum(np.repeat(kept_F, sizes_F)) - 1, -1)
+  return {'kept_F': kept_F, 'row_R': row_R.astype(np.int32)}
+
+
+def _about(plan: Plan) -> str:
+  about = {
+    'format_version': FORMAT_VERSION,
+    'made_by': plan.made_by,
+    'data_fingerprint': plan.data_fingerprint,
+  }
+  return json.dumps(about, sort_keys=True)

@@ -1,0 +1,1 @@
+"""Searches: what decides, before a network is trained, what it reads."""

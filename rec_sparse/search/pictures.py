@@ -1,0 +1,61 @@
+"""Pictures of a selection (no pyplot)."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from rec_sparse.search.afe import Step
+
+_PARTS = {'pi': 'preference (PI)', 'bi': 'behaviour (BI)', 'ci': 'collaboration (CI)'}
+
+
+def trace(
+  steps: Sequence[Step], names: Sequence[str], kept: Sequence[int], heldout: Sequence[float]
+) -> Figure:
+  """J of each choice as its parts, with its interval, as counted, and the held-out loss below."""
+  rows = 2 if heldout else 1
+  figure = Figure(figsize=(max(5.0, 1.5 + 0.45 * len(steps)), 3.2 * rows), layout='constrained')
+  panels = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0]
+  places = np.arange(1, len(steps) + 1)
+  above = np.zeros(len(steps))
+  below = np.zeros(len(steps))
+  for part, label in _PARTS.items():
+    height = np.array([getattr(step, part).value for step in steps])
+    if not height.any():
+      continue
+    bottom = np.where(height > 0, above, below)
+    panels[0].bar(places, height, bottom=bottom, width=0.7, label=label, alpha=0.7)
+    above += np.maximum(height, 0)
+    below += np.minimum(height, 0)
+  j = np.array([step.j for step in steps])
+  panels[0].errorbar(places, j[:, 0], j[:, 1], fmt='k.', capsize=3, label='J, 95 % interval')
+  panels[0].plot(places, j[:, 2], 'o', mfc='none', color='0.4', label='J as counted (plug-in)')
+  panels[0].axhline(0, color='black', linewidth=0.8)
+  panels[0].set_ylabel('nats')
+  panels[0].legend(frameon=False, fontsize=8)
+  if heldout:
+    panels[1].plot(np.arange(len(heldout)), heldout, 'k.-')
+    panels[1].axvline(len(kept), color='0.5', linestyle=':', linewidth=0.8)
+    panels[1].set_ylabel('held-out log loss')
+  marks = [names[step.field] + (' (redundant)' if step.redundant_to >= 0 else '') for step in steps]
+  panels[-1].set_xticks(places, marks, rotation=60, ha='right', fontsize=8)
+  for panel in panels:
+    panel.spines[['top', 'right']].set_visible(False)
+  return figure
+
+
+def normalised_information(nmi_FxF: np.ndarray, names: Sequence[str]) -> Figure:
+  """Which fields say the same: I / min(H, H) of all pairs."""
+  side = 2.5 + 0.35 * len(names)
+  figure = Figure(figsize=(side + 0.8, side), layout='constrained')
+  axes = figure.subplots()
+  image = axes.imshow(nmi_FxF, vmin=0, vmax=1, cmap='Greys')
+  for i, j in np.argwhere(nmi_FxF >= 0.005):
+    color = 'white' if nmi_FxF[i, j] > 0.5 else 'black'
+    shown = f'{nmi_FxF[i, j]:.2f}'.removeprefix('0')
+    axes.text(j, i, shown, ha='center', va='center', fontsize=7, color=color)
+  axes.set_xticks(range(len(names)), names, rotation=60, ha='right', fontsize=8)
+  axes.set_yticks(range(len(names)), names, fontsize=8)
+  figure.colorbar(image, ax=axes, label='I / min(H, H)', shrink=0.8)
+  return figure

@@ -1,0 +1,109 @@
+"""Adaptive Feature Extraction against JMI, and on rows whose redundancy is planted."""
+
+import numpy as np
+from planted_fields import tables as tables_of
+import pytest
+
+from rec_sparse.search import afe
+from rec_sparse.search import information
+from rec_sparse.search import planted
+
+METHOD = information.permutation
+
+
+def order(fields, label_BxT, method=METHOD, **options):
+  tables, pairs = tables_of(fields, label_BxT, 2 if method is information.split else 1)
+  names = list(fields)
+  steps = list(afe.steps(tables, pairs, label_BxT.shape[1], method, **options))
+  return [names[step.field] for step in steps], {names[step.field]: step for step in steps}
+
+
+def test_at_one_label_it_is_jmi():
+  """Brown et al. 2012: I(x;y) - 1/|S| sum I(x;s) + 1/|S| sum I(x;s|y), by rows, not by tables."""
+  rng = np.random.default_rng(0)
+  latent = rng.integers(0, 4, 3000)
+  label = (rng.random(3000) < 0.15 + 0.2 * latent).astype(int)
+  fields = {}
+  for name, noise in (('a', 2), ('b', 3), ('c', 4), ('d', 5)):
+    fields[name] = 1 + (latent + rng.integers(0, noise, 3000)) % 6
+
+  def entropy(*columns):
+    _, n = np.unique(np.stack(columns), axis=1, return_counts=True)
+    return -np.sum(n / n.sum() * np.log(n / n.sum()))
+
+  def mutual(x, y, *given):
+    both = entropy(x, *given) + entropy(y, *given) - entropy(x, y, *given)
+    return both - (entropy(*given) if given else 0)
+
+  chosen, scores = [], {}
+  while len(chosen) < 4:
+    for name, x in fields.items():
+      if name not in chosen:
+        scores[name] = mutual(x, label)
+        for other in chosen:
+          s = fields[other]
+          scores[name] += (mutual(x, s, label) - mutual(x, s)) / len(chosen)
+    chosen.append(max(fields.keys() - chosen, key=scores.get))
+  names, steps = order(fields, label[:, None], information.as_counted, strikes=False)
+  assert names == chosen
+  for name in names:
+    assert steps[name].j.value == pytest.approx(scores[name], abs=1e-12)
+    parts = (steps[name].pi, steps[name].bi, steps[name].ci)
+    assert steps[name].j.value == pytest.approx(sum(part.value for part in parts), abs=1e-12)
+    assert steps[name].bi.value == 0
+
+
+@pytest.mark.parametrize('method', [information.permutation, information.split])
+def test_planted_redundancy_goes_and_the_pair_stays(method):
+  rows = planted.rows(seed=0, rows=50_000, noise_values=20_000)
+  names, steps = order(rows.fields, rows.label_BxT, method)
+  kept = [name for name in names if steps[name].redundant_to < 0 and steps[name].j.low > 0]
+  assert planted.verdict(kept) == planted.Verdict(True, True, True, True)
+  assert names.index('pair_2') == names.index('pair_1') + 1
+  plain, scores = order(rows.fields, rows.label_BxT, method, strikes=False)
+  assert scores['copy_2'].redundant_to < 0
+  if method is information.permutation:
+    noise = steps['noise_of_many_values']
+    assert noise.pi.low < 0 < noise.pi.high and noise.j.plug_in > 20 * abs(noise.j.value)
+    assert plain.index('near_copy') < plain.index('weak')  # a mean forgives copies
+
+
+def test_plug_in_takes_noise_for_the_best():
+  rows = planted.rows(seed=0, rows=50_000, noise_values=20_000)
+  names, _ = order(rows.fields, rows.label_BxT, information.as_counted)
+  assert names.index('noise_of_many_values') <= 1
+
+
+def test_a_pure_xor_pair_needs_a_start_of_pairs():
+  rows = planted.rows(seed=1, rows=20_000, noise_values=500, pure=True)
+  _, steps = order(rows.fields, rows.label_BxT)
+  assert all(steps[name].pi.low < 0 for name in ('pair_1', 'pair_2'))
+  tables, pairs = tables_of(rows.fields, rows.label_BxT)
+  found = afe.most_synergistic(tables, pairs, 1, METHOD)
+  assert {list(rows.fields)[field] for field in found} == {'pair_1', 'pair_2'}
+  names, steps = order(rows.fields, rows.label_BxT, start=found)
+  assert set(names[:2]) == {'pair_1', 'pair_2'} and steps[names[1]].j.low > 0
+  alone = {name: rows.fields[name] for name in ('strong_1', 'weak')}
+  assert afe.most_synergistic(*tables_of(alone, rows.label_BxT), 1, METHOD) == ()
+
+
+def test_two_labels():
+  """Each has a field of its own; behaviour counts what a field tells of one label given another."""
+  rows = planted.rows(seed=2, rows=30_000, noise_values=500, tasks=2)
+  names, steps = order(rows.fields, rows.label_BxT)
+  kept = [name for name in names if steps[name].redundant_to < 0 and steps[name].j.low > 0]
+  assert planted.verdict(kept) == planted.Verdict(True, True, True, True)
+  assert 'of_second' in kept
+
+  first, second = rows.label_BxT.T
+  value = rows.fields['of_second']
+
+  def informed(x, y, given):
+    cell = (given * (x.max() + 1) + x) * 2 + y
+    table = np.bincount(cell, minlength=4 * (x.max() + 1)).reshape(1, 2, -1, 2)
+    return information.plug_in(table)
+
+  none = np.zeros_like(first)
+  wanted = informed(value, first, second) - informed(value, first, none)
+  wanted += informed(value, second, first) - informed(value, second, none)
+  assert steps['of_second'].bi.plug_in == pytest.approx(wanted, abs=1e-12)
