@@ -32,11 +32,19 @@ def main() -> int:
   data = pathlib.Path(sweep_flags.DATA.value)
   out = pathlib.Path(sweep_flags.OUT.value)
   schema = schema_lib.load_schema(data, needs=schema_lib.SPLITS)
-  planned = [(study, grid.trials(study, schema)) for study in studies]
+  named = dict.fromkeys(arm.data for study in studies for arm in study.arms if arm.data)
+  others = {name: schema_lib.load_schema(name, needs=schema_lib.SPLITS) for name in named}
+  planned = [(study, grid.trials(study, schema, others)) for study in studies]
   by_flags = sweep_flags.STUDY.value is None
   with contextlib.closing(progress.SweepOnTerminal()) as terminal:
     left = sweep.run_studies(
-      data, schema, out, planned, sweep_flags.command(), grows=by_flags, observer=terminal
+      sweep.Data(data, schema),
+      out,
+      planned,
+      sweep_flags.command(),
+      grows=by_flags,
+      observer=terminal,
+      others=[sweep.Data(pathlib.Path(name), own) for name, own in others.items()],
     )
 
   configs = list(

@@ -1,13 +1,15 @@
 """Runs the missing trials of a study directory, a shape at a time; one atomic JSON per trial."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import pathlib
 import time
+from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines import blocks
 from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
@@ -36,35 +38,63 @@ class Left:
   too_large: dict[config_lib.Config, str]  # trials that memory does not hold alone -> what it said
 
 
+class Data(NamedTuple):
+  """A data set that trials are trained on."""
+
+  directory: pathlib.Path
+  schema: schema_lib.FeatureSchema
+
+
 def run_studies(
-  data: pathlib.Path,
-  schema: schema_lib.FeatureSchema,
+  data: Data,
   out: pathlib.Path,
   planned: Sequence[tuple[Study, grid_lib.Trials]],
   command: str,
   grows: bool,
   observer: SweepObserver | None = None,
+  others: Sequence[Data] = (),
 ) -> Left:
   """Trains what `out` does not hold yet of these studies -> what is left to do.
 
+  `others` are the data sets of arms that are not on `data`; their test rows are the same.
   A study that `out` knows by name becomes what it says now or, where it `grows`, what both say.
   A trial that arms or studies share is trained once. One that failed is recorded with its error and
   not tried again: delete its file for that. One that the memory did not hold is not recorded: that
   is the machine's failure, and the next call tries it again. Raises ValueError when `out` holds
-  trials on other data or, where a study grows, of another recipe, or no study; and when a config
-  does not fit the data.
+  trials on other data or, where a study grows, of another recipe, or no study; when a config does
+  not fit its data; and when the test labels of two data sets differ.
   """
   arms: dict[config_lib.Config, str] = {}
   for _, configs in planned:
     for arm, own in configs.items():
       for config in own:
         arms.setdefault(config, arm)
-  check(data, schema, arms)
-  for group in grid_lib.groups(arms):
-    _check_filters(group[0], schema)
+  datasets = {own.schema.fingerprint: own for own in (data, *others)}
+  for own in others:
+    check_same_rows(data, own)
+  for fingerprint, own in datasets.items():
+    configs = [config for config in arms if config.data_fingerprint == fingerprint]
+    check(own.directory, own.schema, configs)
+    for group in grid_lib.groups(configs):
+      _check_filters(group[0], own.schema)
   studies = tuple(grid_lib.plan(study, configs) for study, configs in planned)
-  _claim(out, _describe(data, schema, studies, command), grows)
-  return run_missing(data, schema, out, arms, observer or SweepObserver())
+  _claim(out, _describe(data.directory, data.schema, studies, command), grows)
+  return run_missing(datasets, out, arms, observer or SweepObserver())
+
+
+def check_same_rows(data: Data, other: Data) -> None:
+  """Raises ValueError when the test labels of two data sets differ: their trials could not be
+  paired by rows.
+  """
+  first, second = (
+    evaluation.labels(blocks.open_split(own.directory, own.schema, 'test', verify=False))[0]
+    for own in (data, other)
+  )
+  if not np.array_equal(first, second):
+    raise ValueError(
+      f'{other.directory}: its test labels are not those of {data.directory}, so arms on the two '
+      'cannot be compared row by row'
+    )
 
 
 def check(
@@ -80,56 +110,81 @@ def check(
 
 
 def run_missing(
-  data: pathlib.Path,
-  schema: schema_lib.FeatureSchema,
+  datasets: Mapping[str, Data],
   out: pathlib.Path,
   arms: dict[config_lib.Config, str],
   observer: SweepObserver,
 ) -> Left:
   """Trains the trials that have no record in `out`, or that finished but have no logits
-  of the test split there.
+  of the test split there, one data set (`datasets`, by fingerprint) after another.
 
   `arms` has the name of the arm of each, for its record. A group that does not fit the memory runs
   by halves. SIGTERM or Ctrl-C saves the running group and ends the call.
   """
-  missing = [c for c in arms if _is_missing(out, c)]
+  missing = {fingerprint: [] for fingerprint in datasets}
+  for config in arms:
+    if _is_missing(out, config):
+      missing[config.data_fingerprint].append(config)
+  steps = 0
+  for fingerprint, configs in missing.items():
+    rows = datasets[fingerprint].schema.splits['train'].rows
+    steps += sum(timetable.of(config, rows).last for config in configs)
   too_large = {}
-  if not missing:
+  if not steps:
     return Left(False, too_large)
-  waiting = _groups(out, missing)
   (out / 'trials').mkdir(parents=True, exist_ok=True)
-  opened = trials.open_data(data, schema)
-  _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
-  rows = schema.splits['train'].rows
-  observer.began(sum(timetable.of(config, rows).last for config in missing))
+  observer.began(steps)
   with stopping.on_signals() as stop_wanted:
-    while waiting and not stop_wanted():
-      group = waiting.pop(0)
-      observer.group(group)
-      begun = partial.read(out, group, schema)
-      try:
-        with _curves(out, arms, group, begun) as validated:
-          found = _run_or_fail(opened, group, observer, stop_wanted, begun, validated)
-      except trials.Interrupted as e:
-        partial.save(out, group, e.begun)
+    for fingerprint, configs in missing.items():
+      if not configs:
+        continue
+      left = _run_on(datasets[fingerprint], out, arms, configs, observer, stop_wanted)
+      too_large |= left.too_large
+      if left.interrupted:
         return Left(True, too_large)
-      except _OutOfMemory as e:
-        said = str(e)
-      else:
-        _record(out, group, found, arms)
-        continue
-      if len(group) > 1:  # beyond the handler: what the exception held is free again
-        half = len(group) // 2
-        observer.said(
-          f'{config_lib.in_short(group[0])}: the memory does not hold {len(group)} trials, '
-          'so half of them run first'
-        )
-        waiting[:0] = [group[:half], group[half:]]
-        continue
-      same = [own for own in waiting if config_lib.shape(own[0]) == config_lib.shape(group[0])]
-      waiting = [own for own in waiting if own not in same]
-      too_large |= dict.fromkeys(sum(same, group), said)
-    return Left(bool(waiting), too_large)
+  return Left(False, too_large)
+
+
+def _run_on(
+  data: Data,
+  out: pathlib.Path,
+  arms: dict[config_lib.Config, str],
+  missing: list[config_lib.Config],
+  observer: SweepObserver,
+  stop_wanted: Callable[[], bool],
+) -> Left:
+  """Trains the missing trials of one data set, which alone lies on the devices meanwhile."""
+  too_large = {}
+  waiting = _groups(out, missing)
+  opened = trials.open_data(data.directory, data.schema)
+  _write_array(out / 'logits' / 'labels.npy', opened.labels['test'][0])
+  while waiting and not stop_wanted():
+    group = waiting.pop(0)
+    observer.group(group)
+    begun = partial.read(out, group, data.schema)
+    try:
+      with _curves(out, arms, group, begun) as validated:
+        found = _run_or_fail(opened, group, observer, stop_wanted, begun, validated)
+    except trials.Interrupted as e:
+      partial.save(out, group, e.begun)
+      return Left(True, too_large)
+    except _OutOfMemory as e:
+      said = str(e)
+    else:
+      _record(out, group, found, arms)
+      continue
+    if len(group) > 1:  # beyond the handler: what the exception held is free again
+      half = len(group) // 2
+      observer.said(
+        f'{config_lib.in_short(group[0])}: the memory does not hold {len(group)} trials, '
+        'so half of them run first'
+      )
+      waiting[:0] = [group[:half], group[half:]]
+      continue
+    same = [own for own in waiting if config_lib.shape(own[0]) == config_lib.shape(group[0])]
+    waiting = [own for own in waiting if own not in same]
+    too_large |= dict.fromkeys(sum(same, group), said)
+  return Left(bool(waiting), too_large)
 
 
 class _OutOfMemory(Exception):

@@ -1,7 +1,8 @@
 """A study on one data set as configs to train: every arm gets the same rates, seeds and batches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import itertools
+import types
 from typing import Any
 
 from rec_sparse import config as config_lib
@@ -16,22 +17,29 @@ LARGEST = 2**14  # no arm is made wider
 Trials = dict[str, tuple[config_lib.Config, ...]]  # arm -> its configs, each once
 
 
-def trials(study: Study, schema: schema_lib.FeatureSchema) -> Trials:
+def trials(
+  study: Study,
+  schema: schema_lib.FeatureSchema,
+  others: Mapping[str, schema_lib.FeatureSchema] = types.MappingProxyType({}),
+) -> Trials:
   """The trials of each arm on data of `schema`: every rung at every learning rate, from every seed.
 
-  Raises ValueError naming the arm whose fields are out of range.
+  `others` has the schemas of the arms that name data of their own. Raises ValueError naming the arm
+  whose fields are out of range.
   """
+  schemas = {arm.name: others[arm.data] if arm.data else schema for arm in study.arms}
   sizes = {arm.name: sizes_of(arm) for arm in study.arms}
   for arm in study.arms:
     if arm.equal:
       reference = next(other for other in study.arms if other.name == arm.against)
-      wanted = train.counts(_make(reference, {}, schema), schema)[arm.equal]
-      sizes[arm.name] = [{'width': _width_of(arm, wanted, schema)}]
+      theirs = schemas[reference.name]
+      wanted = train.counts(_make(reference, {}, theirs), theirs)[arm.equal]
+      sizes[arm.name] = [{'width': _width_of(arm, wanted, schemas[arm.name])}]
   configs = {}
   for arm in study.arms:
     varied = itertools.product(sizes[arm.name], study.learning_rates, study.seeds)
     own = [
-      _make(arm, size | {'learning_rate': rate, 'seed': seed}, schema)
+      _make(arm, size | {'learning_rate': rate, 'seed': seed}, schemas[arm.name])
       for size, rate, seed in varied
     ]
     configs[arm.name] = tuple(dict.fromkeys(own))

@@ -116,6 +116,7 @@ def _arm_json(o: Outcome) -> dict[str, Any]:
     'says': o.arm.says,
     'against': None if o.arm.is_reference else o.arm.against,
     'overrides': o.arm.overrides,
+    'data': o.arm.data,
     'width': o.width,
     **o.counts,
     'learning_rate': o.learning_rate,

@@ -9,11 +9,14 @@ import re
 import numpy as np
 import pytest
 
+from data_pipelines import compact
 from launch import main as main_lib
 from launch import report
 from launch import sweep
 from launch import sweep_flags
 from rec_sparse import metrics
+from rec_sparse import plan as plan_lib
+from rec_sparse import schema as schema_lib
 from rec_sparse.runs import stopping
 from rec_sparse.runs import trials
 from rec_sparse.scaling import paired_rows
@@ -159,7 +162,6 @@ def _check_against_the_trials(toy, out, reference, relu):
     logits[name] = np.stack([np.load(out / 'logits' / f'{t["run_id"]}.npy') for t in best])
     assert logits[name].shape == (2, 700, 1)
   from data_pipelines import blocks
-  from rec_sparse import schema as schema_lib
   from rec_sparse.runs import evaluation
 
   split = blocks.open_split(toy, schema_lib.load_schema(toy), 'test')
@@ -241,3 +243,33 @@ def test_what_it_refuses(toy, tmp_path, study, capsys, monkeypatch):
   assert f'{out}: one chart is for one study, not for small and second' in capsys.readouterr().err
   study.write_text(STUDY)  # the study becomes what its file says now, and the other one is welcome
   assert train(toy, out, study, tmp_path / 'second.toml') == main_lib.INTERRUPTED
+
+
+def test_arms_on_fewer_fields_are_paired_by_rows(
+  toy, two_tasks, tmp_path, study, capsys, monkeypatch
+):
+  """Each data set is trained on in turn; the test rows are those of the study's data."""
+  schema = schema_lib.load_schema(toy)
+  kept = plan_lib.keep_fields(schema, [0, 2, 5])
+  plan_lib.save(plan_lib.Plan({}, schema.fingerprint, kept), tmp_path / 'plan.npz')
+  compact.prepare(tmp_path / 'plan.npz', toy, tmp_path / 'fewer')
+  head = STUDY.partition('[arms.ssr_d]')[0].replace('[1e-2, 3e-2]', '[1e-2]')
+  arms = head + '[arms.all]\nmodel = "dense_mlp"\n[arms.fewer]\nmodel = "dense_mlp"\n'
+  study.write_text(f'{arms}data = "{two_tasks}"\n')
+  out = tmp_path / 'out'
+  assert train(toy, out, study) == 1
+  assert f'{two_tasks}: its test labels are not those of {toy}' in capsys.readouterr().err
+  assert not out.exists()
+
+  study.write_text(f'{arms}data = "{tmp_path}/fewer"\n')
+  assert train(toy, out, study) == 0
+  assert tell(out) == 0
+  found = json.loads((out / 'small.json').read_text())['arms']
+  assert found['fewer']['data'] == f'{tmp_path}/fewer' and found['all']['data'] == ''
+  assert found['fewer']['embedding_params'] == 4 * (50 + 50 + 300)
+  assert found['all']['embedding_params'] == 4 * schema.table_rows
+  of_fewer, of_all = found['fewer']['test_logloss'], found['all']['test_logloss']
+  difference = found['fewer']['logloss_difference']
+  assert difference['value'] == pytest.approx(of_fewer['mean'] - of_all['mean'], abs=1e-6)
+  assert difference['value'] and difference['seeds'] == 2 and difference['interval']
+  _check_that_it_can_be_made_again(toy, out, tmp_path / 'again', monkeypatch)
