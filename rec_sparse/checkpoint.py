@@ -204,8 +204,9 @@ def items(state: train.TrainState) -> dict[str, dict[str, Any]]:
   """
   rows_RxD, slots, _, scale = state.table
   scale = {} if scale is None else {'scale': scale}
+  sparse = {} if state.sparse is None else {'sparse': state.sparse}
   return {
-    'dense': {name: getattr(state, name) for name in DENSE},
+    'dense': {name: getattr(state, name) for name in DENSE} | sparse,
     'table': {'table_RxD': rows_RxD, **scale},
     'optimizer': {'moments': state.moments, 'slots': slots._replace(scratch_R=None)},
   }

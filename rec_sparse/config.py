@@ -77,6 +77,25 @@ class Config:
     0.01, 'share of values read as unknown in training, where no rare one trains row 0'
   )
 
+  # Which weights are kept.
+  sparsity: Literal['none', 'static', 'set', 'rigl', 'dsl', 'magnitude', 'gradual', 'snip'] = (
+    setting('none', 'rule by which weights of dense kernels are kept: sparsity/rules.py')
+  )
+  density: float = setting(1.0, 'share of these weights that is kept', above=0, most=1)
+  density_by: Literal['erk', 'uniform'] = setting(
+    'erk', 'more of small kernels (Erdos-Renyi), or the same share of each'
+  )
+  mask_every: int = setting(
+    100, 'steps between changes of the masks: set, rigl, dsl, gradual', least=1
+  )
+  mask_share: float = setting(
+    0.3, 'of the kept weights, exchanged at a change early on: set, rigl, dsl', above=0, most=1
+  )
+  mask_from: float = share(0.25, 'share of all steps that is dense at first: magnitude, gradual')
+  mask_until: float = setting(
+    0.75, 'share of all steps after which masks stay: set, rigl, dsl, gradual', above=0, most=1
+  )
+
   # On what, and in which order.
   data_fingerprint: str = setting('', "SHA-256 of the prepared data set; '' until it is known")
   init_from: str = setting('', "checkpoint that it starts from: run id/step; '' for a start anew")
@@ -155,6 +174,7 @@ class Config:
 # Title -> the first setting below it.
 GROUPS = {
   'What is trained': 'model',
+  'Which weights are kept': 'sparsity',
   'On what, and in which order': 'data_fingerprint',
   'How it is optimized': 'learning_rate',
   'When it is looked at': 'eval_every',

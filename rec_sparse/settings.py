@@ -48,6 +48,7 @@ def make(model: str, overrides: Mapping[str, Any] | None = None) -> Config:
 
   config = Config(model=model, options=options, **shared)
   _check_decay(config)
+  _check_sparsity(config)
   architecture.check(config)
   return config
 
@@ -119,6 +120,16 @@ def _check_decay(config: Config) -> None:
     raise ValueError(
       f'table_weight_decay={config.table_weight_decay}: times the learning rate of the table it is '
       f'{share:g}, expected below 1'
+    )
+
+
+def _check_sparsity(config: Config) -> None:
+  """Raises ValueError for a density without a rule, and for a rule whose steps do not follow."""
+  if config.sparsity == 'none' and config.density < 1:
+    raise ValueError(f'density={config.density:g}: needs a rule of sparsity, such as rigl')
+  if config.sparsity == 'gradual' and config.mask_from >= config.mask_until:
+    raise ValueError(
+      f'mask_from={config.mask_from:g}: expected below mask_until={config.mask_until:g}'
     )
 
 

@@ -28,11 +28,14 @@ from rec_sparse.embedding import table as table_lib
 from rec_sparse.embedding import unknown
 from rec_sparse.models import architecture
 from rec_sparse.models import marks as marks_lib
+from rec_sparse.sparsity import masks as masks_lib
+from rec_sparse.sparsity import rules
 from rec_sparse.sparsity import static_filter
 
 # Collections of a module that training moves without a gradient: averages of normalizations, masks
 # of learned filters.
 MOVING = ('batch_stats', 'masks')
+MASKS = 2**31 - 1  # what the noise of masks is folded by, to differ from that of dropout
 
 # ids_BxF, label_BxT, weight_B (0: padding), and as the data has them value_BxA, group_B
 Batch = dict[str, jax.Array]
@@ -52,6 +55,7 @@ class TrainState(NamedTuple):
   constants: Any  # drawn from the seed: the static filters and the like
   moments: Any  # optax state
   table: table_lib.Table  # the stacked embedding table, and what its optimizer keeps
+  sparse: rules.Sparse | None = None  # masks over the dense parameters; None where there are none
 
 
 class Program(NamedTuple):
@@ -68,6 +72,7 @@ class Program(NamedTuple):
   # table rows over all its devices, batches over `data`, dense parameters over `model`
   mesh: jax.sharding.Mesh
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
+  sparsifier: rules.Sparsifier | None = None  # what masks the dense parameters
 
 
 def program(
@@ -76,7 +81,10 @@ def program(
   mesh: jax.sharding.Mesh | None = None,
   lookup: table_lib.ExchangeName = 'reduce_scatter',
 ) -> Program:
-  """Everything static of a run of `config` on data of `schema`, by default on the first device."""
+  """Everything static of a run of `config` on data of `schema`, by default on the first device.
+
+  Raises ValueError where the density of a rule leaves no weight of a kernel.
+  """
   mesh = mesh or placement.make_mesh(1)
   model = models.find(config.model)
   inputs = architecture.inputs(config, schema)
@@ -91,7 +99,7 @@ def program(
     mesh=mesh,
     exchange=lookup,
   )
-  return Program(
+  run = Program(
     config,
     inputs,
     objective_lib.clicks(schema.tasks, config.monitor),
@@ -103,6 +111,17 @@ def program(
     mesh,
     unknown.untrained_rows(schema, config.unknown_share),
   )
+  return run._replace(sparsifier=_sparsifier(run, schema))
+
+
+def _sparsifier(run: Program, schema: schema_lib.FeatureSchema) -> rules.Sparsifier | None:
+  config = run.config
+  if config.sparsity == 'none':
+    return None
+  constants = unstack(draw_constants(config, schema, [config.seed]), 0)
+  made = jax.eval_shape(functools.partial(_init_module, run), constants, jax.random.key(0))
+  params = nn.meta.unbox(made['params'])
+  return rules.of_run(config, params, marks_lib.read(made['params']), run.last)
 
 
 def _last_step(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> int:
@@ -178,7 +197,13 @@ def shardings(run: Program, state: TrainState) -> TrainState:
     params,
     transform_non_params=lambda _: one,
   )
+  sparse = state.sparse
+  if sparse is not None:
+    sparse = jax.tree.map(lambda _: one, sparse)._replace(
+      masks=masks_lib.beside(sparse.masks, params), grown=masks_lib.beside(sparse.grown, params)
+    )
   return jax.tree.map(lambda _: one, state)._replace(
+    sparse=sparse,
     params=params,
     moments=moments,
     table=table_lib.shardings(run.table, state.table),
@@ -187,7 +212,7 @@ def shardings(run: Program, state: TrainState) -> TrainState:
 
 def without_optimizer(state: TrainState) -> TrainState:
   """What an evaluation needs; saves tracing and moving the optimizer's state."""
-  return state._replace(moments=None, table=table_lib.without_slots(state.table))
+  return state._replace(moments=None, table=table_lib.without_slots(state.table), sparse=None)
 
 
 def draw_constants(
@@ -211,6 +236,10 @@ def _init_one(run: Program, trial: dict[str, jax.Array], constants: Any) -> Trai
   table_key, dense_key = jax.random.split(jax.random.key(trial['seed']))
   made = _init_module(run, constants, dense_key)
   params = nn.meta.unbox(made['params'])
+  sparse = None
+  if run.sparsifier:
+    sparse = rules.init(run.sparsifier, params, jax.random.fold_in(dense_key, MASKS))
+    params = masks_lib.apply(sparse.masks, params)
   return TrainState(
     jnp.int32(0),
     trial,
@@ -220,6 +249,7 @@ def _init_one(run: Program, trial: dict[str, jax.Array], constants: Any) -> Trai
     constants,
     run.dense_optimizer.init(params),
     table_lib.init(run.table, table_key, trial['seed']),
+    sparse,
   )
 
 
@@ -292,16 +322,22 @@ def train_step(
   looked_up = table_lib.lookup(run.table, state.table, ids_BxF)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, moving), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
+  masked = state
+  if run.sparsifier:
+    masked, changed = _mask(run, state, grads, jax.random.fold_in(dropout_key, MASKS))
+    grads = masks_lib.apply(masked.sparse.masks, grads)
   if not config_lib.is_off(config.clip_norm):
     squared_rows = _squared_norm(ids_BxF, row_grads, state.table.rows_RxD.shape[0])
     scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
     grads, row_grads = jax.tree.map(lambda grad: grad * scale, (grads, row_grads))
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
-    updates, moments = run.dense_optimizer.update(grads, state.moments, state.params)
+    updates, moments = run.dense_optimizer.update(grads, masked.moments, masked.params)
   if not config_lib.is_off(config.weight_decay):
     decaying = marks(run, state.constants)
-    updates = optimizer.with_decay(updates, state.params, decaying, config.weight_decay)
-  params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+    updates = optimizer.with_decay(updates, masked.params, decaying, config.weight_decay)
+  params = jax.tree.map(lambda p, u: p - learning_rate * u, masked.params, updates)
+  if run.sparsifier and run.sparsifier.rule.skips_update:
+    params, moments = _chosen(changed, (masked.params, masked.moments), (params, moments))
   rates = _table_rates(config, learning_rate)
   updated = table_lib.update(run.table, state.table, ids_BxF, row_grads, rates)
   state = state._replace(
@@ -310,10 +346,38 @@ def train_step(
     moving=moving,
     moments=moments,
     table=updated.table,
+    sparse=masked.sparse,
   )
   return _in_place(run, state), StepSums(
     sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped
   )
+
+
+def _mask(
+  run: Program, state: TrainState, grads: Any, key: jax.Array
+) -> tuple[TrainState, jax.Array]:
+  """(the state under the masks in force from this step on, whether they changed).
+
+  Weights that the masks leave out, or have just let in, are 0 and carry no moments. `grads` are not
+  masked: a rule may grow by them.
+  """
+  old = state.sparse.masks
+  sparse, changed = rules.at_step(
+    run.sparsifier, state.sparse, state.params, grads, state.step, key
+  )
+  both = masks_lib.over(jnp.logical_and, sparse.masks, old)
+  moments = optax.tree_utils.tree_map_params(
+    run.dense_optimizer,
+    lambda moment, mask: moment if mask is None else jnp.where(mask, moment, 0),
+    state.moments,
+    both,
+  )
+  params = masks_lib.apply(sparse.masks, state.params)
+  return state._replace(params=params, moments=moments, sparse=sparse), changed
+
+
+def _chosen(condition: jax.Array, first: Any, second: Any) -> Any:
+  return jax.tree.map(lambda a, b: jnp.where(condition, a, b), first, second)
 
 
 def _of_trial(run: Program, state: TrainState) -> tuple[config_lib.Config, nn.Module]:
@@ -400,17 +464,19 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
 
   The shared input normalization is in no count. A random filter stores kept connections only; a
   learned one trains the others too, and a score per unit of input: none of these counts as
-  non-zero, the network ends without them.
+  non-zero, the network ends without them. So do weights that a rule of sparsity leaves out at the
+  end, and as no FLOPs, though a masked product computes them.
   """
   model = models.find(config.model)
   inputs = architecture.inputs(config, schema)
   cost = model.cost(config, inputs)
+  dropped = rules.dropped(program(config, schema).sparsifier) if config.density < 1 else 0
   row = sum(model.columns(config, inputs).values())
   return {
     'dense_params': cost.params,
-    'dense_params_nonzero': cost.params - cost.idle,
+    'dense_params_nonzero': cost.params - cost.idle - dropped,
     'embedding_params': schema.table_rows * row,
-    'flops_per_example': cost.flops,
+    'flops_per_example': cost.flops - 2 * dropped,
   }
 
 

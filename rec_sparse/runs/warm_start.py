@@ -19,6 +19,7 @@ from rec_sparse.embedding import table as table_lib
 from rec_sparse.runs import claim
 from rec_sparse.runs import identity
 from rec_sparse.runs import run_directory
+from rec_sparse.sparsity import masks
 
 LONGER = ('epochs', 'patience', 'init_from')  # all that more epochs of a run may differ in
 
@@ -83,11 +84,18 @@ def check(
       f'{flag}: its learning rate comes down to its last epoch (schedule={run.config.schedule}), '
       'so more epochs are another run; with another --schedule it starts from its network'
     )
+  if run.config.sparsity not in ('none', 'static', 'snip'):
+    raise ValueError(
+      f'{flag}: its masks change by the share of all steps that is done (sparsity='
+      f'{run.config.sparsity}), so more epochs are another run; with another --sparsity it starts '
+      'from its network'
+    )
 
 
 def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
   """A state at step 0 with the network of `origin`, what moves with it included; all else is new.
 
+  Its masks stay if the run keeps as many weights of each kernel; else the run's own are applied.
   While this runs there are two tables.
   """
   theirs = _program(origin, run, schema)
@@ -95,8 +103,15 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
   with checkpoint.manager(origin.directory, read_only=True) as manager:
     network = checkpoint.restore_model(manager, origin.step, theirs, like)
   state = train.init(run, schema)
+  params = network.params
+  sparse = state.sparse
+  if sparse is not None:
+    if network.sparse is not None and theirs.sparsifier.counts == run.sparsifier.counts:
+      sparse = sparse._replace(masks=network.sparse.masks)
+    params = masks.apply(sparse.masks, params)
   return state._replace(
-    params=network.params,
+    params=params,
+    sparse=sparse,
     moving=network.moving,
     constants=network.constants,
     table=table_lib.with_rows_of(state.table, network.table),

@@ -77,6 +77,14 @@ LEARNED = (
 )
 
 
+MASKED = (
+  '--model=ssr_d',
+  '--sparsity=dsl',
+  '--density=0.3',
+  '--mask_every=5',
+)
+
+
 RECIPE = (
   '--model=dense_mlp',
   '--hidden_norm=batch',
@@ -92,7 +100,7 @@ RECIPE = (
   [
     (RECIPE, 'resident'),
     (('--model=ssr_s',), 'stream'),
-    (('--model=ssr_d',), 'resident'),
+    (MASKED, 'resident'),
     (LEARNED, 'stream'),
   ],
 )

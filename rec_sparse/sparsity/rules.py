@@ -1,0 +1,250 @@
+"""Rules that choose, and change, which weights of the dense kernels are kept while they train.
+
+A rule is two pure functions: where masks start, and what becomes of them at the steps where they
+change. Whatever the rule, weights outside of a mask are exact zeros and neither move nor carry
+moments, and as many are kept after a change as before it (of `gradual`: as its schedule says).
+
+| rule        | masks start         | change                                                      |
+|-------------|---------------------|-------------------------------------------------------------|
+| `static`    | random              | never                                                       |
+| `set`       | random              | drop the smallest weights, grow random ones (Mocanu 2018)   |
+| `rigl`      | random              | drop the smallest weights, grow those of the largest        |
+|             |                     | gradients of the step (Evci et al. 2020, algorithm 1)       |
+| `dsl`       | random              | as rigl, by gradients added up since the last change        |
+|             |                     | (arXiv 2402.02855, with the sum of SparseRec, 2411.12205)   |
+| `magnitude` | dense               | once: the largest weights stay                              |
+| `gradual`   | dense               | the largest weights, fewer and fewer along a cubic curve    |
+|             |                     | (Zhu and Gupta 2017)                                        |
+| `snip`      | dense               | at the first step: largest |gradient times weight| of all   |
+|             |                     | kernels together (Lee et al. 2019)                          |
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rec_sparse.config import Config
+from rec_sparse.sparsity import masks as masks_lib
+from rec_sparse.sparsity.masks import Counts
+from rec_sparse.sparsity.masks import Masks
+
+DSL_FLOOR = 0.005  # the share that dsl exchanges never falls below (its official code)
+
+
+class Sparse(NamedTuple):
+  """What a state holds of a rule; trees of the parameters, None beside what is never masked."""
+
+  masks: Masks
+  grown: Any  # |gradient| added up since the last change; None for rules that do not ask for it
+
+
+class Moment(NamedTuple):
+  """What a rule sees of a step at which masks change."""
+
+  key: jax.Array
+  step: jax.Array
+  masks: Masks
+  params: Any
+  grads: Any  # of the step, at the stored weights: not masked
+  grown: Any  # as in Sparse, this step included
+
+
+class Schedule(NamedTuple):
+  """When masks change, in steps of the run."""
+
+  first: int  # dense before it (magnitude, gradual)
+  every: int
+  end: int  # no change at or after it; gradual: its last one is there
+  share: float  # of the kept weights that an exchange replaces at the start
+
+
+class Rule(NamedTuple):
+  """How masks start and change; `counts` are what they keep at the end."""
+
+  starts_dense: bool
+  is_due: Callable[[Schedule, jax.Array], jax.Array]  # step -> whether masks change at it
+  change: Callable[[Counts, Schedule, Moment], Masks]
+  adds_up: bool = False  # gradients between changes
+  # no update of parameters at a step that exchanges weights, as in the code of rigl
+  skips_update: bool = False
+
+
+def _never(schedule: Schedule, step: jax.Array) -> jax.Array:
+  del schedule
+  return jnp.zeros_like(step, bool)
+
+
+def _at_start(schedule: Schedule, step: jax.Array) -> jax.Array:
+  del schedule
+  return step == 0
+
+
+def _once(schedule: Schedule, step: jax.Array) -> jax.Array:
+  return step == schedule.first
+
+
+def _periodic(schedule: Schedule, step: jax.Array) -> jax.Array:
+  return (step > 0) & (step % schedule.every == 0) & (step < schedule.end)
+
+
+def _falling(schedule: Schedule, step: jax.Array) -> jax.Array:
+  is_inside = (step >= schedule.first) & (step < schedule.end)
+  is_turn = step % schedule.every == 0
+  return (is_inside & is_turn) | (step == schedule.end)
+
+
+def _keep(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+  del counts, schedule
+  return moment.masks
+
+
+def _by_magnitude(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+  del schedule
+  return _largest(counts, jax.tree.map(jnp.abs, moment.params), moment.key)
+
+
+def _fewer(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+  """From all weights at `first` to the counts at `end`, along 1 - (1 - done)^3."""
+  steps = (moment.step - schedule.first).astype(jnp.float32)
+  done = jnp.clip(steps / max(schedule.end - schedule.first, 1), 0, 1)
+  dropped = 1 - (1 - done) ** 3
+
+  def so_far(count: int, param: jax.Array) -> jax.Array:
+    return param.size - jnp.round(dropped * (param.size - count)).astype(jnp.int32)
+
+  now = masks_lib.over(so_far, counts, moment.params)
+  return _largest(now, jax.tree.map(jnp.abs, moment.params), moment.key)
+
+
+def _by_saliency(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+  del schedule
+
+  def saliency(count: int, param: jax.Array, grad: jax.Array) -> jax.Array:
+    del count
+    return jnp.abs(param * grad)
+
+  scores = masks_lib.over(saliency, counts, moment.params, moment.grads)
+  return masks_lib.largest_of_all(scores, masks_lib.total(counts), moment.key)
+
+
+def _largest(counts: Any, scores: Any, key: jax.Array) -> Masks:
+  def of_kernel(count: Any, score: jax.Array, key: jax.Array) -> jax.Array:
+    return masks_lib.largest(score, count, key)
+
+  return masks_lib.over(of_kernel, counts, scores, masks_lib.keys(key, counts))
+
+
+def _grow_at_random(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+  lots = jax.tree.map(jnp.zeros_like, moment.grads)  # all alike: `largest` draws
+  return _exchange(counts, _share(schedule, moment.step), moment, lots)
+
+
+def _grow_by_gradient(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+  scores = jax.tree.map(jnp.abs, moment.grads)
+  return _exchange(counts, _share(schedule, moment.step), moment, scores)
+
+
+def _grow_by_sum(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+  share = DSL_FLOOR + (schedule.share - DSL_FLOOR) * _share(schedule, moment.step) / schedule.share
+  return _exchange(counts, share, moment, moment.grown)
+
+
+def _share(schedule: Schedule, step: jax.Array) -> jax.Array:
+  """Of the kept weights that are replaced at `step`: from `share` down along half a cosine."""
+  done = jnp.clip(step.astype(jnp.float32) / schedule.end, 0, 1)
+  return schedule.share * (1 + jnp.cos(jnp.pi * done)) / 2
+
+
+def _exchange(counts: Counts, share: jax.Array, moment: Moment, scores: Any) -> Masks:
+  """Drops a share of the kept weights, the smallest, and grows as many by their scores.
+
+  A weight that is dropped may grow again at once.
+  """
+
+  def of_kernel(
+    count: int, mask: jax.Array, param: jax.Array, score: jax.Array, key: jax.Array
+  ) -> jax.Array:
+    replaced = jnp.ceil(share * count).astype(jnp.int32)
+    drop_key, grow_key = jax.random.split(key)
+    held = masks_lib.largest(jnp.where(mask, jnp.abs(param), -1), count - replaced, drop_key)
+    grown = masks_lib.largest(jnp.where(held, -1, score), replaced, grow_key)
+    return held | grown
+
+  keys = masks_lib.keys(moment.key, counts)
+  return masks_lib.over(of_kernel, counts, moment.masks, moment.params, scores, keys)
+
+
+RULES = {
+  'static': Rule(False, _never, _keep),
+  'set': Rule(False, _periodic, _grow_at_random, skips_update=True),
+  'rigl': Rule(False, _periodic, _grow_by_gradient, skips_update=True),
+  'dsl': Rule(False, _periodic, _grow_by_sum, adds_up=True),
+  'magnitude': Rule(True, _once, _by_magnitude),
+  'gradual': Rule(True, _falling, _fewer),
+  'snip': Rule(True, _at_start, _by_saliency),
+}
+
+
+class Sparsifier(NamedTuple):
+  """A rule with what a run makes of it."""
+
+  rule: Rule
+  counts: Counts  # of kept weights, at the end
+  schedule: Schedule
+  weights: int  # of all kernels that have masks
+
+
+def of_run(config: Config, params: Any, marks: Any, last: int) -> Sparsifier | None:
+  """What `config` says for a run of `last` steps; None where nothing is masked.
+
+  `params` are arrays or shapes. Raises ValueError where a kernel would keep no weight.
+  """
+  if config.sparsity == 'none':
+    return None
+  schedule = Schedule(
+    first=round(config.mask_from * last),
+    every=config.mask_every,
+    end=max(round(config.mask_until * last), 1),
+    share=config.mask_share,
+  )
+  counts = masks_lib.counts(params, marks, config.density, config.density_by)
+  sizes = masks_lib.over(lambda _, param: param.size, counts, params)
+  return Sparsifier(RULES[config.sparsity], counts, schedule, masks_lib.total(sizes))
+
+
+def dropped(own: Sparsifier) -> int:
+  """Weights that the masks leave out at the end."""
+  return own.weights - masks_lib.total(own.counts)
+
+
+def init(own: Sparsifier, params: Any, key: jax.Array) -> Sparse:
+  """Masks at step 0."""
+  if own.rule.starts_dense:
+    masks = masks_lib.over(lambda _, param: jnp.ones(param.shape, bool), own.counts, params)
+  else:
+    masks = _largest(own.counts, jax.tree.map(jnp.zeros_like, params), key)
+  grown = None
+  if own.rule.adds_up:
+    grown = masks_lib.over(lambda _, param: jnp.zeros_like(param), own.counts, params)
+  return Sparse(masks, grown)
+
+
+def at_step(
+  own: Sparsifier, sparse: Sparse, params: Any, grads: Any, step: jax.Array, key: jax.Array
+) -> tuple[Sparse, jax.Array]:
+  """(masks in force from this step on, whether they changed), before the step's own update."""
+  if own.rule.adds_up:
+    summed = masks_lib.over(
+      lambda _, grown, grad: grown + jnp.abs(grad), own.counts, sparse.grown, grads
+    )
+    sparse = sparse._replace(grown=summed)
+  is_due = own.rule.is_due(own.schedule, step)
+
+  def changed(sparse: Sparse) -> Sparse:
+    moment = Moment(key, step, sparse.masks, params, grads, sparse.grown)
+    masks = own.rule.change(own.counts, own.schedule, moment)
+    return Sparse(masks, jax.tree.map(jnp.zeros_like, sparse.grown))
+
+  return jax.lax.cond(is_due, changed, lambda sparse: sparse, sparse), is_due

@@ -1,0 +1,220 @@
+"""Masks over dense parameters: exact counts, ties, and what every rule keeps at every step."""
+
+import dataclasses
+import functools
+import math
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rec_sparse import schema as schema_lib
+from rec_sparse import settings
+from rec_sparse import train
+from rec_sparse.models.marks import Mark
+from rec_sparse.sparsity import masks
+from rec_sparse.sparsity import rules
+
+SIZES = (40, 30)
+BATCH = 32
+STEPS = 24  # of a run: 3 epochs of 8 batches
+KERNEL = Mark(decays=True)
+
+
+def shapes(*pairs):
+  tree = {f'layer_{i}': jax.ShapeDtypeStruct(pair, jnp.float32) for i, pair in enumerate(pairs)}
+  return tree, dict.fromkeys(tree, KERNEL)
+
+
+@given(
+  pairs=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=4),
+  density=st.floats(0.01, 1),
+  by=st.sampled_from(['uniform', 'erk']),
+)
+def test_counts_are_the_density_to_the_nearest_weight_and_no_kernel_has_more_than_all(
+  pairs, density, by
+):
+  tree, marks = shapes(*pairs)
+  sizes = [n * h for n, h in pairs]
+  try:
+    counts = list(masks.counts(tree, marks, density, by).values())
+  except ValueError as e:
+    assert 'leaves no weight of layer_' in str(e)
+    return
+  assert sum(counts) == round(density * sum(sizes))
+  assert all(0 < count <= size for count, size in zip(counts, sizes, strict=True))
+
+
+def test_erk_keeps_small_kernels_and_thins_out_large_ones():
+  tree, marks = shapes((624, 1024), (1024, 1024), (1024, 1))
+  counts = masks.counts(tree, marks, 0.1, 'erk')
+  shares = [counts[name] / math.prod(leaf.shape) for name, leaf in tree.items()]
+  assert shares == pytest.approx([0.117, 0.089, 1], abs=0.001)
+
+  eps = shares[1] / ((1024 + 1024) / 1024**2)
+  assert shares[0] == pytest.approx(eps * (624 + 1024) / (624 * 1024), rel=1e-4)
+  assert masks.counts(tree, marks | {'layer_1': Mark()}, 0.1, 'erk')['layer_1'] is None
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=12, max_size=12), st.integers(0, 12))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_the_largest_are_as_many_as_asked_whatever_is_equal(scores, count):
+  mask = np.asarray(masks.largest(np.float32(scores), count, jax.random.key(0)))
+  assert mask.sum() == count
+  assert min(np.array(scores)[mask], default=9) >= max(np.array(scores)[~mask], default=-9)
+
+
+def test_equal_scores_are_drawn_by_lot_and_not_by_index():
+  drawn = [masks.largest(jnp.zeros(1000), 500, jax.random.key(i)) for i in range(2)]
+  assert 200 < np.sum(np.asarray(drawn[0])[:500]) < 300
+  assert 200 < np.sum(np.asarray(drawn[0] & drawn[1])) < 300
+
+
+def test_of_all_kernels_together_the_largest_stay():
+  scores = {'a': jnp.array([[5.0, 1.0]]), 'bias': None, 'b': jnp.array([[4.0, 3.0, 0.0]])}
+  found = masks.largest_of_all(scores, 3, jax.random.key(0))
+  assert found['bias'] is None
+  assert found['a'].tolist() == [[True, False]] and found['b'].tolist() == [[True, True, False]]
+
+
+def test_an_exchange_drops_the_smallest_weights_and_grows_the_largest_gradients():
+  param = jnp.array([0.5, -0.1, 0.3, 0.0, 0.0, 0.0])
+  mask = jnp.array([True, True, True, False, False, False])
+  grads = jnp.array([9.0, 0.0, 9.0, -3.0, 2.0, 1.0])
+  moment = rules.Moment(
+    jax.random.key(0), jnp.int32(0), {'k': mask}, {'k': param}, {'k': grads}, None
+  )
+  schedule = rules.Schedule(0, 1, 10, 1 / 3)
+  found = rules.RULES['rigl'].change({'k': 3}, schedule, moment)
+  assert found['k'].tolist() == [True, False, True, True, False, False]
+
+  regretted = moment._replace(grads={'k': grads.at[1].set(4.0)})  # the dropped one may come back
+  found = rules.RULES['rigl'].change({'k': 3}, schedule, regretted)
+  assert found['k'].tolist() == [True, True, True, False, False, False]
+
+
+@functools.cache
+def built(**overrides):
+  """(program, schema) of a small network with SIZES, in a run of STEPS."""
+  fields = tuple(schema_lib.Field(f'f{i}', 'categorical', size) for i, size in enumerate(SIZES))
+  split = schema_lib.Split(8 * BATCH, (1,), ())
+  schema = schema_lib.FeatureSchema(fields, ('label',), None, {'train': split}, '', {})
+  sizes = {'width': 16, 'embedding_dim': 4, 'batch_size': BATCH, 'epochs': 3}
+  config = settings.make('dense_mlp', {'learning_rate': 0.01} | sizes | overrides)
+  return train.program(config, schema), schema
+
+
+def batch(step):
+  rng = np.random.default_rng(step)
+  ids_BxF = (rng.random((BATCH, len(SIZES))) * SIZES).astype(np.int32)
+  return {
+    'ids_BxF': ids_BxF + np.array([0, SIZES[0]], np.int32),
+    'label_BxT': (ids_BxF[:, :1] % 2).astype(np.float32),
+    'weight_B': np.ones(BATCH, np.float32),
+  }
+
+
+def trained(steps=STEPS, **overrides):
+  """The states of a run: at the start, and after each step."""
+  program, schema = built(**overrides)
+  step = jax.jit(functools.partial(train.train_step, program))
+  states = [train.init(program, schema)]
+  for i in range(steps):
+    states.append(step(states[-1], train.zero_sums(), batch(i))[0])
+  return program, states
+
+
+def flat(tree):
+  """Kernels alone, one after another."""
+  return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+@pytest.mark.parametrize('rule', sorted(rules.RULES))
+def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
+  program, states = trained(sparsity=rule, density=0.3, mask_every=4, density_by='uniform')
+  own = program.sparsifier
+  budget = masks.total(own.counts)
+  kept = [int(flat(state.sparse.masks).sum()) for state in states]
+  assert kept[-1] == budget == round(0.3 * own.weights)
+  if rule in ('magnitude', 'gradual'):
+    assert kept == sorted(kept, reverse=True) and kept[6] == own.weights  # a quarter is dense
+  elif rule == 'snip':
+    assert kept == [own.weights] + [budget] * STEPS
+  else:
+    assert set(kept) == {budget}
+
+  changed = [
+    i
+    for i, (old, new) in enumerate(zip(states, states[1:], strict=False))
+    if (flat(old.sparse.masks) != flat(new.sparse.masks)).any()
+  ]
+  want = {'static': [], 'snip': [0], 'magnitude': [6], 'gradual': [8, 12, 16, 18]}
+  assert changed == want.get(rule, [4, 8, 12, 16])
+
+  for state in states:
+    outside = ~flat(state.sparse.masks)
+    for tree in (state.params, state.moments.mu, state.moments.nu):
+      assert not flat(masks.beside(state.sparse.masks, tree))[outside].any()
+  moved = flat(states[-1].params) != flat(states[0].params)
+  assert moved.any() and np.isfinite(flat(states[-1].params)).all()
+
+
+def test_a_network_of_density_1_is_the_dense_one_bit_for_bit():
+  _, dense = trained(6)
+  _, masked = trained(6, sparsity='static')
+  jax.tree.map(np.testing.assert_array_equal, dense[-1].params, masked[-1].params)
+
+
+def test_rigl_skips_the_update_of_a_step_that_exchanges_weights():
+  _, states = trained(5, sparsity='rigl', density=0.3, mask_every=4)
+  both = masks.over(jnp.logical_and, states[4].sparse.masks, states[5].sparse.masks)
+  before, after = (flat(masks.apply(both, states[i].params)) for i in (4, 5))
+  np.testing.assert_array_equal(before, after)
+
+
+def test_trials_side_by_side_have_masks_of_their_own():
+  overrides = {'sparsity': 'dsl', 'density': 0.3, 'mask_every': 2}
+  program, schema = built(**overrides)
+  placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  configs = [dataclasses.replace(program.config, seed=seed) for seed in range(2)]
+  states = train.init_trials(program, schema, configs, placed)
+
+  def one_step(state, batch):
+    return train.train_step(program, state, train.zero_sums(), batch)[0]
+
+  step = jax.jit(jax.vmap(one_step, (0, None)))
+  for i in range(5):
+    states = step(states, batch(i))
+  one, two = (flat(train.unstack(states.sparse.masks, i)) for i in range(2))
+  assert one.sum() == two.sum() == masks.total(program.sparsifier.counts)
+  assert (one != two).any()
+  _, alone = trained(5, **overrides)
+  np.testing.assert_array_equal(one, flat(alone[-1].sparse.masks))
+
+
+def test_records_count_what_is_kept():
+  program, schema = built(sparsity='rigl', density=0.25, density_by='uniform')
+  dense = train.counts(built()[0].config, schema)
+  sparse = train.counts(program.config, schema)
+  dropped = program.sparsifier.weights - round(0.25 * program.sparsifier.weights)
+  assert dense['dense_params_nonzero'] - sparse['dense_params_nonzero'] == dropped
+  assert dense['flops_per_example'] - sparse['flops_per_example'] == 2 * dropped
+  assert dense['dense_params'] == sparse['dense_params']
+
+
+@pytest.mark.parametrize(
+  'overrides, message',
+  [
+    ({'density': 0.5}, 'density=0.5: needs a rule of sparsity'),
+    ({'sparsity': 'rigl', 'density': 0}, 'density=0.*above 0'),
+    ({'sparsity': 'gradual', 'density': 0.5, 'mask_from': 0.8}, 'mask_from=0.8: expected below'),
+    ({'sparsity': 'rigl', 'density': 1e-3}, 'density=0.001: leaves no weight of'),
+  ],
+)
+def test_wrong_sparsity_is_one_sentence(overrides, message):
+  with pytest.raises(ValueError, match=message):
+    built(**overrides)
