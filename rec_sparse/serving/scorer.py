@@ -69,8 +69,9 @@ def of_artifact(directory: pathlib.Path) -> Scorer:
     raise ValueError(f'{path}: was not made of raw logs, its vocabularies encode none')
 
   def encode(columns: columns_lib.Columns) -> network_lib.Encoded:
+    texts = {name: series.to_list() for name, series in columns.text.items()}
     numbers = {name: series.to_numpy() for name, series in columns.number.items()}  # null is NaN
-    return network.encode(columns.text | numbers)
+    return network.encode(texts | numbers)
 
   return Scorer(
     spec_lib.of_source(source, path),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_CACHED = 1 << 16  # texts of a column whose ids are kept at hand
+_CACHED = 1 << 16  # values of a column whose ids a call keeps at hand
 _FLOAT32 = float(np.finfo(np.float32).max)
 _WHOLE = 2**53  # from here on float64 does not tell whole numbers apart
 _EN_QUAD_TO_HAIR = ''.join(map(chr, range(0x2000, 0x200B)))
@@ -32,7 +32,7 @@ class Field(NamedTuple):
   """A field, and what its values are looked up in."""
 
   about: Mapping[str, Any]  # its entry of artifact.json
-  id_of: Mapping[str | float, int]  # `_key` of a text, or a bucket; '' is missing
+  id_of: Mapping[str | float, int]  # a text, its `_key`, or a bucket; '' is missing
   missing: frozenset[str]  # texts that mean missing
   missing_numbers: frozenset[float]  # what these are as numbers: where -1 is missing, so is -1.0
 
@@ -47,12 +47,14 @@ def open_field(directory: str | os.PathLike, about: Mapping[str, Any]) -> Field:
     keys = [_key(value, about['numbers']) for value in values]
   else:
     keys = [value and int(value) for value in values]
+  id_of = {value: i + 1 for i, value in enumerate(values)}
+  id_of |= {key: i + 1 for i, key in enumerate(keys)}
 
   texts = frozenset(about['missing_texts'])
   numbers = [_parsed(text) for text in texts]
   return Field(
     about,
-    {key: i + 1 for i, key in enumerate(keys)},
+    id_of,
     texts,
     frozenset(number for number in numbers if number is not None and not math.isnan(number)),
   )
@@ -72,11 +74,14 @@ def encode(field: Field, values: Sequence[Any]) -> Encoded:
 
 
 def _categorical(field: Field, values: Sequence[Any]) -> Encoded:
-  @functools.lru_cache(_CACHED)
-  def find(text: str) -> int:
-    return field.id_of.get(_key(_present(text, field), field.about['numbers']), 0)
+  """Most values are texts of the vocabulary as they stand; others are looked at more closely."""
 
-  ids = [find(_text(value)) for value in values]
+  @functools.lru_cache(_CACHED, typed=True)
+  def find(value: Any) -> int:
+    return field.id_of.get(_key(_present(_text(value), field), field.about['numbers']), 0)
+
+  at_once = map(field.id_of.get, values)
+  ids = [find(value) if id is None else id for id, value in zip(at_once, values, strict=True)]
   id_B = np.array(ids, np.int32)
   return Encoded(id_B, None, id_B == 0)
 
