@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from rec_sparse import flops
 from rec_sparse.config import Config
 from rec_sparse.config import setting
+from rec_sparse.models import folded
 from rec_sparse.models import layers
 from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.architecture import Inputs
@@ -66,4 +68,4 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   return backbone + layers.head_cost(last, cfg.head_hidden, inputs.tasks)
 
 
-ARCHITECTURE = Architecture(DCNV2, cost, Options)
+ARCHITECTURE = Architecture(DCNV2, cost, Options, merge=functools.partial(folded.serve, DCNV2))

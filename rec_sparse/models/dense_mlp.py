@@ -1,10 +1,13 @@
 """Dense MLP: the arm that is said to saturate (`a_i = Drop(ReLU(W_i a_{i-1} + b_i))`)."""
 
+import functools
+
 import flax.linen as nn
 import jax
 
 from rec_sparse import flops
 from rec_sparse.config import Config
+from rec_sparse.models import folded
 from rec_sparse.models import layers
 from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.architecture import Inputs
@@ -35,4 +38,4 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   return backbone + layers.head_cost(last, cfg.head_hidden, inputs.tasks)
 
 
-ARCHITECTURE = Architecture(DenseMLP, cost)
+ARCHITECTURE = Architecture(DenseMLP, cost, merge=functools.partial(folded.serve, DenseMLP))

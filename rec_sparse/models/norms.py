@@ -86,8 +86,15 @@ class UnitNorm(nn.Module):
     bias_H = self.param('bias', nn.initializers.zeros, (self.features,))
     batch = None if y_HxB is None else _of_units(y_HxB, weight_B)
     mean_H, variance_H = averaged(self, self.features, batch)
-    gain_H = scale_H * jax.lax.rsqrt(variance_H + HIDDEN_EPSILON)
-    return gain_H, bias_H - mean_H * gain_H
+    return unit_affine(scale_H, bias_H, mean_H, variance_H)
+
+
+def unit_affine(
+  scale_H: jax.Array, bias_H: jax.Array, mean_H: jax.Array, variance_H: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """(gain_H, shift_H) of `UnitNorm`."""
+  gain_H = scale_H * jax.lax.rsqrt(variance_H + HIDDEN_EPSILON)
+  return gain_H, bias_H - mean_H * gain_H
 
 
 def _of_units(y_HxB: jax.Array, weight_B: jax.Array | None) -> Moments:

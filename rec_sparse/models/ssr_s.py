@@ -21,6 +21,8 @@ from rec_sparse.models import norms
 from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.architecture import Inputs
 from rec_sparse.models.architecture import Rows
+from rec_sparse.models.architecture import Served
+from rec_sparse.models.architecture import Variables
 from rec_sparse.models.marks import marked
 from rec_sparse.sparsity import learned_filter
 from rec_sparse.sparsity import static_filter
@@ -155,6 +157,27 @@ def learned_masks(cfg: Config, masks: Mapping[str, Any]) -> dict[str, np.ndarray
   }
 
 
+def merge(cfg: Config, inputs: Inputs, variables: Variables) -> Served:
+  """A learned filter ends as a fixed one: of its kernels the rows that its masks keep."""
+  if cfg.options.filter == 'random':
+    return Served(SSRS(cfg, inputs), variables)
+  params = dict(variables['params'])
+  constants = {}
+  for name, mask_VxN in learned_masks(cfg, variables['masks']).items():
+    indices_VxK = np.stack([np.flatnonzero(mask_N) for mask_N in mask_VxN]).astype(np.int32)
+    inverse_NxM = static_filter.invert(indices_VxK, mask_VxN.shape[1])
+    constants[name] = static_filter.StaticFilter(indices_VxK, inverse_NxM)
+
+    layer = dict(params[name])
+    del layer['scores']
+    layer['kernel'] = np.take_along_axis(np.asarray(layer['kernel']), indices_VxK[..., None], 1)
+    params[name] = layer
+
+  fixed = dataclasses.replace(cfg, options=dataclasses.replace(cfg.options, filter='random'))
+  moving = {name: moved for name, moved in variables.items() if name != 'masks'}
+  return Served(SSRS(fixed, inputs), moving | {'params': params, 'constants': constants})
+
+
 def _unit(cfg: Config, layer: int) -> int:
   """Dimensions that the filter of a layer keeps or drops as a whole."""
   return cfg.embedding_dim if cfg.options.filter_unit == 'field' and layer == 0 else 1
@@ -193,5 +216,6 @@ ARCHITECTURE = Architecture(
   constants=filters,
   knobs=('width', 'depth', 'views'),
   check=check,
+  merge=merge,
   forms={'code': {'residual': True, 'head_hidden': (64,)}},
 )

@@ -147,6 +147,28 @@ def test_the_served_network_has_the_logits_of_the_trained_one(model):
   )
 
 
+@pytest.mark.parametrize(
+  'model, overrides',
+  [
+    ('dense_mlp', {'hidden_norm': 'batch'}),
+    ('dcn_v2', {'hidden_norm': 'batch'}),
+    ('ssr_s', {'filter': 'learned', 'filter_unit': 'field'}),
+  ],
+)
+def test_what_a_network_is_merged_into_is_smaller_and_gives_the_same(model, overrides):
+  config, module, variables, rows = build(model, **overrides)
+  variables = anywhere(variables)
+  served = models.find(model).served(config, inputs_of(1), variables)
+  np.testing.assert_allclose(
+    served.module.apply(served.variables, rows, train=False),
+    module.apply(variables, rows, train=False),
+    atol=1e-6,
+  )
+  cost = models.find(model).cost(config, inputs_of(1))
+  plain = build(model)[2]['params']
+  assert dense_count(served.variables['params']) == dense_count(plain) < cost.params
+
+
 @pytest.mark.parametrize('norm', ['batch', 'layer', 'none'])
 def test_input_norm_is_the_same_block_in_every_model(norm):
   blocks = [build(model, input_norm=norm)[2]['params'].get('input', {}) for model in models.NAMES]

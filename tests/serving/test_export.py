@@ -44,6 +44,8 @@ def trained(model, overrides):
   def drawn(path, leaf):
     if leaf.dtype == np.uint16:  # bits of bfloat16
       return rng.integers(15_000, 16_500, leaf.shape).astype(np.uint16)
+    if leaf.dtype == bool:  # masks of learned filters: as many kept as a view puts out
+      return np.argsort(rng.random(leaf.shape)) < config.width
     if leaf.dtype != np.float32:
       return np.ones(leaf.shape, leaf.dtype)
     is_positive = getattr(path[-1], 'key', '') in ('alpha', 'var')
