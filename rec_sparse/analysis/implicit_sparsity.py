@@ -33,7 +33,6 @@ def layer(weight_NxH: np.ndarray, init_std: float | None = None) -> dict:
   """
   weight_NxH = np.asarray(weight_NxH, np.float64)
   magnitude_NxH = np.abs(weight_NxH)
-  singular = spectrum.singular_values(weight_NxH)
   absolute_N = magnitude_NxH.sum(1)
   squared_N = np.square(weight_NxH).sum(1)
 
@@ -51,9 +50,7 @@ def layer(weight_NxH: np.ndarray, init_std: float | None = None) -> dict:
     'inputs_holding_80_percent_squared': inputs_holding(squared_N),
     'mass_curve_absolute': mass_curve(absolute_N),
     'mass_curve_squared': mass_curve(squared_N),
-    'singular_values': singular.tolist(),
-    'entropy_rank': spectrum.entropy_rank(singular),
-    'stable_rank': spectrum.stable_rank(singular),
+    **spectrum.summary(spectrum.singular_values(weight_NxH)),
   }
 
 

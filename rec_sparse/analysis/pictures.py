@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-GREY = '0.45'
+from rec_sparse.analysis import panels
 
 
 def implicit_sparsity(
@@ -18,9 +17,9 @@ def implicit_sparsity(
 
   `before`, at initialisation, is dashed.
   """
-  figure, (mass, small, spectrum) = _panels(3)
+  figure, (mass, small, spectrum) = panels.side_by_side(3)
   for layers, style in ((before or {}, '--'), (after, '-')):
-    for (name, layer), color in zip(layers.items(), _colors(len(layers)), strict=True):
+    for (name, layer), color in zip(layers.items(), panels.colors(len(layers)), strict=True):
       look = {'linestyle': style, 'color': color, 'label': name if style == '-' else None}
       curve = 100 * np.array(layer['mass_curve_absolute'])
       mass.plot(np.linspace(0, 100, len(curve)), curve, **look)
@@ -28,17 +27,19 @@ def implicit_sparsity(
       at = np.linspace(0, 100, len(relative)) if len(relative) > 1 else [0.0]
       spectrum.semilogy(at, relative, **look)
 
-  mass.axhline(80, color=GREY, linewidth=0.8, linestyle=':')
-  _finish(
+  mass.axhline(80, color=panels.GREY, linewidth=0.8, linestyle=':')
+  panels.finish(
     mass,
     'Which inputs carry the weight',
     'heaviest inputs (%)',
     'share of |w| they hold (%)',
     legend=True,
   )
-  _finish(spectrum, 'Spectrum', 'singular value, from the largest (%)', 'relative to the largest')
+  panels.finish(
+    spectrum, 'Spectrum', 'singular value, from the largest (%)', 'relative to the largest'
+  )
   _small_weights(small, after, before)
-  _note_before(figure, before)
+  panels.note_before(figure, before)
   return figure
 
 
@@ -57,14 +58,16 @@ def _small_weights(
   def percent(layer: Mapping[str, Any]) -> list[float]:
     return [100 * (layer[m] or 0.0) for m in known]
 
-  for i, ((name, layer), color) in enumerate(zip(after.items(), _colors(len(after)), strict=True)):
+  for i, ((name, layer), color) in enumerate(
+    zip(after.items(), panels.colors(len(after)), strict=True)
+  ):
     at = places + (i - (len(after) - 1) / 2) * height
     axes.barh(at, percent(layer), 0.9 * height, color=color)
     if before and name in before:
       axes.plot(percent(before[name]), at, '|', color='black', markersize=9)
   axes.set_yticks(places, [labels[m] for m in known])
   axes.invert_yaxis()
-  _finish(axes, 'Small weights', 'share of the weights (%)', '')
+  panels.finish(axes, 'Small weights', 'share of the weights (%)', '')
 
 
 def ics(layers: Mapping[str, dict]) -> Figure:
@@ -73,8 +76,8 @@ def ics(layers: Mapping[str, dict]) -> Figure:
   A dot or a line is a view.
   """
   with_threshold = any(layer['thresholds'] for layer in layers.values())
-  figure, (zeros, *thresholds) = _panels(1 + with_threshold)
-  colors = _colors(len(layers))
+  figure, (zeros, *thresholds) = panels.side_by_side(1 + with_threshold)
+  colors = panels.colors(len(layers))
   for i, ((name, layer), color) in enumerate(zip(layers.items(), colors, strict=True)):
     _zeros_of_layer(zeros, i, layer, color)
     for view, tau_I in enumerate(layer['thresholds'] or []):
@@ -85,11 +88,13 @@ def ics(layers: Mapping[str, dict]) -> Figure:
   zeros.set_xticks(range(len(layers)), layers.keys())
   zeros.set_xlim(-0.6, len(layers) - 0.4)
   zeros.set_ylim(0, 100)
-  _finish(zeros, 'Exact zeros per view (hollow: ReLU alone)', '', 'zeros (%)')
+  panels.finish(zeros, 'Exact zeros per view (hollow: ReLU alone)', '', 'zeros (%)')
   for axes in thresholds:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(bottom=0)
-    _finish(axes, 'Thresholds per view', 'iteration t', 'mean threshold (units of z)', legend=True)
+    panels.finish(
+      axes, 'Thresholds per view', 'iteration t', 'mean threshold (units of z)', legend=True
+    )
   return figure
 
 
@@ -114,12 +119,14 @@ PATHS = (  # quantity of `ics_dynamics.layer`, title, axis
 def ics_over_steps(found: Mapping[str, Any]) -> Figure:
   """Of `ics_dynamics.over_steps`: per layer the mean over views, and the span of views."""
   layers = {f'layer {i + 1}': layer for i, layer in enumerate(found['layers'].values())}
-  panels = [panel for panel in PATHS if all(layer[panel[0]] for layer in layers.values())]
-  figure, grid = _panels(len(panels), height=3.2, rows=2 if len(panels) == len(PATHS) else 1)
-  for axes, (quantity, title, label) in zip(grid, panels, strict=True):
+  shown = [panel for panel in PATHS if all(layer[panel[0]] for layer in layers.values())]
+  figure, grid = panels.side_by_side(
+    len(shown), height=3.2, rows=2 if len(shown) == len(PATHS) else 1
+  )
+  for axes, (quantity, title, label) in zip(grid, shown, strict=True):
     _paths(axes, quantity, found['steps'], layers)
     axes.set_xlim(0, max(found['steps'][-1], 1))
-    _finish(axes, title, 'training step', label, legend=axes is grid[0])
+    panels.finish(axes, title, 'training step', label, legend=axes is grid[0])
   return figure
 
 
@@ -128,7 +135,7 @@ def _paths(
 ) -> None:
   """One quantity of every layer over the steps; shares of zeros in percent."""
   scale = 100.0 if quantity == 'zeros' else 1.0
-  for (name, layer), color in zip(layers.items(), _colors(len(layers)), strict=True):
+  for (name, layer), color in zip(layers.items(), panels.colors(len(layers)), strict=True):
     values_JxV = scale * _per_view(layer[quantity])
     end = f'{name}: {values_JxV[-1].mean():.0f} % at the end'
     axes.plot(steps, values_JxV.mean(1), color=color, label=end)
@@ -152,7 +159,7 @@ def views(layers: Mapping[str, dict], measure: str) -> Figure:
 
   `measure` is 'cosine' or 'subspace_overlap' of `projections`, or 'jaccard' of `filters`.
   """
-  figure, grid = _panels(len(layers))
+  figure, grid = panels.side_by_side(len(layers))
   signed = measure == 'cosine'
   for axes, (name, layer) in zip(grid, layers.items(), strict=True):
     found = layer[measure]
@@ -164,7 +171,7 @@ def views(layers: Mapping[str, dict], measure: str) -> Figure:
     figure.colorbar(image, ax=axes, shrink=0.8)
 
     numbers = _numbers_of_views(found, signed)
-    _finish(axes, f'{name}: {measure.replace("_", " ")}', f'view\n{numbers}', 'view')
+    panels.finish(axes, f'{name}: {measure.replace("_", " ")}', f'view\n{numbers}', 'view')
     axes.grid(False)
     ticks = range(0, len(matrix_VxV), -(-len(matrix_VxV) // 8))
     axes.set_xticks(ticks)
@@ -183,16 +190,16 @@ def _numbers_of_views(found: Mapping[str, Any], signed: bool) -> str:
 
 def embeddings(found: Mapping[str, dict]) -> Figure:
   """Of `embedding_collapse.fields`: abundance of every field beside its maximum, and spectra."""
-  figure, (bars, spectra) = _panels(2, height=max(3.6, 0.22 * len(found)))
+  figure, (bars, spectra) = panels.side_by_side(2, height=max(3.6, 0.22 * len(found)))
   ordered = sorted(found.items(), key=lambda item: item[1]['abundance_share'])
   _abundances(bars, [name for name, _ in ordered], [field for _, field in ordered])
-  for (_, field), color in zip(ordered, _colors(len(ordered)), strict=True):
+  for (_, field), color in zip(ordered, panels.colors(len(ordered)), strict=True):
     relative = _relative(field['singular_values'])
     at = range(1, len(relative) + 1)
     spectra.semilogy(at, relative, '.-', color=color, linewidth=0.8)
   spectra.xaxis.get_major_locator().set_params(integer=True)
-  _finish(bars, 'Fields, collapsed ones at the bottom', 'directions', '')
-  _finish(spectra, 'Spectra (dark: collapsed)', 'singular value', 'relative to the largest')
+  panels.finish(bars, 'Fields, collapsed ones at the bottom', 'directions', '')
+  panels.finish(spectra, 'Spectra (dark: collapsed)', 'singular value', 'relative to the largest')
   return figure
 
 
@@ -216,31 +223,3 @@ def _relative(singular: Sequence[float]) -> np.ndarray:
   """Singular values over the largest, for a logarithmic axis."""
   values = np.array(singular)
   return np.maximum(values / (values.max() or 1.0), 1e-8)
-
-
-def _panels(count: int, height: float = 3.6, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
-  columns = count // rows
-  figure = Figure(figsize=(4.4 * columns, height * rows), layout='constrained', dpi=120)
-  return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def _colors(count: int) -> list:
-  """From dark to light in the order of the layers."""
-  return [colormaps['viridis'](x) for x in np.linspace(0, 0.85, count)]
-
-
-def _finish(axes: Axes, title: str, x: str, y: str, legend: bool = False) -> None:
-  axes.set_title(title, fontsize='medium', loc='left')
-  axes.set_xlabel(x)
-  axes.set_ylabel(y)
-  axes.grid(alpha=0.25)
-  axes.set_axisbelow(True)
-  axes.spines[['top', 'right']].set_visible(False)
-  if legend:
-    axes.legend(frameon=False, fontsize='small')
-
-
-def _note_before(figure: Figure, before: Mapping[str, dict] | None) -> None:
-  if before:
-    said = 'dashed lines and black ticks: at initialisation'
-    figure.supxlabel(said, fontsize='small', color=GREY)

@@ -23,6 +23,16 @@ def singular_values(matrix_RxD: np.ndarray) -> np.ndarray:
   return np.sqrt(np.maximum(np.linalg.eigvalsh(gram_DxD)[::-1], 0.0))
 
 
+def summary(singular: np.ndarray) -> dict:
+  """The singular values, and the three counts of them."""
+  return {
+    'singular_values': singular.tolist(),
+    'entropy_rank': entropy_rank(singular),
+    'stable_rank': stable_rank(singular),
+    'abundance': abundance(singular),
+  }
+
+
 def entropy_rank(singular: Sequence[float]) -> float:
   """exp of the entropy of the singular values as a distribution; 0 for zero.
 

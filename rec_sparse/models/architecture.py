@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from rec_sparse import flops
 from rec_sparse.config import Config
@@ -53,6 +54,12 @@ def _sound(config: Config) -> None:
   del config
 
 
+def _every_input(config: Config, moving: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Of a model all of whose kernels act with all of their rows."""
+  del config, moving
+  return {}
+
+
 # Collection -> arrays: `params`, those that training moves, `constants`.
 Variables = Mapping[str, Any]
 
@@ -95,6 +102,9 @@ class Architecture(NamedTuple):
   # (config, inputs, trained variables) -> the network that is deployed, where it is another one
   # than the one that is trained, with the logits that an evaluation of that gives. On the host.
   merge: Callable[[Config, Inputs, Variables], Served] | None = None
+  # (config, collections that training moves) -> module -> mask_VxN: the inputs that its kernel,
+  # (V, N, H), acts on, as many in each view; of kernels that act on all of them nothing is said.
+  kept_inputs: Callable[[Config, Mapping[str, Any]], dict[str, np.ndarray]] = _every_input
 
   def served(self, config: Config, inputs: Inputs, variables: Variables) -> Served:
     """The network that is deployed: merged where a model says how, else the trained one as it is.

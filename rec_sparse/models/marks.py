@@ -16,7 +16,9 @@ class Mark(NamedTuple):
 
   # 'views': devices have views of their own; 'outputs': they have columns of a large kernel.
   axes: tuple[str | None, ...] = ()  # meaning of the leading axes; None: not split
-  decays: bool = False  # whether `weight_decay` shrinks it
+  decays: bool = False  # whether `weight_decay` shrinks it: a kernel, (..., inputs, outputs)
+  # Of a stack of kernels: whether all of them read the same inputs; else each reads its own.
+  shared_inputs: bool = False
 
 
 class Marked(struct.PyTreeNode, nn.meta.AxisMetadata):
@@ -47,17 +49,20 @@ class Marked(struct.PyTreeNode, nn.meta.AxisMetadata):
     return self.replace(mark=self.mark._replace(axes=axes))
 
 
-def marked(init: Callable, *axes: str | None, decays: bool = False) -> Callable:
+def marked(
+  init: Callable, *axes: str | None, decays: bool = False, shared_inputs: bool = False
+) -> Callable:
   """`init` of a parameter that says what its leading axes mean and whether it decays.
 
-  Raises ValueError for a meaning that devices do not know.
+  What decays is a kernel: its last two axes are inputs and outputs. Raises ValueError for a meaning
+  that devices do not know.
   """
   for meaning in axes:
     if meaning not in (None, 'views', 'outputs'):
       raise ValueError(f'{meaning!r}: an axis of a parameter is split by views or by outputs')
 
   def boxed(*args: Any) -> Marked:
-    return Marked(init(*args), Mark(axes, decays))
+    return Marked(init(*args), Mark(axes, decays, shared_inputs))
 
   return boxed
 

@@ -83,7 +83,7 @@ class Compete(nn.Module):
   def __call__(self, x_NxB: jax.Array, *, train: bool) -> jax.Array:
     views, features, options = self.views, self.features, self.options
     glorot = nn.initializers.glorot_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
-    init = marked(glorot, 'views', decays=True)
+    init = marked(glorot, 'views', decays=True, shared_inputs=True)
 
     def project(name: str) -> jax.Array:
       kernel_VxNxK = self.param(name, init, (views, x_NxB.shape[0], features))

@@ -147,12 +147,12 @@ def filters(cfg: Config, inputs: Inputs, seed: int) -> dict[str, static_filter.S
   return drawn
 
 
-def learned_masks(cfg: Config, masks: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def kept_inputs(cfg: Config, moving: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """mask_VxN in force of every layer; {} where filters are not learned."""
-  if getattr(cfg.options, 'filter', 'random') != 'learned':
+  if cfg.options.filter != 'learned':
     return {}
   return {
-    f'layer_{i}': np.repeat(np.asarray(masks[f'layer_{i}']['mask']), _unit(cfg, i), -1)
+    f'layer_{i}': np.repeat(np.asarray(moving['masks'][f'layer_{i}']['mask']), _unit(cfg, i), -1)
     for i in range(cfg.depth)
   }
 
@@ -218,4 +218,5 @@ ARCHITECTURE = Architecture(
   check=check,
   merge=merge,
   forms={'code': {'residual': True, 'head_hidden': (64,)}},
+  kept_inputs=kept_inputs,
 )

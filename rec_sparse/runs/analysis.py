@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import functools
-import re
 from typing import Any, NamedTuple
 
 import jax
@@ -10,23 +9,24 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from data_pipelines import blocks
-from rec_sparse import config as config_lib
 from rec_sparse import models
-from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.analysis import embedding_collapse
 from rec_sparse.analysis import ics_dynamics
 from rec_sparse.analysis import implicit_sparsity as implicit_lib
 from rec_sparse.analysis import pictures
+from rec_sparse.analysis import redundancy_pictures
 from rec_sparse.analysis import spectrum
+from rec_sparse.analysis import units as units_lib
 from rec_sparse.analysis import view_diversity
 from rec_sparse.embedding import storage
 from rec_sparse.embedding import table as table_lib
 from rec_sparse.models import ssr_d
-from rec_sparse.models import ssr_s
-from rec_sparse.runs import identity
+from rec_sparse.runs import activations
+from rec_sparse.runs import kernels
 from rec_sparse.runs import restored
 
+UNIT_EXAMPLES = 16_384  # examples of the validation split that units are looked at on
 EXAMPLES = 2048  # first examples of the validation split that the competition is watched on
 
 
@@ -41,16 +41,11 @@ def implicit_sparsity(run: restored.Restored) -> Found:
   """Small weights, mass by inputs and spectrum of every layer, now and at initialisation; reads
   `dense`.
   """
-  dense = restored.item(run, 'dense')
-  start = restored.initial(run, 'dense')
-  init_std = {
-    name: float(np.std(kernel)) for name, kernel in _kept_kernels(run.config, start).items()
-  }
+  dense = kernels.of(run, restored.item(run, 'dense'))
+  start = kernels.of(run, restored.initial(run, 'dense'))
+  init_std = {name: float(np.std(kernel.weights)) for name, kernel in start.items()}
   after, before = (
-    {
-      name: implicit_layer(name, kernel, init_std[name])
-      for name, kernel in _kept_kernels(run.config, found).items()
-    }
+    {name: implicit_layer(kernel, init_std[name]) for name, kernel in found.items()}
     for found in (dense, start)
   )
   return Found(
@@ -58,56 +53,20 @@ def implicit_sparsity(run: restored.Restored) -> Found:
   )
 
 
-def _kept_kernels(config: config_lib.Config, dense: dict[str, Any]) -> dict[str, np.ndarray]:
-  """`_kernels` without the rows that a learned filter leaves out."""
-  kernels = _kernels(dense['params'])
-  for name, mask_VxN in ssr_s.learned_masks(
-    config, dense.get('moving', {}).get('masks', {})
-  ).items():
-    kept_VxK = view_diversity.indices(mask_VxN)
-    kernels[name] = np.take_along_axis(kernels[name], kept_VxK[..., None], 1)
-  return kernels
+def implicit_layer(kernel: kernels.Kernel, init_std: float) -> dict[str, Any]:
+  """A stack of matrices (..., N, H) counts as the one matrix that it stands for.
 
-
-def _kernels(params: dict[str, Any]) -> dict[str, np.ndarray]:
-  """Every weight matrix or stack of them, from input to head: 'layer_0', 'filter_0/value_kernel',
-  'head/linear'.
+  Those that read the same N inputs stand side by side, (N, V H). Any other stack is block-diagonal,
+  each matrix reads inputs of its own: its blocks alone are weights, and its spectrum is that of all
+  blocks together.
   """
-  found = {}
-  for path, leaf in jax.tree.leaves_with_path(params):
-    *modules, last = (part.key for part in path)
-    if last.endswith('kernel'):
-      found['/'.join(modules if last == 'kernel' else (*modules, last))] = np.asarray(leaf)
-
-  def place(name: str) -> tuple[bool, list[int], str]:
-    numbers = [int(digits) for digits in re.findall(r'_(\d+)', name)]
-    return name.startswith('head'), numbers or [len(found)], name
-
-  return {name: found[name] for name in sorted(found, key=place)}
-
-
-def implicit_layer(name: str, kernel: np.ndarray, init_std: float) -> dict[str, Any]:
-  """A stack of views (V, N, H) counts as the one matrix that it stands for.
-
-  Views of a filter all read the same N inputs: they stand side by side, (N, V H). Any other stack
-  is block-diagonal, each view reads inputs of its own: its blocks alone are weights, and its
-  spectrum is that of all blocks together.
-  """
-  if kernel.ndim == 2:
-    return implicit_lib.layer(kernel, init_std)
-  if name.startswith('filter_'):
-    return implicit_lib.layer(np.concatenate(list(kernel), 1), init_std)
-  found = implicit_lib.layer(kernel.reshape(-1, kernel.shape[-1]), init_std)
-  kernel_VxNxH = kernel.reshape(-1, *kernel.shape[-2:])
-  singular = -np.sort(
-    -np.concatenate([spectrum.singular_values(block_NxH) for block_NxH in kernel_VxNxH])
-  )
-  return found | {
-    'blocks': len(kernel_VxNxH),
-    'singular_values': singular.tolist(),
-    'entropy_rank': spectrum.entropy_rank(singular),
-    'stable_rank': spectrum.stable_rank(singular),
-  }
+  kernel_VxNxH = kernel.weights.reshape(-1, *kernel.weights.shape[-2:])
+  if len(kernel_VxNxH) == 1 or kernel.mark.shared_inputs:
+    return implicit_lib.layer(np.concatenate(list(kernel_VxNxH), 1), init_std)
+  found = implicit_lib.layer(kernel_VxNxH.reshape(-1, kernel_VxNxH.shape[-1]), init_std)
+  blocks = [spectrum.singular_values(block_NxH) for block_NxH in kernel_VxNxH]
+  singular = -np.sort(-np.concatenate(blocks))
+  return found | {'blocks': len(kernel_VxNxH)} | spectrum.summary(singular)
 
 
 def ics(run: restored.Restored) -> Found:
@@ -121,24 +80,30 @@ def ics(run: restored.Restored) -> Found:
   again; it is what an evaluation would see there: with input_norm=batch the average variance is
   still 1, so inputs are small. Raises Unavailable for a model without competition.
   """
-  config = run.config
-  if not hasattr(config.options, 'gate'):
-    raise restored.Unavailable(f'ics: {config.model} has no competition')
-  schema, batch = _validation_batch(run)
-  watch = jax.jit(functools.partial(competitions, train.program(config, schema)))
-  gate, options, snapshots = config.options.gate, ssr_d.gate_options(config.options), {}
+  options = run.config.options
+  if not isinstance(options, ssr_d.Options):
+    raise restored.Unavailable(f'ics: {run.config.model} has no competition')
+  schema = activations.open_data(run, 'ics', 'valid')
+  split = blocks.open_split(run.data, schema, 'valid')
+  batch = blocks.take(split, np.arange(min(EXAMPLES, split.rows)))
+  program = train.program(run.config, schema)
+  watch = jax.jit(functools.partial(activations.competitions, program))
+  snapshots = {}
   for step in sorted({0, *run.steps}):
-    read = restored.initial
     if step in run.steps:
-      read = functools.partial(restored.item, step=step)
+      state = restored.state(run, program, step)
+    else:
+      state = restored.initial_state(run, program)
     snapshots[step] = ics_dynamics.network(
-      watch(read(run, 'dense') | read(run, 'table'), batch), gate, options
+      watch(state, batch), options.gate, ssr_d.gate_options(options)
     )
+  if not snapshots[run.step]:
+    raise restored.Unavailable(f'ics: {run.config.model} sows no competition (models/ssr_d.py)')
   paths = ics_dynamics.over_steps(list(snapshots), list(snapshots.values()))
   now = snapshots[run.step]
   return Found(
     {
-      'gate': gate,
+      'gate': options.gate,
       'split': 'valid',
       'examples': len(batch['ids_BxF']),
       'layers': now,
@@ -148,73 +113,34 @@ def ics(run: restored.Restored) -> Found:
   )
 
 
-def _validation_batch(run: restored.Restored) -> tuple[schema_lib.FeatureSchema, blocks.Batch]:
-  if not (run.data / 'schema.json').is_file():
-    raise restored.Unavailable(
-      f'ics: needs the data set, and {run.data} holds none; name another place with --data'
-    )
-  schema = schema_lib.load_schema(run.data)
-  identity.check(run.metadata, schema, run.data, run.own)
-  split = blocks.open_split(run.data, schema, 'valid')
-  return schema, blocks.take(split, np.arange(min(EXAMPLES, split.rows)))
-
-
-def competitions(
-  program: train.Program, state: dict[str, Any], batch: blocks.Batch
-) -> dict[str, tuple[jax.Array, jax.Array, jax.Array]]:
-  """filter_i -> (z_VxKxB, alpha_VxI, gamma_VxK), evaluation, no dropout."""
-  variables = {
-    'params': state['params'],
-    'constants': {},
-    **state.get('moving', {}),
-  }
-  _, captured = program.module.apply(
-    variables,
-    looked_up(program, state['table_RxD'], batch),
-    train=False,
-    mutable=['intermediates'],
-  )
-  return {
-    name: competition
-    for name, sown in captured['intermediates'].items()
-    for competition in sown['competition']
-  }
-
-
-def looked_up(program: train.Program, table_RxD: jax.Array, batch: blocks.Batch) -> table_lib.Rows:
-  """Rows as `train.eval_step` gives them to the network, from a table in logical order."""
-  rows = table_lib.read(program.table, table_lib.Table(table_RxD, None), batch['ids_BxF'])
-  return train.scaled_by_values(program, rows, batch)
-
-
 def views(run: restored.Restored) -> Found:
   """Do the views of a layer look at different things? Cosine and overlap of projections, or of
   index sets; `dense`.
 
-  Raises Unavailable for a model without views.
+  Projections are kernels of views that read the same inputs, index sets those of static filters.
+  Raises Unavailable for a model that has neither.
   """
   if 'views' not in models.find(run.config.model).knobs:
     raise restored.Unavailable(f'views: {run.config.model} has none')
   dense = restored.item(run, 'dense')
-  if dense.get('constants'):
-    learned = ssr_s.learned_masks(run.config, dense.get('moving', {}).get('masks', {}))
-    layers = {
-      name: view_diversity.filters(
-        view_diversity.indices(learned[name]) if learned else np.asarray(drawn['indices_VxK']),
-        len(drawn['inverse_NxM']),
-      )
-      for name, drawn in dense['constants'].items()
-    }
+  index_sets = kernels.static_filters(run, dense)
+  if index_sets:
+    layers = {name: view_diversity.filters(*found) for name, found in index_sets.items()}
     return Found({'layers': layers}, {'': pictures.views(layers, 'jaccard')})
-  start = restored.initial(run, 'dense')
+
   layers, before = (
     {
-      name: view_diversity.projections(kernel)
-      for name, kernel in _kernels(params).items()
-      if name.startswith('filter_')
+      name: view_diversity.projections(kernel.weights)
+      for name, kernel in kernels.of(run, found).items()
+      if kernel.mark.shared_inputs and kernel.weights.ndim == 3
     }
-    for params in (dense['params'], start['params'])
+    for found in (dense, restored.initial(run, 'dense'))
   )
+  if not layers:
+    raise restored.Unavailable(
+      f'views: {run.config.model} has neither static filters nor kernels of views that are marked '
+      'to share their inputs (rec_sparse/models/marks.py)'
+    )
   return Found(
     {'layers': layers, 'layers_at_init': before},
     {
@@ -242,9 +168,65 @@ def embeddings(run: restored.Restored) -> Found:
   return Found({'fields': fields, 'fields_at_init': before}, {'': pictures.embeddings(fields)})
 
 
+def units(run: restored.Restored) -> Found:
+  """Mutual information of hidden units with the label on UNIT_EXAMPLES validation examples, spread
+  over the split, and ranks of the kernels; at the checkpoint and at initialisation.
+
+  Reads `dense` and `table`, and the data set. Raises Unavailable for a model without a hidden layer
+  that can be seen (activations.hidden).
+  """
+  schema = activations.open_data(run, 'units', 'valid')
+  program = train.program(run.config, schema)
+  marks = kernels.marks(run)
+  split = blocks.open_split(run.data, schema, 'valid')
+  count = min(UNIT_EXAMPLES, split.rows)
+  batch = blocks.take(split, np.arange(count) * split.rows // count)
+
+  def look(state: train.TrainState) -> dict[str, dict]:
+    found = activations.hidden(program, marks, state, batch)
+    return {name: units_lib.layer(one, batch['label_BxT']) for name, one in found.items()}
+
+  layers = look(restored.state(run, program))
+  if not layers:
+    raise restored.Unavailable(f'units: {run.config.model} has no hidden layer that can be seen')
+  before = look(restored.initial_state(run, program))
+  ranks = _ranks(run)
+  return Found(
+    {
+      'split': 'valid',
+      'examples': count,
+      'layers': layers,
+      'layers_at_init': before,
+      'kernels': ranks,
+    },
+    {'': redundancy_pictures.units(layers, before, ranks)},
+  )
+
+
+def _ranks(run: restored.Restored) -> dict[str, dict]:
+  """Of each kernel: effective rank and abundance now and at init, and how many are possible."""
+  now, at_init = (
+    {name: implicit_layer(kernel, 1.0) for name, kernel in kernels.of(run, found).items()}
+    for found in (restored.item(run, 'dense'), restored.initial(run, 'dense'))
+  )
+
+  def both(layer: dict[str, Any]) -> dict[str, float]:
+    return {measure: layer[measure] for measure in ('entropy_rank', 'abundance')}
+
+  return {
+    name: {
+      'possible': len(now[name]['singular_values']),
+      'now': both(now[name]),
+      'at_init': both(at_init[name]),
+    }
+    for name in now
+  }
+
+
 ANALYSES: dict[str, Callable[[restored.Restored], Found]] = {
   'implicit_sparsity': implicit_sparsity,
   'ics': ics,
   'views': views,
   'embeddings': embeddings,
+  'units': units,
 }

@@ -69,10 +69,32 @@ def item(run: Restored, name: str, step: int | None = None) -> dict[str, Any]:
   logical order.
   """
   step = run.step if step is None else step
+  _check_there(run, name, step)
+  return checkpoint.read_item(run.manager, step, name)
+
+
+def _check_there(run: Restored, name: str, step: int) -> None:
+  """Raises Unavailable where the item of a checkpoint is not there."""
   path = pathlib.Path(run.manager.directory) / str(step) / name
   if not path.is_dir():
     raise Unavailable(f'{path}: is not there')
-  return checkpoint.read_item(run.manager, step, name)
+
+
+def state(run: Restored, program: train.Program, step: int | None = None) -> train.TrainState:
+  """The network at `step` (default: the chosen one) as an evaluation takes it, on the first device.
+
+  `program` is that of the run on its data.
+  """
+  step = run.step if step is None else step
+  for name in ('dense', 'table'):
+    _check_there(run, name, step)
+  like = train.abstract_state(program, run.schema)
+  return checkpoint.restore_model(run.manager, step, program, like)
+
+
+def initial_state(run: Restored, program: train.Program) -> train.TrainState:
+  """What `state` was at step 0, from config and seed."""
+  return train.without_optimizer(train.init(program, run.schema))
 
 
 def initial(run: Restored, name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A study on one data set as configs to train: every arm gets the same rates, seeds and batches."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import itertools
 import types
 from typing import Any
@@ -84,6 +84,12 @@ def _width_of(arm: Arm, wanted: int, schema: schema_lib.FeatureSchema) -> int:
 
   def count(width: int) -> int:
     return train.counts(_make(arm, {'width': width}, schema), schema)[arm.equal]
+
+  return width_of_count(count, wanted)
+
+
+def width_of_count(count: Callable[[int], int], wanted: int) -> int:
+  """The width, up to LARGEST, at which a count that rises with it lies nearest to `wanted`."""
 
   def distance(width: int) -> int:
     return abs(count(width) - wanted)

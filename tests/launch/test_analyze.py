@@ -19,8 +19,12 @@ from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.analysis import ics_dynamics
+from rec_sparse.embedding import table as table_lib
+from rec_sparse.models.marks import Mark
+from rec_sparse.runs import activations
 from rec_sparse.runs import analysis
-from rec_sparse.runs import identity
+from rec_sparse.runs import density
+from rec_sparse.runs import kernels
 from rec_sparse.runs import restored
 
 SMALL = ('--width=8', '--views=3', '--embedding_dim=4', '--batch_size=120')
@@ -70,7 +74,7 @@ def read(directory, what):
 def test_all_of_ssr_d_trained_on_a_mesh(runs, tmp_path, capsys):
   assert call(f'--run={runs / "ssr_d"}', '--checkpoint=last', f'--out={tmp_path}') == 0
   printed = capsys.readouterr().out
-  assert printed.count('wrote ') == 4 and 'skipped' not in printed
+  assert printed.count('wrote ') == 5 and 'skipped' not in printed
   names = [path.name for path in tmp_path.iterdir()]
   assert all(name in printed for name in names)
   assert {f'{what}.{kind}' for what in analyze.WHAT for kind in ('json', 'png')} < set(names)
@@ -97,6 +101,10 @@ def test_all_of_ssr_d_trained_on_a_mesh(runs, tmp_path, capsys):
   views = read(tmp_path, 'views')
   assert np.shape(views['layers']['filter_1']['cosine']['matrix']) == (3, 3)
   assert views['layers_at_init']['filter_1']['cosine']['mean_absolute'] < 0.2
+  units = read(tmp_path, 'units')
+  assert (units['examples'], list(units['layers'])) == (700, ['layer_0', 'layer_1'])
+  assert units['layers']['layer_1']['units'] == len(units['layers']['layer_1']['information']) == 24
+  assert units['kernels']['filter_0']['now']['entropy_rank'] < 24
   fields = read(tmp_path, 'embeddings')['fields']
   assert list(fields) == [f'field_{i}' for i in range(6)] and {
     f['rows'] for f in fields.values()
@@ -114,6 +122,7 @@ def test_all_skips_what_a_model_does_not_have_and_a_name_refuses_it(runs, tmp_pa
   assert sorted(path.name for path in tmp_path.glob('*.json')) == [
     'embeddings.json',
     'implicit_sparsity.json',
+    'units.json',
   ]
   assert list(read(tmp_path, 'implicit_sparsity')['layers']) == [
     'layer_0',
@@ -144,7 +153,7 @@ def test_reads_only_the_item_that_it_needs(runs, tmp_path, capsys, what, item):
     in fails(capsys, f'--run={run}', '--what=ics')
   )
   assert call(f'--run={run}') == 0
-  assert capsys.readouterr().out.count('skipped') == (2 if item == 'dense' else 3)
+  assert capsys.readouterr().out.count('skipped') == (3 if item == 'dense' else 4)
 
 
 @pytest.mark.parametrize('model', ['dense_mlp', 'ssr_s'])
@@ -169,6 +178,22 @@ def test_static_filters_and_a_bfloat16_table(runs, tmp_path, capsys):
   embeddings = read(tmp_path, 'embeddings')
   assert embeddings['fields'] == embeddings['fields_at_init']
   assert embeddings['fields']['field_3']['abundance_share'] > 0.6
+
+
+def test_density_of_several_runs(runs, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(density, 'DENSITIES', (1.0, 0.2))
+  whole = shutil.copytree(runs / 'dense_mlp', tmp_path / 'run')
+  both = f'--run={whole},{whole}'
+  arguments = (both, '--what=density', '--retrain_steps=0', '--nosmall')
+  assert 'need --what=density, and --out' in fails(capsys, *arguments)
+  assert 'need --what=density, and --out' in fails(capsys, both, f'--out={tmp_path}')
+  assert call(*arguments, f'--out={tmp_path / "both"}') == 0
+  assert f'{whole}/analysis/density.json is there' in capsys.readouterr().out  # the second one
+  found = read(tmp_path / 'both', 'density')
+  assert (found['seeds'], list(found['curves'])) == (2, ['magnitude', 'gradient'])
+  one = read(whole / 'analysis', 'density')
+  assert one['dense'] == found['dense'] and one['asked'] == {'retrain_steps': 0, 'small': False}
+  assert (tmp_path / 'both' / 'density.png').exists()
 
 
 @pytest.mark.parametrize(
@@ -236,12 +261,10 @@ def test_competitions_give_what_the_gate_uses(texts, alpha):
   )
   fields = schema_lib.Field('a', 'categorical', 30), schema_lib.Field('b', 'categorical', 20)
   schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {})
-  metadata = identity.metadata(schema)
-  run = restored.Restored(config, 0, (0,), metadata, pathlib.Path(), pathlib.Path(), None)
-  state = restored.initial(run, 'dense') | {'table_RxD': jnp.ones((50, config.embedding_dim))}
   program = train.program(config, schema)
   batch = {'ids_BxF': np.stack([np.arange(20), 30 + np.arange(20)], 1)}
-  found = jax.jit(functools.partial(analysis.competitions, program))(state, batch)
+  watch = jax.jit(functools.partial(activations.competitions, program))
+  found = watch(train.init(program, schema), batch)
   z_VxKxB, alpha_VxI, gamma_VxK = found['filter_0']
   assert z_VxKxB.shape == (*gamma_VxK.shape, 20) and alpha_VxI.shape == alpha
   np.testing.assert_allclose(alpha_VxI, 0.1, rtol=1e-6)
@@ -327,7 +350,7 @@ def test_numeric_fields_are_value_times_embedding():
   schema = schema_lib.FeatureSchema((*names, *numbers), ('label',), None, {}, '', {})
   program = train.program(settings.make('dense_mlp', {'embedding_dim': 4}), schema)
   rows_BxFxD = table_RxD[batch['ids_BxF']]
-  found = analysis.looked_up(program, table_RxD, batch)
+  found = activations.looked_up(program, table_lib.Table(table_RxD, None), batch)
   assert list(found) == ['embedding']
   found_BxFxD = found['embedding']
   np.testing.assert_array_equal(found_BxFxD[:, :3], rows_BxFxD[:, :3])
@@ -339,7 +362,7 @@ def test_numeric_fields_are_value_times_embedding():
 def test_the_spectrum_of_a_stack_of_blocks_is_that_of_the_block_diagonal_matrix():
   kernel_VxKxH = np.random.default_rng(0).normal(size=(3, 5, 4))
   whole = jax.scipy.linalg.block_diag(*kernel_VxKxH)
-  found = analysis.implicit_layer('layer_0', kernel_VxKxH, 1.0)
+  found = analysis.implicit_layer(kernels.Kernel(kernel_VxKxH, Mark(decays=True)), 1.0)
   np.testing.assert_allclose(
     found['singular_values'], np.linalg.svd(whole, compute_uv=False)[:12], rtol=1e-5
   )
