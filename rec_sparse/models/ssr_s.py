@@ -163,7 +163,7 @@ def merge(cfg: Config, inputs: Inputs, variables: Variables) -> Served:
     return Served(SSRS(cfg, inputs), variables)
   params = dict(variables['params'])
   constants = {}
-  for name, mask_VxN in learned_masks(cfg, variables['masks']).items():
+  for name, mask_VxN in kept_inputs(cfg, variables).items():
     indices_VxK = np.stack([np.flatnonzero(mask_N) for mask_N in mask_VxN]).astype(np.int32)
     inverse_NxM = static_filter.invert(indices_VxK, mask_VxN.shape[1])
     constants[name] = static_filter.StaticFilter(indices_VxK, inverse_NxM)
