@@ -30,7 +30,7 @@ UNTIL = _enum(
   'until',
   None,
   ['information', 'heldout'],
-  'In place of --k. information: while J is surely above 0; heldout: and the log loss of '
+  'In place of --k. information: while J is surely above 0; heldout: while the log loss of '
   'validation rows falls, under a sum of tables of the chosen fields.',
 )
 BY = _enum(
@@ -47,6 +47,14 @@ CORRECT = _enum(
   'permutation',
   ['permutation', 'split', 'none'],
   'How what chance gives is removed from information: permuted labels, or halves of the rows.',
+)
+BUCKETS = _integer(
+  'buckets',
+  1024,
+  'Buckets of a field, at most 65536; values of a larger field are hashed, but for the frequent '
+  'ones. A table of two fields has a cell for each pair of buckets and label.',
+  lower_bound=2,
+  upper_bound=1 << 16,
 )
 PAIR_START = _boolean(
   'pair_start',
@@ -76,6 +84,7 @@ def main() -> int:
     k=K.value or 0,
     until=UNTIL.value or '',
     correct=CORRECT.value,
+    buckets=BUCKETS.value,
     pair_start=PAIR_START.value,
     with_pairs=PAIRS.value,
     seed=SEED.value,

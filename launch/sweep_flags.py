@@ -99,20 +99,20 @@ def studies() -> list[Study]:
     if name.endswith('.json'):
       found += [planned.study for planned in read_directory(pathlib.Path(name)).studies]
     else:
-      found.append(study_file.read_study_file(_file(name)))
+      found.append(study_file.read_study_file(file_of(name)))
   names = [study.name for study in found]
   if len(set(names)) < len(names):
     raise ValueError(f'--study={",".join(STUDY.value)}: two of the studies have one name')
   return found
 
 
-def command() -> str:
-  """This sweep as a shell line, so that a report can say how to make it again."""
+def command(program: str = 'launch.sweep', own: flags.FlagValues = FLAGS) -> str:
+  """This call as a shell line, so that a report can say how to make it again."""
   given = []
-  for name in sorted(FLAGS):
-    if FLAGS[name].present:
-      given += FLAGS[name].serialize().splitlines()
-  return shlex.join(['python', '-m', 'launch.sweep', *given])
+  for name in sorted(own):
+    if own[name].present:
+      given += own[name].serialize().splitlines()
+  return shlex.join(['python', '-m', program, *given])
 
 
 def parse_widths(arms: tuple[str, ...], items: list[str]) -> dict[str, list[int]]:
@@ -140,7 +140,8 @@ def parse_widths(arms: tuple[str, ...], items: list[str]) -> dict[str, list[int]
   return found
 
 
-def _file(name: str) -> pathlib.Path:
+def file_of(name: str) -> pathlib.Path:
+  """The study file of a name in launch/studies, or a path; raises ValueError if there is none."""
   path = pathlib.Path(name) if name.endswith('.toml') else STUDIES / f'{name}.toml'
   if not path.is_file():
     known = ', '.join(sorted(p.stem for p in STUDIES.glob('*.toml')))

@@ -42,8 +42,9 @@ class Job:
   by: str = 'afe'  # one of ORDERS
   level: str = 'field'  # or value: table rows
   k: int = 0  # fields, or values that keep a row of their own; 0: as many as `until` says
-  until: str = ''  # information: while J is surely above 0; heldout: and the held-out loss falls
+  until: str = ''  # information: while J is surely above 0; heldout: while the held-out loss falls
   correct: str = 'permutation'  # one of information.METHODS
+  buckets: int = buckets.MOST  # of a field; larger fields are hashed
   pair_start: bool = False  # start from the most synergistic pair of fields
   with_pairs: bool = False  # normalised information of all pairs of fields, too
   seed: int = 0  # of permutations, of the orders random and gates
@@ -129,7 +130,7 @@ def _open(job: Job, schema: schema_lib.FeatureSchema) -> _Opened:
       total += np.bincount(value_B.astype(np.int64) * labels + label_B, minlength=len(total))
 
   found = [total.reshape(-1, labels) for total in found]
-  bucket_of = [buckets.of_counts(count_WxY.sum(1)) for count_WxY in found]
+  bucket_of = [buckets.of_counts(count_WxY.sum(1), job.buckets) for count_WxY in found]
   return _Opened(
     schema=schema,
     train=train,
@@ -214,8 +215,8 @@ def _greedy(job: Job, opened: _Opened) -> Found:
 def _until(
   job: Job, opened: _Opened, steps: Iterator[afe.Step]
 ) -> tuple[list[afe.Step], list[float]]:
-  """The choices while J is surely above 0 and, with heldout, PATIENCE of them beyond the best one
-  -> (choices, held-out loss before the first and after each).
+  """The choices while J is surely above 0; or, with heldout, while it may be, and PATIENCE of them
+  beyond the best one -> (choices, held-out loss before the first and after each).
   """
   taken: list[afe.Step] = []
   losses: list[float] = []
@@ -223,7 +224,8 @@ def _until(
   if judge:
     losses.append(judge(None))
   for step in steps:
-    if step.redundant_to >= 0 or step.j.low <= 0:
+    end = step.j.high if judge else step.j.low
+    if not step.forced and (step.redundant_to >= 0 or end <= 0):
       break
     taken.append(step)
     if judge:

@@ -46,6 +46,7 @@ class Step:
   ci: Estimate
   redundant_to: int  # the chosen field that explains it away; -1: none
   partner: int  # the chosen field given which it tells most; -1: the first choice
+  forced: bool  # chosen by `start`, not by its score
 
 
 @dataclasses.dataclass
@@ -76,8 +77,11 @@ def steps(
   for field, table_WxY in enumerate(tables):
     left[field] = _first(table_WxY, tasks, method, np.random.default_rng([seed, field]))
   while left:
-    asked = [start.pop(0)] if start else list(left)
-    best = max((_step(field, left[field], strikes) for field in asked), key=_rank)
+    if start:
+      best = dataclasses.replace(_step(start[0], left[start[0]], strikes), forced=True)
+      del start[0]
+    else:
+      best = max((_step(field, own, strikes) for field, own in left.items()), key=_rank)
     del left[best.field]
     yield best
     for field, table_JxWxY in zip(left, pairs(best.field, tuple(left)), strict=True):
@@ -157,6 +161,7 @@ def _step(field: int, candidate: _Candidate, strikes: bool) -> Step:
     ci=score(-float(bool(given)), 0, of_given),
     redundant_to=_explained(candidate) if strikes else -1,
     partner=max(candidate.given, key=lambda s: _sum(candidate.given[s]).value, default=-1),
+    forced=False,
   )
 
 

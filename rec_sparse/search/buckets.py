@@ -1,8 +1,12 @@
-"""Values of a field -> at most a thousand buckets, so that pairs of fields can be counted."""
+"""Values of a field -> buckets, few enough for pairs of fields to be counted.
+
+Hashing is not free: a field that is a function of another one still tells something given the
+buckets of that one. Where memory allows, give the largest fields a bucket for each value.
+"""
 
 import numpy as np
 
-MOST = 1024  # buckets of a field
+MOST = 1024  # buckets of a field, unless more are asked for
 NUMBERS = 64  # buckets of a column whose values multiply an embedding, missing ones apart
 _MULTIPLIER = 2654435761  # of Knuth's multiplicative hash: odd, near 2**32 / golden ratio
 

@@ -19,7 +19,7 @@ _BATCH = 1024
 _RATE = 1e-2
 _TEMPERATURES = (1.0, 0.1)  # first and last
 _PASSES = 3  # over the sample, or more for
-_STEPS = 300  # at least
+_STEPS = 150  # at least
 
 
 def order(

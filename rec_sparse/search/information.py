@@ -5,8 +5,10 @@ Plain plug-in information is biased upwards by about (cells that are filled) / 2
 field of 100,000 values has .25 nats in 200,000 rows, more than any useful one. Two corrections:
 
   permutation  labels are permuted within every stratum of the field that is given, which keeps what
-               the two fields have in common; the mean of a few permutations is subtracted. Cells of
-               a permuted table are hypergeometric, so it is drawn from the counts, not from rows.
+               the two fields have in common. The mean of a few permutations is subtracted, and the
+               rest divided by `seen`, for cells of few rows show a part of what a field tells, and
+               cells of one row nothing. Cells of a permuted table are hypergeometric, so it is
+               drawn from the counts, not from rows.
   split        what one half of the rows says of p(label | value) is scored on the other half: never
                above the information in expectation, and not above 0 for a useless field.
 
@@ -17,10 +19,13 @@ given), value W and label.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
+from scipy import stats
 
 from rec_sparse.scaling.student import student_quantile
 
@@ -73,10 +78,11 @@ def combined(*terms: Term) -> Estimate:
 
 
 def permutation(table_XxJxWx2: np.ndarray, rng: np.random.Generator) -> Estimate:
-  """I(value; label | stratum) less the mean of DRAWS permutations of the labels in each stratum.
+  """I(value; label | stratum) less the mean of DRAWS permutations of labels in strata, over `seen`.
 
   The interval holds the spread of permutations, Student's t, and what the delta method finds beyond
-  it: the spread over rows of the pointwise information, where there is any.
+  it: the spread over rows of the pointwise information, where there is any. It is infinite where
+  every cell has one row.
   """
   table_JxWx2 = table_XxJxWx2.sum(0)
   rows = int(table_JxWx2.sum())
@@ -100,7 +106,44 @@ def permutation(table_XxJxWx2: np.ndarray, rng: np.random.Generator) -> Estimate
   half = math.hypot(
     student_quantile(0.975, DRAWS - 1) * spread, student_quantile(0.975, 10**6) * over_rows**0.5
   )
-  return Estimate(float(plug_in - chance), half, float(plug_in))
+  share = _seen(values_JxW, float(positives_J.sum() / rows))
+  if not share:
+    return Estimate(0.0, math.inf, float(plug_in))
+  return Estimate(float((plug_in - chance) / share), half / share, float(plug_in))
+
+
+def _seen(values_JxW: np.ndarray, rate: float) -> float:
+  """Share of a weak effect that cells of these rows show, mean over rows; 0 if none has two."""
+  sizes, cells = np.unique(values_JxW[values_JxW > 0], return_counts=True)
+  size_X, share_X = seen(rate)
+  return float(np.average(np.interp(sizes, size_X, share_X), weights=sizes * cells))
+
+
+@functools.cache
+def seen(rate: float) -> tuple[np.ndarray, np.ndarray]:
+  """(n, share): of a weak effect, what the plug-in of a cell of n rows shows beyond chance.
+
+  In a cell where the label has probability p the plug-in adds E phi(k / n), k binomial, where phi
+  is the negative entropy; if p varies from cell to cell, the information is half its variance times
+  phi''(p) = 1 / p (1 - p), and what is seen half its variance times the second derivative of
+  E phi(k / n), which is n (n - 1) E of a second difference. 0 for n = 1; 1 for many rows.
+  """
+  variance = rate * (1 - rate)
+  if not variance:
+    return np.array([1.0]), np.array([0.0])
+  most = max(100 / min(rate, 1 - rate), 4)
+  size_X = np.unique(np.geomspace(1, most, 48).round())
+  share_X = np.zeros(len(size_X))
+  for i, n in enumerate(size_X[1:], 1):
+    k = np.arange(n - 1)
+    chance = stats.binom.pmf(k, n - 2, rate)
+    second = _negentropy((k + 2) / n) - 2 * _negentropy((k + 1) / n) + _negentropy(k / n)
+    share_X[i] = variance * n * (n - 1) * (chance @ second)
+  return size_X, share_X
+
+
+def _negentropy(p: np.ndarray) -> np.ndarray:
+  return special.xlogy(p, p) + special.xlogy(1 - p, 1 - p)
 
 
 def split(table_XxJxWx2: np.ndarray, rng: np.random.Generator) -> Estimate:

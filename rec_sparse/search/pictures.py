@@ -1,6 +1,7 @@
 """Pictures of a selection (no pyplot)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 import numpy as np
@@ -58,4 +59,30 @@ def normalised_information(nmi_FxF: np.ndarray, names: Sequence[str]) -> Figure:
   axes.set_xticks(range(len(names)), names, rotation=60, ha='right', fontsize=8)
   axes.set_yticks(range(len(names)), names, fontsize=8)
   figure.colorbar(image, ax=axes, label='I / min(H, H)', shrink=0.8)
+  return figure
+
+
+def kept(rows: Sequence[dict[str, Any]], against: str, title: str) -> Figure:
+  """Test log loss minus that of all fields, an order a line; `against`: k or table_rows."""
+  figure = Figure(figsize=(6.5, 4.2), layout='constrained')
+  axes = figure.subplots()
+  orders = list(dict.fromkeys(row['order'] for row in rows))
+  for i, order in enumerate(orders):
+    own = sorted((row for row in rows if row['order'] == order), key=lambda row: row[against])
+    places = np.array([row[against] for row in own], float)
+    if against == 'k':
+      places += 0.06 * (i - (len(orders) - 1) / 2)
+    gap = 1e3 * np.array([row['logloss_difference'] for row in own])
+    line = axes.plot(places, gap, '.-', label=order)[0]
+    for place, row in zip(places, own, strict=True):
+      if row['logloss_low'] is not None:
+        ends = [1e3 * row['logloss_low'], 1e3 * row['logloss_high']]
+        axes.plot([place, place], ends, color=line.get_color(), linewidth=1)
+  axes.axhline(0, color='black', linewidth=0.8)
+  axes.set_yscale('symlog', linthresh=1)
+  axes.set_xlabel({'k': 'fields kept', 'table_rows': 'table rows kept'}[against])
+  axes.set_ylabel('test log loss minus that of all fields, 1e-3 nats')
+  axes.set_title(title, fontsize=10)
+  axes.legend(frameon=False, fontsize=8)
+  axes.spines[['top', 'right']].set_visible(False)
   return figure

@@ -1,9 +1,13 @@
 """Rows whose useful, redundant and useless fields are known: what a search has to find."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from rec_sparse.search import afe
+from rec_sparse.search import buckets
+from rec_sparse.search import counts
 
 STRONG = ('strong_1', 'strong_2')
 COPIES = ('copy_1', 'copy_2', 'near_copy')  # of the first, renamed; of the second, 5 % of it wrong
@@ -72,3 +76,40 @@ def verdict(kept: Sequence[str]) -> Verdict:
     pair=set(PAIR) <= set(kept),
     weak='weak' in kept,
   )
+
+
+class Counted(NamedTuple):
+  """What `afe.steps` asks for."""
+
+  tables: list[np.ndarray]  # table_WxY of each field
+  pairs: afe.Pairs
+
+
+def counted(rows: Rows, halves: int = 1, chunk: int = 1 << 16) -> Counted:
+  """Counts of the rows, taken in chunks as from a data set on disk."""
+  labels = halves << rows.label_BxT.shape[1]
+  label_B = counts.joint_label(rows.label_BxT, 0, halves)
+  code_FxB = [buckets.of_counts(np.bincount(value_B))[value_B] for value_B in rows.fields.values()]
+  sizes = [int(code_B.max()) + 1 for code_B in code_FxB]
+
+  def source() -> Iterator[counts.Rows]:
+    for start in range(0, len(label_B), chunk):
+      own = slice(start, start + chunk)
+      yield counts.Rows([code_B[own] for code_B in code_FxB], label_B[own])
+
+  def pairs(given: int, candidates: Sequence[int]) -> Iterator[np.ndarray]:
+    return counts.pairs(source, given, candidates, sizes, labels, counts.on_host)
+
+  tables = []
+  for code_B, size in zip(code_FxB, sizes, strict=True):
+    cell_B = code_B.astype(np.int64) * labels + label_B
+    tables.append(np.bincount(cell_B, minlength=size * labels).reshape(size, labels))
+  return Counted(tables, pairs)
+
+
+def kept(rows: Rows, steps: Sequence[afe.Step]) -> list[str]:
+  """The fields that a search keeps: not redundant, and J surely above 0, or what it starts from."""
+  names = list(rows.fields)
+  return [
+    names[step.field] for step in steps if step.forced or (step.redundant_to < 0 and step.j.low > 0)
+  ]

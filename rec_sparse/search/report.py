@@ -1,6 +1,7 @@
 """What a selection says: plain numbers, and a table for people."""
 
 from collections.abc import Sequence
+import math
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def _step(step: Step, names: Sequence[str]) -> dict[str, Any]:
 def _estimate(estimate: Estimate) -> dict[str, Any]:
   return {
     'value': estimate.value,
-    'interval': [estimate.low, estimate.high],
+    'interval': [estimate.low, estimate.high] if math.isfinite(estimate.half) else None,
     'plug_in': estimate.plug_in,
   }
 

@@ -1,5 +1,6 @@
 """From launch.select to a compact data set: what stays, what raw rows become, what is refused."""
 
+import csv
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from data_pipelines import blocks
 from data_pipelines import vocabulary
+from launch import kept
 from launch import main as main_lib
 from launch import prepare
 from launch import prepare_flags
@@ -213,3 +215,38 @@ def _make_one_class(directory, out):
   raw = json.loads((directory / 'schema.json').read_text())
   raw['splits']['train']['positives'] = [0]
   (out / 'schema.json').write_text(json.dumps(raw))
+
+
+def test_loss_against_kept_fields(toy, tmp_path, capsys):
+  """Orders that keep the same share their trials; what is there is not done again."""
+  network = (
+    'seeds = 2\nlearning_rates = [1e-2]\n[common]\nbatch_size = 500\nembedding_dim = 2\n'
+    'width = 4\ndepth = 1\n[arms.network]\nmodel = "dense_mlp"\n'
+  )
+  (tmp_path / 'small.toml').write_text(network)
+  out = tmp_path / 'curve'
+  arguments = (f'--data={toy}', f'--study={tmp_path}/small.toml', f'--out={out}')
+  assert do(kept, kept.FLAGS, *arguments, '--orders=jmi,mi', '--ks=1,6') == 0
+  assert 'curve/kept.csv' in capsys.readouterr().out
+  rows = list(csv.DictReader((out / 'kept.csv').read_text().splitlines()))
+  assert [(row['order'], row['k']) for row in rows] == [
+    ('jmi', '1'),
+    ('jmi', '6'),
+    ('mi', '1'),
+    ('mi', '6'),
+  ]
+  assert {name: rows[0][name] for name in rows[0] if name != 'order'} == {
+    name: rows[2][name] for name in rows[2] if name != 'order'
+  }
+  assert rows[0]['kept'].startswith('field_') and rows[0]['fields'] == '1'
+  assert float(rows[1]['logloss_difference']) == 0  # the same rows of the table, the same seeds
+  low, high = float(rows[0]['logloss_low']), float(rows[0]['logloss_high'])
+  assert low < float(rows[0]['logloss_difference']) < high
+  trials = {path: path.stat().st_mtime_ns for path in (out / 'trials').iterdir()}
+  assert len(trials) == 6  # all fields, one field, and all fields by a plan
+  assert (out / 'kept.png').read_bytes()[:4] == b'\x89PNG'
+  assert do(kept, kept.FLAGS, *arguments, '--orders=jmi,mi', '--ks=1,6') == 0
+  assert trials == {path: path.stat().st_mtime_ns for path in (out / 'trials').iterdir()}
+  capsys.readouterr()
+  assert do(kept, kept.FLAGS, *arguments, '--ks=none') == 1
+  assert '--ks=none: expected numbers above 0' in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """Adaptive Feature Extraction against JMI, and on rows whose redundancy is planted."""
 
 import numpy as np
-from planted_fields import tables as tables_of
 import pytest
 
 from rec_sparse.search import afe
@@ -11,10 +10,10 @@ from rec_sparse.search import planted
 METHOD = information.permutation
 
 
-def order(fields, label_BxT, method=METHOD, **options):
-  tables, pairs = tables_of(fields, label_BxT, 2 if method is information.split else 1)
-  names = list(fields)
-  steps = list(afe.steps(tables, pairs, label_BxT.shape[1], method, **options))
+def order(rows, method=METHOD, **options):
+  counted = planted.counted(rows, 2 if method is information.split else 1)
+  names = list(rows.fields)
+  steps = list(afe.steps(*counted, rows.label_BxT.shape[1], method, **options))
   return [names[step.field] for step in steps], {names[step.field]: step for step in steps}
 
 
@@ -44,7 +43,7 @@ def test_at_one_label_it_is_jmi():
           s = fields[other]
           scores[name] += (mutual(x, s, label) - mutual(x, s)) / len(chosen)
     chosen.append(max(fields.keys() - chosen, key=scores.get))
-  names, steps = order(fields, label[:, None], information.as_counted, strikes=False)
+  names, steps = order(planted.Rows(fields, label[:, None]), information.as_counted, strikes=False)
   assert names == chosen
   for name in names:
     assert steps[name].j.value == pytest.approx(scores[name], abs=1e-12)
@@ -56,11 +55,11 @@ def test_at_one_label_it_is_jmi():
 @pytest.mark.parametrize('method', [information.permutation, information.split])
 def test_planted_redundancy_goes_and_the_pair_stays(method):
   rows = planted.rows(seed=0, rows=50_000, noise_values=20_000)
-  names, steps = order(rows.fields, rows.label_BxT, method)
-  kept = [name for name in names if steps[name].redundant_to < 0 and steps[name].j.low > 0]
+  names, steps = order(rows, method)
+  kept = planted.kept(rows, steps.values())
   assert planted.verdict(kept) == planted.Verdict(True, True, True, True)
   assert names.index('pair_2') == names.index('pair_1') + 1
-  plain, scores = order(rows.fields, rows.label_BxT, method, strikes=False)
+  plain, scores = order(rows, method, strikes=False)
   assert scores['copy_2'].redundant_to < 0
   if method is information.permutation:
     noise = steps['noise_of_many_values']
@@ -70,28 +69,28 @@ def test_planted_redundancy_goes_and_the_pair_stays(method):
 
 def test_plug_in_takes_noise_for_the_best():
   rows = planted.rows(seed=0, rows=50_000, noise_values=20_000)
-  names, _ = order(rows.fields, rows.label_BxT, information.as_counted)
+  names, _ = order(rows, information.as_counted)
   assert names.index('noise_of_many_values') <= 1
 
 
 def test_a_pure_xor_pair_needs_a_start_of_pairs():
   rows = planted.rows(seed=1, rows=20_000, noise_values=500, pure=True)
-  _, steps = order(rows.fields, rows.label_BxT)
+  _, steps = order(rows)
   assert all(steps[name].pi.low < 0 for name in ('pair_1', 'pair_2'))
-  tables, pairs = tables_of(rows.fields, rows.label_BxT)
-  found = afe.most_synergistic(tables, pairs, 1, METHOD)
+  found = afe.most_synergistic(*planted.counted(rows), 1, METHOD)
   assert {list(rows.fields)[field] for field in found} == {'pair_1', 'pair_2'}
-  names, steps = order(rows.fields, rows.label_BxT, start=found)
+  names, steps = order(rows, start=found)
   assert set(names[:2]) == {'pair_1', 'pair_2'} and steps[names[1]].j.low > 0
   alone = {name: rows.fields[name] for name in ('strong_1', 'weak')}
-  assert afe.most_synergistic(*tables_of(alone, rows.label_BxT), 1, METHOD) == ()
+  fewer = planted.counted(planted.Rows(alone, rows.label_BxT))
+  assert afe.most_synergistic(*fewer, 1, METHOD) == ()
 
 
 def test_two_labels():
   """Each has a field of its own; behaviour counts what a field tells of one label given another."""
   rows = planted.rows(seed=2, rows=30_000, noise_values=500, tasks=2)
-  names, steps = order(rows.fields, rows.label_BxT)
-  kept = [name for name in names if steps[name].redundant_to < 0 and steps[name].j.low > 0]
+  names, steps = order(rows)
+  kept = planted.kept(rows, steps.values())
   assert planted.verdict(kept) == planted.Verdict(True, True, True, True)
   assert 'of_second' in kept
 

@@ -58,6 +58,29 @@ def test_intervals_hold_what_they_say_where_another_field_is_given():
   assert held['none'] >= 88 and held['some'] >= 88
 
 
+@pytest.mark.parametrize('rates', [(0.2, 0.8), (0.3, 0.45), (0.05, 0.15)])
+def test_cells_of_few_rows_show_what_a_field_tells(rates):
+  """Two rows to a cell in the mean: less than a whole effect is seen, and most by chance."""
+  rng = np.random.default_rng(4)
+  stratum = rng.integers(0, 200, 100_000)
+  value = rng.integers(0, 250, 100_000)
+  label = (rng.random(100_000) < np.array(rates)[value % 2]).astype(int)
+  p_2 = np.array([rates, 1 - np.array(rates)])
+  truth = (p_2 * np.log(p_2 / p_2.mean(1, keepdims=True))).sum(0).mean()
+  found = information.permutation(table_of(value, label, stratum, 200), rng)
+  assert found.plug_in > 2 * truth
+  assert abs(found.value - truth) < found.half + 0.08 * truth
+
+
+def test_cells_of_one_row_say_nothing():
+  alone = np.arange(500)
+  found = information.permutation(table_of(alone, alone % 2), np.random.default_rng(0))
+  assert found.value == 0 and found.half == np.inf
+  size_X, share_X = information.seen(0.5)
+  assert share_X[0] == 0 and share_X[1] == pytest.approx(np.log(2)) and size_X[-1] > 100
+  assert share_X[-1] == pytest.approx(1, abs=0.01)
+
+
 def test_normalised_information_of_fields():
   rng = np.random.default_rng(3)
   value = rng.integers(0, 8, 20_000)

@@ -1,0 +1,103 @@
+"""Test loss against kept fields: a network trained anew on what each order keeps at each k.
+
+python -m launch.kept --data=data/frappe --study=kept --orders=afe,mi,frequency,random \
+  --ks=2,4,6,8 --out=studies/frappe_kept
+
+The study file has one arm, the network. The same command does only what is missing.
+"""
+
+import contextlib
+import functools
+import json
+import pathlib
+
+from absl import flags
+
+from launch import main as main_lib
+from launch import sweep_flags
+from rec_sparse import schema as schema_lib
+from rec_sparse.scaling import study_file
+from rec_sparse.schema import SPLITS
+
+FLAGS = flags.FlagValues()
+_string, _list, _enum, _integer = (
+  functools.partial(define, flag_values=FLAGS)
+  for define in (flags.DEFINE_string, flags.DEFINE_list, flags.DEFINE_enum, flags.DEFINE_integer)
+)
+DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = _string('out', None, 'Study directory, with the data sets and curves beside.', required=True)
+STUDY = _string('study', 'kept', 'Name in launch/studies or path of the TOML file of the network.')
+ORDERS = _list('orders', ['afe', 'mi', 'frequency', 'random'], 'As --by of launch.select.')
+KS = _list('ks', [], 'Fields to keep, or values: numbers separated by commas.')
+LEVEL = _enum('level', 'field', ['field', 'value'], 'What is kept: whole fields, or table rows.')
+BUCKETS = _integer('buckets', 1024, 'As of launch.select.', lower_bound=2, upper_bound=1 << 16)
+SEED = _integer('seed', 0, 'Of permutations, and of the orders random and gates.', lower_bound=0)
+
+
+def main() -> int:
+  """Trains what is missing, then writes kept.csv and kept.png."""
+  # Here, so that --help and wrong flags answer before the rest is loaded.
+  from launch import progress
+  from rec_sparse.runs import kept
+  from rec_sparse.runs import select
+  from rec_sparse.runs import sweep
+  from rec_sparse.scaling import grid
+
+  out = pathlib.Path(OUT.value)
+  data = sweep.Data(pathlib.Path(DATA.value), schema_lib.load_schema(DATA.value, SPLITS))
+  network = study_file.read_study_file(sweep_flags.file_of(STUDY.value))
+  job = select.Job(data.directory, level=LEVEL.value, buckets=BUCKETS.value, seed=SEED.value)
+  points = kept.points(job, ORDERS.value, _ks(), out.with_name(f'{out.name}_data'))
+  study = kept.study(network, points)
+  schemas = {point.data: schema_lib.load_schema(point.data) for point in points}
+  with contextlib.closing(progress.SweepOnTerminal()) as terminal:
+    left = sweep.run_studies(
+      data,
+      out,
+      [(study, grid.trials(study, data.schema, schemas))],
+      sweep_flags.command('launch.kept', FLAGS),
+      grows=False,
+      observer=terminal,
+      others=[sweep.Data(pathlib.Path(name), schema) for name, schema in schemas.items()],
+    )
+  if left.interrupted:
+    return main_lib.interrupted(out)
+  if left.too_large:
+    raise ValueError(sweep.why_too_large(left))
+  _write(out, points)
+  return 0
+
+
+def _write(out: pathlib.Path, points: list) -> None:
+  """Writes the table and the picture, and prints the table."""
+  from rec_sparse import record
+  from rec_sparse.report import comparison
+  from rec_sparse.runs import kept
+  from rec_sparse.scaling import records
+  from rec_sparse.search import pictures
+
+  (results,) = records.read_results(out)
+  name = results.study.name
+  arms = json.loads(comparison.make_table(results)[f'{name}.json'])['arms']
+  rows = kept.rows(points, arms)
+  record.write_text(out / 'kept.csv', kept.to_csv(rows))
+  against = 'k' if LEVEL.value == 'field' else 'table_rows'
+  pictures.kept(rows, against, results.study.title).savefig(out / 'kept.png', dpi=150)
+  print(kept.to_csv(rows))
+  print(out / 'kept.csv')
+
+
+def _ks() -> list[int]:
+  """The numbers of --ks; raises ValueError when there are none."""
+  if not KS.value or not all(k.isdecimal() and int(k) for k in KS.value):
+    raise ValueError(f'--ks={",".join(KS.value)}: expected numbers above 0, separated by commas')
+  return [int(k) for k in KS.value]
+
+
+def run() -> None:
+  """Console entry."""
+  main_lib.run(main, FLAGS)
+
+
+if __name__ == '__main__':
+  run()

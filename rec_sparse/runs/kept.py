@@ -1,0 +1,134 @@
+"""Test loss against what is kept of the fields: a network trained anew on each compact data set.
+
+An order and a k give a plan, equal plans one arm of a study, and the study is trained and compared
+as any other: the same seeds, rates and batches, differences from all fields paired by test rows.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipelines import compact
+from rec_sparse import plan as plan_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse.runs import select
+from rec_sparse.scaling.study import Arm
+from rec_sparse.scaling.study import Study
+
+ALL = 'all'  # arm of the whole data set, the reference
+
+
+class Point(NamedTuple):
+  """What an order keeps at one k."""
+
+  order: str
+  k: int  # fields, or values with a row of their own
+  arm: str  # of the study; orders that keep the same share one
+  fields: tuple[str, ...]  # that stay, in the order of the table
+  table_rows: int
+  data: str  # the compact data set
+
+
+def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path) -> list[Point]:
+  """Plans of each order at each k, and the compact data sets that they make in `out`.
+
+  `job` says what else decides. Raises ValueError as `select.select` does.
+  """
+  schema = schema_lib.load_schema(job.data)
+  out.mkdir(parents=True, exist_ok=True)
+  found: list[Point] = []
+  arms: dict[str, str] = {}
+  for order in orders:
+    ranked = None
+    if job.level == 'field':
+      ranked = select.select(dataclasses.replace(job, by=order, k=len(schema.fields))).kept
+    for k in ks:
+      if ranked is None:
+        arrays = select.select(dataclasses.replace(job, by=order, k=k)).plan.arrays
+      else:
+        arrays = plan_lib.keep_fields(schema, list(ranked[:k]))
+      kept = hashlib.sha256(arrays['row_R'].tobytes()).hexdigest()[:12]
+      arm = arms.setdefault(kept, f'{order}_{k}')
+      directory = out / kept
+      if arms[kept] == f'{order}_{k}':
+        _make(job, schema, arrays, out / f'{kept}.npz', directory)
+      names = [f.name for f, stays in zip(schema.fields, arrays['kept_F'], strict=True) if stays]
+      rows = int(arrays['row_R'].max()) + 1
+      found.append(Point(order, k, arm, tuple(names), rows, str(directory)))
+  return found
+
+
+def _make(
+  job: select.Job,
+  schema: schema_lib.FeatureSchema,
+  arrays: dict[str, np.ndarray],
+  path: pathlib.Path,
+  directory: pathlib.Path,
+) -> None:
+  names = [field.name for field in schema.fields]
+  made_by = {'search': 'kept', 'level': job.level, 'fields': names}
+  own = {name: arrays[name] for name in ('kept_F', 'row_R')}
+  plan_lib.save(plan_lib.Plan(made_by, schema.fingerprint, own), path)
+  compact.prepare(path, job.data, directory)
+
+
+def study(network: Study, found: list[Point]) -> Study:
+  """The study whose first arm is the one of `network`, on all fields; the others are its copies.
+
+  Raises ValueError when `network` has several arms, or sizes.
+  """
+  if len(network.arms) != 1 or network.arms[0].scale:
+    raise ValueError(f'study {network.name}: expected one arm of one size, the network to train')
+  arms = {ALL: dataclasses.replace(network.arms[0], name=ALL, against=ALL, equal='')}
+  for point in found:
+    arms.setdefault(point.arm, _arm(arms[ALL], point))
+  return dataclasses.replace(network, arms=tuple(arms.values()))
+
+
+def _arm(reference: Arm, point: Point) -> Arm:
+  return dataclasses.replace(reference, name=point.arm, says=point.arm, data=point.data)
+
+
+def rows(found: list[Point], arms: dict[str, Any]) -> list[dict[str, Any]]:
+  """A row for each point: means and deviations over seeds, paired differences from all fields.
+
+  `arms`: what `outcome.to_json` says of each arm.
+  """
+  return [
+    {
+      'order': point.order,
+      'k': point.k,
+      'fields': len(point.fields),
+      'table_rows': point.table_rows,
+      'test_logloss': arms[point.arm]['test_logloss']['mean'],
+      'test_logloss_sd': arms[point.arm]['test_logloss']['sd'],
+      'test_auc': arms[point.arm]['test_auc']['mean'],
+      **_difference('logloss', arms[point.arm]['logloss_difference']),
+      **_difference('auc', arms[point.arm]['auc_difference']),
+      'kept': ' '.join(point.fields),
+    }
+    for point in found
+  ]
+
+
+def _difference(name: str, difference: dict[str, Any] | None) -> dict[str, float | None]:
+  """Value and interval; empty where they are not defined, as with one seed."""
+  low, high = (difference or {}).get('interval') or (None, None)
+  value = difference and difference['value']
+  return {f'{name}_difference': value, f'{name}_low': low, f'{name}_high': high}
+
+
+def to_csv(table: list[dict[str, Any]]) -> str:
+  """The rows as CSV."""
+  text = io.StringIO()
+  writer = csv.DictWriter(text, table[0], lineterminator='\n')
+  writer.writeheader()
+  for row in table:
+    shown = {key: f'{v:.6g}' if isinstance(v, float) else v for key, v in row.items()}
+    writer.writerow(shown)
+  return text.getvalue()
