@@ -72,6 +72,7 @@ class Program(NamedTuple):
   # table rows over all its devices, batches over `data`, dense parameters over `model`
   mesh: jax.sharding.Mesh
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
+  terms: tuple[str, ...]  # of the training loss, that are logged each by itself
   sparsifier: rules.Sparsifier | None = None  # what masks the dense parameters
 
 
@@ -110,6 +111,7 @@ def program(
     schema.numeric_count,
     mesh,
     unknown.untrained_rows(schema, config.unknown_share),
+    model.terms(config),
   )
   return run._replace(sparsifier=_sparsifier(run, schema))
 
@@ -282,11 +284,12 @@ class StepSums(NamedTuple):
 
   loss: jax.Array  # float32: over steps, nats per example, with what a model sows
   dropped: jax.Array  # int32: ids beyond the capacity of an all-to-all lookup or update
+  terms: dict[str, jax.Array]  # float32: parts of `loss` by name, those that were asked for
 
 
-def zero_sums() -> StepSums:
-  """Sums over no step."""
-  return StepSums(jnp.float32(0), jnp.int32(0))
+def zero_sums(terms: Sequence[str] = ()) -> StepSums:
+  """Sums over no step; each of these terms of the loss is added up by itself too."""
+  return StepSums(jnp.float32(0), jnp.int32(0), {name: jnp.float32(0) for name in terms})
 
 
 def train_step(
@@ -294,7 +297,7 @@ def train_step(
 ) -> tuple[TrainState, StepSums]:
   """One step on one batch: on the mean loss of its examples, without those of weight 0.
 
-  Scalars that the model sows into the collection `losses` are added to it.
+  What the model sows into `losses`, and the loss of what it sows into `logits`, is added to it.
   """
   state = _in_place(run, state)
   config, module = _of_trial(run, state)
@@ -308,12 +311,13 @@ def train_step(
       batch['weight_B'],
       train=True,
       rngs={'dropout': dropout_key},
-      mutable=(*MOVING, 'losses'),
+      mutable=(*MOVING, 'losses', 'logits'),
     )
     loss = run.objective.loss(logits_BxT, batch)
-    for auxiliary in jax.tree.leaves(changed.get('losses', {})):
-      loss += auxiliary
-    return loss, _moving(changed)
+    terms = _terms(run, changed, batch)
+    for term in terms.values():
+      loss += term
+    return loss, (_moving(changed), terms)
 
   batch = _over_data(run, batch)
   ids_BxF = unknown.drop(
@@ -321,7 +325,7 @@ def train_step(
   )
   looked_up = table_lib.lookup(run.table, state.table, ids_BxF)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
-  (loss, moving), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
+  (loss, (moving, terms)), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
   masked = state
   if run.sparsifier:
     masked, changed = _mask(run, state, grads, jax.random.fold_in(dropout_key, MASKS))
@@ -349,7 +353,9 @@ def train_step(
     sparse=masked.sparse,
   )
   return _in_place(run, state), StepSums(
-    sums.loss + loss, sums.dropped + looked_up.dropped + updated.dropped
+    sums.loss + loss,
+    sums.dropped + looked_up.dropped + updated.dropped,
+    {name: total + terms[name] for name, total in sums.terms.items()},
   )
 
 
@@ -378,6 +384,18 @@ def _mask(
 
 def _chosen(condition: jax.Array, first: Any, second: Any) -> Any:
   return jax.tree.map(lambda a, b: jnp.where(condition, a, b), first, second)
+
+
+def _terms(run: Program, changed: Any, batch: Batch) -> dict[str, jax.Array]:
+  """What is added to the loss, by the name under which the model has sown it."""
+  further = jax.tree.map(
+    lambda logits: run.objective.loss(logits, batch), changed.get('logits', {})
+  )
+  terms = {}
+  for path, term in jax.tree.leaves_with_path((changed.get('losses', {}), further)):
+    name = '/'.join(key.key for key in path if isinstance(key, jax.tree_util.DictKey))
+    terms[name] = terms[name] + term if name in terms else term
+  return terms
 
 
 def _of_trial(run: Program, state: TrainState) -> tuple[config_lib.Config, nn.Module]:
@@ -465,18 +483,22 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
   The shared input normalization is in no count. A random filter stores kept connections only; a
   learned one trains the others too, and a score per unit of input: none of these counts as
   non-zero, the network ends without them. So do weights that a rule of sparsity leaves out at the
-  end, and as no FLOPs, though a masked product computes them.
+  end, and as no FLOPs, though a masked product computes them. All counts are of the network that is
+  deployed, but for the two of the one that is trained, which some models merge into it.
   """
   model = models.find(config.model)
   inputs = architecture.inputs(config, schema)
   cost = model.cost(config, inputs)
   dropped = rules.dropped(program(config, schema).sparsifier) if config.density < 1 else 0
+  trained = model.cost_of_training(config, inputs)
   row = sum(model.columns(config, inputs).values())
   return {
     'dense_params': cost.params,
     'dense_params_nonzero': cost.params - cost.idle - dropped,
     'embedding_params': schema.table_rows * row,
     'flops_per_example': cost.flops - 2 * dropped,
+    'trained_dense_params': trained.params,
+    'trained_flops_per_example': trained.flops - 2 * dropped,
   }
 
 

@@ -30,6 +30,7 @@ SPLIT = {  # kernels that the rule must split -> axis of the split
   'dense_mlp': {'layer_1': 1},
   'dcn_v2': {'layer_1': 1},
   'ssr_s': {'layer_0': 0, 'layer_1': 0},
+  'reaction': {'layer_1': 1},
   'ssr_d': {'filter_0': 0, 'filter_1': 0, 'layer_0': 0, 'layer_1': 0},
 }
 MASKED = {'dcn_v2': {'sparsity': 'magnitude', 'density': 0.5}}  # at the first step

@@ -10,6 +10,7 @@ NAMES = (
   'dcn_v2',
   'ssr_s',
   'ssr_d',
+  'reaction',
 )
 
 

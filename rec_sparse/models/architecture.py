@@ -71,6 +71,12 @@ class Served(NamedTuple):
   variables: Variables  # what it is applied to
 
 
+def _no_terms(config: Config) -> tuple[str, ...]:
+  """Of a model whose loss has nothing added that is of interest by itself."""
+  del config
+  return ()
+
+
 class Architecture(NamedTuple):
   """How a model is built and what it costs.
 
@@ -78,15 +84,17 @@ class Architecture(NamedTuple):
   in float32. Initialization and evaluation pass no weight_B and train=False: every parameter is
   made there too. It may draw noise of the stream 'dropout', read `constants`, move the collections
   'batch_stats' and 'masks', and in training sow scalars into 'losses': float32, with their
-  coefficients; a mean over examples takes `where=weight_B > 0`; labels are not at hand. The logged
-  training loss contains them, a validation does not.
+  coefficients; a mean over examples takes `where=weight_B > 0`; labels are not at hand. What it
+  sows into 'logits', further logits_BxT, is trained on the objective's loss as the logits that it
+  gives are. The logged training loss contains all of them, a validation none.
 
   In training, settings that `config` marks with `differs` are arrays: ask `config.is_off`, and drop
   by `layers.Dropout`, whose noise no padding changes.
   """
 
   module: Callable[[Config, Inputs], nn.Module]
-  cost: Callable[[Config, Inputs], flops.Cost]  # analytic, without the table
+  # Analytic, without the table; of the network that is deployed.
+  cost: Callable[[Config, Inputs], flops.Cost]
   options: type = NoOptions  # frozen dataclass of its own settings
   # Filters and the like, drawn from a seed: arrays of the same shapes for every seed, which the
   # module reads by get_variable('constants', name); raises ValueError where data do not fit.
@@ -105,6 +113,15 @@ class Architecture(NamedTuple):
   # (config, collections that training moves) -> module -> mask_VxN: the inputs that its kernel,
   # (V, N, H), acts on, as many in each view; of kernels that act on all of them nothing is said.
   kept_inputs: Callable[[Config, Mapping[str, Any]], dict[str, np.ndarray]] = _every_input
+
+  # What the trained network costs, where `merge` makes another one of it.
+  trained_cost: Callable[[Config, Inputs], flops.Cost] | None = None
+  # Names of what it sows into 'losses' and 'logits' that are logged each by itself.
+  terms: Callable[[Config], tuple[str, ...]] = _no_terms
+
+  def cost_of_training(self, config: Config, inputs: Inputs) -> flops.Cost:
+    """Of the forward pass of the network that is trained."""
+    return (self.trained_cost or self.cost)(config, inputs)
 
   def served(self, config: Config, inputs: Inputs, variables: Variables) -> Served:
     """The network that is deployed: merged where a model says how, else the trained one as it is.

@@ -116,16 +116,25 @@ class Linear(nn.Module):
 def hidden(
   cfg: Config, x_NxB: jax.Array, weight_B: jax.Array | None = None, *, train: bool
 ) -> jax.Array:
-  """`depth` layers of `width` units, as modules layer_i of the caller.
+  """What the last of `activations` gives; x_NxB itself if there is no layer."""
+  return [x_NxB, *activations(cfg, x_NxB, weight_B, train=train)][-1]
+
+
+def activations(
+  cfg: Config, x_NxB: jax.Array, weight_B: jax.Array | None = None, *, train: bool
+) -> list[jax.Array]:
+  """What each of `depth` layers of `width` units gives, as modules layer_i of the caller.
 
   Each is linear, `hidden_norm`, ReLU, dropout. Examples of weight 0 count for nothing (None: all
   count).
   """
+  given = []
   for i in range(cfg.depth):
     linear = Linear(cfg.width, cfg.hidden_norm, name=f'layer_{i}')
     x_NxB = nn.relu(linear(x_NxB, weight_B, train=train))
     x_NxB = Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(x_NxB, train=train)
-  return x_NxB
+    given.append(x_NxB)
+  return given
 
 
 def hidden_cost(inputs: int, cfg: Config) -> flops.Cost:

@@ -90,7 +90,7 @@ def advance_resident(
     )
     return train.train_step(run, state, sums, batch)
 
-  return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums()))
+  return jax.lax.fori_loop(0, steps, body, (state, train.zero_sums(run.terms)))
 
 
 def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
@@ -139,7 +139,8 @@ def stream_feed(run: train.Program, split: blocks.OpenSplit) -> TrainFeed:
     return jax.make_array_from_callback((STACK, length, *part.shape[2:]), placed, of_device)
 
   def advance(state, steps):
-    sums = jax.device_put(train.zero_sums(), jax.NamedSharding(run.mesh, jax.P()))
+    zeros = train.zero_sums(run.terms)
+    sums = jax.device_put(zeros, jax.NamedSharding(run.mesh, jax.P()))
     for start in range(0, steps, STACK):
       count = min(STACK, steps - start)
       taken = [next(batches) for _ in range(count)]

@@ -176,13 +176,14 @@ def _advance(
       f'{int(sums.dropped)} ids did not fit the buckets of --lookup=all_to_all; use reduce_scatter'
     )
   loss = float(sums.loss) / (stop - step)
+  terms = {name: float(total) / (stop - step) for name, total in sums.terms.items()}
   seconds = time.perf_counter() - began
 
   rows = sitting.schema.splits['train'].rows
   batch_size = sitting.run.config.batch_size
   examples = order.examples_of(stop, batch_size, rows) - order.examples_of(step, batch_size, rows)
   rate = float(train.learning_rate(sitting.run, state))
-  return state, Trained(stop, loss, rate, examples / seconds)
+  return state, Trained(stop, loss, rate, examples / seconds, terms)
 
 
 def _start(

@@ -40,8 +40,13 @@ class Log(Observer):
     self._is_compiled = False
 
   def trained(self, new: Trained) -> None:
-    """Writes loss and learning rate; the throughput is a curve alone, it is not of the run."""
+    """Writes loss and learning rate; the throughput is a curve alone, it is not of the run.
+
+    So does each part of the loss that the model names.
+    """
     values = {'loss': new.loss, 'learning_rate': new.learning_rate}
+    if new.terms:
+      values['terms'] = {name: _finite_or_none(term) for name, term in new.terms.items()}
     self._write(new.step, 'train', values)
     if self._is_compiled:
       self._events.add_scalar('train/examples_per_second', new.examples_per_second, new.step)
@@ -107,6 +112,9 @@ def add_curves(events: SummaryWriter, line: dict[str, Any]) -> None:
     for name in CURVES:
       if values.get(name) is not None:
         events.add_scalar(f'{part}/{name}', values[name], line['step'])
+  for name, term in line.get('terms', {}).items():
+    if term is not None:
+      events.add_scalar(f'{line["split"]}/{name}', term, line['step'])
 
 
 def _as_table(settings: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ class Trained(NamedTuple):
   loss: float  # mean over these steps, nats per example
   learning_rate: float  # of the dense parameters, at the next step
   examples_per_second: float  # of the first of a sitting: with what is compiled on the way
+  terms: dict[str, float]  # means of parts of the loss, where the model names any
 
 
 class Observer:

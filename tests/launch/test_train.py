@@ -215,6 +215,16 @@ def test_both_feeds_train_the_same_network(toy, tmp_path):
   assert summaries[0]['valid_logloss'] == pytest.approx(summaries[1]['valid_logloss'], abs=1e-6)
 
 
+def test_parts_of_the_loss_are_logged_and_what_is_trained_is_counted_apart(toy, tmp_path):
+  assert run(toy, tmp_path, '--model=reaction', '--contrastive=0', '--feed=stream') == 0
+  trained = [line for line in lines(tmp_path) if line['split'] == 'train']
+  assert all(set(line['terms']) == {'tower_1', 'spatial', 'relational'} for line in trained)
+  assert all(0 < sum(line['terms'].values()) < line['loss'] for line in trained)
+  found = json.loads((tmp_path / 'summary.json').read_text())
+  assert found['trained_dense_params'] == 2 * found['dense_params']
+  assert found['trained_flops_per_example'] == 2 * found['flops_per_example']
+
+
 def test_training_learns_and_the_record_is_whole(toy, tmp_path, capsys):
   arguments = ('--epochs=8', '--learning_rate=0.01', '--model=ssr_s', '--dropout=0')
   assert run(toy, tmp_path / 'run', *arguments) == 0

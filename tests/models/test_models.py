@@ -16,6 +16,13 @@ from rec_sparse.sparsity import gates
 from rec_sparse.sparsity import ics
 
 FIELDS, DIM = 6, 8
+FUSED = (  # ways of `reaction` to train towers, besides its defaults
+  {'tower_widths': (12, 20), 'towers': 3, 'hidden_norm': 'batch'},
+  {'merge': 'branches', 'hidden_norm': 'batch', 'towers': 3},
+  {'merge': 'branches', 'branch_rank': 0},
+  {'merge': 'block', 'tower_widths': (12,), 'hidden_norm': 'batch', 'head_hidden': (4,)},
+  {'merge': 'soup', 'hidden_norm': 'layer', 'towers': 3},
+)
 
 
 def inputs_of(tasks):
@@ -63,11 +70,13 @@ def dense_count(params):
     ('dcn_v2', {'depth': 0, 'structure': 'stacked'}),
     ('dense_mlp', {'hidden_norm': 'batch'}),
     ('dcn_v2', {'hidden_norm': 'layer'}),
+    *(('reaction', overrides) for overrides in FUSED),
   ],
 )
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
   config, _, variables, _ = build(model, tasks=2, **overrides)
-  assert models.find(model).cost(config, inputs_of(2)).params == dense_count(variables['params'])
+  counted = dense_count(variables['params'])
+  assert models.find(model).cost_of_training(config, inputs_of(2)).params == counted
 
 
 @pytest.mark.parametrize('overrides', [{}, {'view_widths': (16, 8)}, {'filter_unit': 'field'}])
