@@ -202,6 +202,10 @@ def check(cfg: Config) -> None:
   options = cfg.options
   if cfg.depth < 1:
     raise ValueError(f'depth={cfg.depth}: expected at least 1, a tower has layers')
+  if cfg.sparsity != 'none':
+    raise ValueError(
+      f'sparsity={cfg.sparsity}: expected none, masks would be counted over all towers'
+    )
   _check_losses(cfg)
   widths = options.tower_widths
   if widths and len(widths) != options.towers - 1:

@@ -1,8 +1,8 @@
 """What training leaves of several towers (`reaction.py`) as one dense MLP, on the host.
 
-`drop` keeps the bits of a tower and `soup` has the mean of weights, as evaluations have. `branches`
-and `block` are sums in float64: the logits of evaluations to float32. Averages of batch
-normalizations, those by which evaluations normalize, go into kernels.
+`drop` keeps the weights of a tower and `soup` has means of weights, as evaluations have: the same
+bits. `branches` and `block` are summed in float64: the logits of evaluations but for rounding.
+Batch normalizations go into kernels, by the averages that evaluations use.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ import scipy.linalg
 
 from rec_sparse.config import Config
 from rec_sparse.config import NoOptions
+from rec_sparse.models import folded
 from rec_sparse.models import norms
 from rec_sparse.models.architecture import Inputs
 from rec_sparse.models.architecture import Served
@@ -40,11 +41,9 @@ def of_towers(cfg: Config) -> list[Config]:
 
 def served_config(cfg: Config) -> Config:
   """The config of the dense MLP that towers are merged to."""
-  merged = dataclasses.replace(cfg, model='dense_mlp', options=NoOptions())
-  if cfg.options.merge in ('drop', 'soup'):
-    return merged
-  merged = dataclasses.replace(merged, hidden_norm='none')
-  if cfg.options.merge == 'branches':
+  norm = 'none' if cfg.hidden_norm == 'batch' else cfg.hidden_norm
+  merged = dataclasses.replace(cfg, model='dense_mlp', options=NoOptions(), hidden_norm=norm)
+  if cfg.options.merge != 'block':
     return merged
   widths = [own.width for own in of_towers(cfg)]
   head_hidden = tuple(len(widths) * width for width in cfg.head_hidden)
@@ -53,15 +52,17 @@ def served_config(cfg: Config) -> Config:
 
 def merge(cfg: Config, inputs: Inputs, variables: Variables) -> Served:
   """The merged tower of a trained network: a dense MLP and its variables."""
-  module = DenseMLP(served_config(cfg), inputs)
+  merged = served_config(cfg)
   if cfg.options.merge == 'drop':
     kept = ('input', 'head', *layer_names(cfg))
-    return Served(module, {name: _only(kept, own) for name, own in variables.items()})
+    first = {name: _only(kept, own) for name, own in variables.items()}
+    trained = dataclasses.replace(merged, hidden_norm=cfg.hidden_norm)
+    return folded.serve(DenseMLP, trained, inputs, first)
 
   by_form = {'branches': _of_branches, 'block': _of_blocks, 'soup': _of_soup}
   made = by_form[cfg.options.merge](cfg, variables['params'], variables.get('batch_stats', {}))
   shared = {name: _only(('input',), own) for name, own in variables.items()}
-  return Served(module, shared | {'params': shared['params'] | made})
+  return Served(DenseMLP(merged, inputs), shared | {'params': shared['params'] | made})
 
 
 def layer_names(cfg: Config) -> tuple[str, ...]:

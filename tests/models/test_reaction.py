@@ -18,10 +18,11 @@ FIELDS, DIM, BATCH = 6, 8, 32
 OFF = dict.fromkeys(fusion_losses.NAMES, 0.0)
 ROWS = {'embedding': jax.random.normal(jax.random.key(0), (BATCH, FIELDS, DIM))}
 FORMS = {
-  'drop': {'tower_widths': (12, 20), 'towers': 3, 'hidden_norm': 'batch', 'dropout': 0.2},
-  'branches': {'towers': 3, 'hidden_norm': 'batch', 'head_hidden': (6,)},
-  'block': {'tower_widths': (12,), 'hidden_norm': 'batch', 'head_hidden': (4,)},
-  'soup': {'towers': 3, 'hidden_norm': 'layer', 'dropout': 0.2},
+  'drop': {'tower_widths': (12, 20), 'towers': 3, 'hidden_norm': 'layer', 'dropout': 0.2},
+  'normalized': {'hidden_norm': 'batch'},
+  'branches': {'merge': 'branches', 'towers': 3, 'hidden_norm': 'batch', 'head_hidden': (6,)},
+  'block': {'merge': 'block', 'tower_widths': (12,), 'hidden_norm': 'batch', 'head_hidden': (4,)},
+  'soup': {'merge': 'soup', 'towers': 3, 'hidden_norm': 'layer', 'dropout': 0.2},
 }
 
 
@@ -47,7 +48,7 @@ def batch_at(step, rows=BATCH):
 
 
 def built(form):
-  return build(merge=form, **FORMS[form])
+  return build(**FORMS[form])
 
 
 @functools.cache
@@ -91,7 +92,7 @@ def both_logits(form):
   return logits(program.module, variables), logits(served.module, served.variables)
 
 
-@pytest.mark.parametrize('form', ['branches', 'block'])
+@pytest.mark.parametrize('form', ['normalized', 'branches', 'block'])
 def test_a_merged_tower_has_the_logits_of_an_evaluation(form):
   evaluated, merged = both_logits(form)
   np.testing.assert_allclose(merged, evaluated, atol=1e-5)
@@ -115,7 +116,7 @@ def test_what_is_served_costs_what_one_dense_mlp_does(form):
     assert cost.idle == sum(int((kernel == 0).sum()) for kernel in kernels) > 0
     return
 
-  norm = 'none' if form == 'branches' else config.hidden_norm
+  norm = 'none' if config.hidden_norm == 'batch' else 'layer'
   shared = {'width': 16, 'hidden_norm': norm, 'head_hidden': config.head_hidden}
   plain = settings.make('dense_mlp', shared | {'embedding_dim': DIM})
   assert cost == models.find('dense_mlp').cost(plain, inputs)
@@ -244,6 +245,7 @@ def test_alike_towers_lose_nothing_to_margins_and_zeros_have_gradients():
   'overrides, sentence',
   [
     ({'depth': 0}, 'depth=0: expected at least 1'),
+    ({'sparsity': 'rigl', 'density': 0.5}, 'sparsity=rigl: expected none'),
     ({'tower_widths': (4, 4)}, 'tower_widths=4,4: expected 1 widths'),
     ({'towers': 1}, 'spatial=0.1: expected 0, there is no other tower'),
     ({'towers': 1, **OFF, 'distillation': 1.0}, 'distillation=1.0: expected 0, there is no'),
