@@ -121,7 +121,7 @@ def test_what_is_served_costs_what_one_dense_mlp_does(form):
   plain = settings.make('dense_mlp', shared | {'embedding_dim': DIM})
   assert cost == models.find('dense_mlp').cost(plain, inputs)
   trained_cost = architecture(program).cost_of_training(config, inputs)
-  assert trained_cost.params == count(variables['params']) and trained_cost.flops > 2 * cost.flops
+  assert trained_cost.params == count(variables['params']) and trained_cost.flops > 1.9 * cost.flops
 
 
 def test_towers_of_a_soup_start_alike():
