@@ -21,7 +21,6 @@ import optax
 from rec_sparse.config import setting
 
 EPSILON = 1e-6  # of a squared norm: a ReLU may leave an example nothing but zeros
-CONTRASTED = 1024  # examples at most that `contrastive` compares, each with each
 NAMES = ('spatial', 'relational', 'contrastive')
 
 
@@ -39,6 +38,9 @@ class Options:
     0.1, 'm2: what cosines may differ by without a loss', least=0, most=2
   )
   temperature: float = setting(0.2, 't: of the contrastive loss', above=0)
+  contrasted: int = setting(
+    1024, 'first examples of a batch that the contrastive loss compares, each with each', least=2
+  )
   groups: int = setting(4, 'groups of channels of a layer, each a position of a map', least=1)
 
 
@@ -55,14 +57,14 @@ def terms(
   `towers` are HxB of each layer of each tower, all of one width.
   """
   maps = [positions(layers, options.groups) for layers in towers]
-  last = [unit(layers[-1]) for layers in towers]
+  last = [unit(layers[-1][:, : options.contrasted]) for layers in towers]
 
   def loss(name: str, k: int, j: int) -> jax.Array:
     if name == 'spatial':
       return spatial(maps[k], maps[j], options.spatial_margin, weight_B)
     if name == 'relational':
       return relational(maps[k], maps[j], options.relational_margin, weight_B)
-    return contrastive(last[k], last[j], options.temperature, weight_B)
+    return contrastive(last[k], last[j], options.temperature, weight_B[: options.contrasted])
 
   pairs = list(itertools.permutations(range(len(towers)), 2))
   found = {}
@@ -112,15 +114,14 @@ def contrastive(
 ) -> jax.Array:
   """InfoNCE (arXiv 1807.03748) of unit vectors: an example finds itself among those of the other.
 
-  Over the first CONTRASTED examples of the batch: it costs their number squared. Where a user and
-  an item stand there twice, one of them counts as another one, as is usual.
+  It costs their number squared. Where a user and an item stand there twice, one of them counts as
+  another one, as is usual.
   """
-  weight_B = weight_B[:CONTRASTED]
-  own_HxB = own_HxB[:, :CONTRASTED]
-  other_HxB = jax.lax.stop_gradient(other_HxB[:, :CONTRASTED])
+  other_HxB = jax.lax.stop_gradient(other_HxB)
   alike_BxB = jnp.einsum('hb,hc->bc', own_HxB, other_HxB) / temperature
   among_B = jax.nn.logsumexp(alike_BxB, 1, where=weight_B[None] > 0)
-  return _mean(among_B - jnp.diagonal(alike_BxB), weight_B)
+  itself_B = jnp.sum(own_HxB * other_HxB, 0) / temperature  # a diagonal would scatter gradients
+  return _mean(among_B - itself_B, weight_B)
 
 
 def distillation(
