@@ -27,7 +27,9 @@ _string, _list, _enum, _integer = (
 DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
 OUT = _string('out', None, 'Study directory, with the data sets and curves beside.', required=True)
 STUDY = _string('study', 'kept', 'Name in launch/studies or path of the TOML file of the network.')
-ORDERS = _list('orders', ['afe', 'mi', 'frequency', 'random'], 'As --by of launch.select.')
+ORDERS = _list(
+  'orders', ['afe', 'mi', 'frequency', 'random'], 'As --by of launch.select; random:1 has seed 1.'
+)
 KS = _list('ks', [], 'Fields to keep, or values: numbers separated by commas.')
 LEVEL = _enum('level', 'field', ['field', 'value'], 'What is kept: whole fields, or table rows.')
 BUCKETS = _integer('buckets', 1024, 'As of launch.select.', lower_bound=2, upper_bound=1 << 16)

@@ -37,19 +37,21 @@ class Point(NamedTuple):
 def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path) -> list[Point]:
   """Plans of each order at each k, and the compact data sets that they make in `out`.
 
-  `job` says what else decides. Raises ValueError as `select.select` does.
+  An order is one of `select.ORDERS`, or one with a seed of its own, such as random:1; `job` says
+  what else decides. Raises ValueError as `select.select` does.
   """
   schema = schema_lib.load_schema(job.data)
   out.mkdir(parents=True, exist_ok=True)
   found: list[Point] = []
   arms: dict[str, str] = {}
   for order in orders:
+    own = _of_order(job, order)
     ranked = None
     if job.level == 'field':
-      ranked = select.select(dataclasses.replace(job, by=order, k=len(schema.fields))).kept
+      ranked = select.select(dataclasses.replace(own, k=len(schema.fields))).kept
     for k in ks:
       if ranked is None:
-        arrays = select.select(dataclasses.replace(job, by=order, k=k)).plan.arrays
+        arrays = select.select(dataclasses.replace(own, k=k)).plan.arrays
       else:
         arrays = plan_lib.keep_fields(schema, list(ranked[:k]))
       kept = hashlib.sha256(arrays['row_R'].tobytes()).hexdigest()[:12]
@@ -61,6 +63,14 @@ def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path)
       rows = int(arrays['row_R'].max()) + 1
       found.append(Point(order, k, arm, tuple(names), rows, str(directory)))
   return found
+
+
+def _of_order(job: select.Job, order: str) -> select.Job:
+  """The job of an order; raises ValueError when there is none of that name."""
+  by, _, seed = order.partition(':')
+  if by not in select.ORDERS or not (seed or '0').isdecimal():
+    raise ValueError(f'--orders: {order!r} is not one of {", ".join(select.ORDERS)}, or random:1')
+  return dataclasses.replace(job, by=by, seed=int(seed) if seed else job.seed)
 
 
 def _make(

@@ -250,3 +250,5 @@ def test_loss_against_kept_fields(toy, tmp_path, capsys):
   capsys.readouterr()
   assert do(kept, kept.FLAGS, *arguments, '--ks=none') == 1
   assert '--ks=none: expected numbers above 0' in capsys.readouterr().err
+  assert do(kept, kept.FLAGS, *arguments, '--ks=1', '--orders=rnadom:1') == 1
+  assert "--orders: 'rnadom:1' is not one of afe, jmi" in capsys.readouterr().err
