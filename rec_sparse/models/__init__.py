@@ -11,6 +11,11 @@ NAMES = (
   'ssr_s',
   'ssr_d',
   'reaction',
+  'lr',
+  'fm',
+  'deepfm',
+  'autoint',
+  'finalmlp',
 )
 
 

@@ -89,6 +89,7 @@ class Linear(nn.Module):
 
   features: int  # H
   norm: str = 'none'  # of y, as `hidden_norm` has it
+  bias: bool = True  # whether there is one; needed with norm=batch
 
   @nn.compact
   def __call__(
@@ -96,6 +97,8 @@ class Linear(nn.Module):
   ) -> jax.Array:
     init = marked(nn.initializers.glorot_uniform(), None, 'outputs', decays=True)
     kernel_NxH = self.param('kernel', init, (x_NxB.shape[0], self.features))
+    if not self.bias:
+      return jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH.astype(x_NxB.dtype))
     bias_H = self.param('bias', nn.initializers.zeros, (self.features,))
     if self.norm == 'batch' and not train:
       gain_H, shift_H = norms.UnitNorm(self.features, name='norm')()
@@ -114,39 +117,50 @@ class Linear(nn.Module):
 
 
 def hidden(
-  cfg: Config, x_NxB: jax.Array, weight_B: jax.Array | None = None, *, train: bool
+  cfg: Config,
+  x_NxB: jax.Array,
+  weight_B: jax.Array | None = None,
+  widths: tuple[int, ...] | None = None,
+  *,
+  train: bool,
 ) -> jax.Array:
   """What the last of `activations` gives; x_NxB itself if there is no layer."""
-  return [x_NxB, *activations(cfg, x_NxB, weight_B, train=train)][-1]
+  return [x_NxB, *activations(cfg, x_NxB, weight_B, widths, train=train)][-1]
 
 
 def activations(
-  cfg: Config, x_NxB: jax.Array, weight_B: jax.Array | None = None, *, train: bool
+  cfg: Config,
+  x_NxB: jax.Array,
+  weight_B: jax.Array | None = None,
+  widths: tuple[int, ...] | None = None,
+  *,
+  train: bool,
 ) -> list[jax.Array]:
-  """What each of `depth` layers of `width` units gives, as modules layer_i of the caller.
+  """What each layer of `widths` units gives, as modules layer_i of the caller.
+
+  By default they are `depth` layers of `width`.
 
   Each is linear, `hidden_norm`, ReLU, dropout. Examples of weight 0 count for nothing (None: all
   count).
   """
   given = []
-  for i in range(cfg.depth):
-    linear = Linear(cfg.width, cfg.hidden_norm, name=f'layer_{i}')
+  for i, features in enumerate(_widths(cfg, widths)):
+    linear = Linear(features, cfg.hidden_norm, name=f'layer_{i}')
     x_NxB = nn.relu(linear(x_NxB, weight_B, train=train))
     x_NxB = Dropout(cfg.dropout, cfg.batch_size, name=f'dropout_{i}')(x_NxB, train=train)
     given.append(x_NxB)
   return given
 
 
-def hidden_cost(inputs: int, cfg: Config) -> flops.Cost:
-  """What `hidden` costs on inputs of that size."""
-  widths = (inputs, *(cfg.width,) * cfg.depth)
-  linear = flops.total(flops.linear(n, h) for n, h in itertools.pairwise(widths))
-  return linear + cfg.depth * norm_cost(cfg)
+def hidden_cost(inputs: int, cfg: Config, widths: tuple[int, ...] | None = None) -> flops.Cost:
+  """What `hidden` costs on inputs of that size; what is folded for inference has no FLOPs."""
+  widths = _widths(cfg, widths)
+  linear = flops.total(flops.linear(n, h) for n, h in itertools.pairwise((inputs, *widths)))
+  return linear + flops.norm(sum(widths) if cfg.hidden_norm != 'none' else 0)
 
 
-def norm_cost(cfg: Config) -> flops.Cost:
-  """What `hidden_norm` costs in a layer; what is folded for inference has no FLOPs."""
-  return flops.norm(cfg.width if cfg.hidden_norm != 'none' else 0)
+def _widths(cfg: Config, widths: tuple[int, ...] | None) -> tuple[int, ...]:
+  return (cfg.width,) * cfg.depth if widths is None else widths
 
 
 class Head(nn.Module):

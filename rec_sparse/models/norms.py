@@ -109,12 +109,14 @@ def _of_units(y_HxB: jax.Array, weight_B: jax.Array | None) -> Moments:
 class LayerNorm(nn.Module):
   """Layer normalization over H of z_HxB, or of z_VxHxB: LN of SSR equation 7.
 
-  Each unit has a gain and a bias, in each view.
+  Each unit has a gain and a bias, in each view or the same in all.
   """
+
+  per_view: bool = True
 
   @nn.compact
   def __call__(self, z_XxB: jax.Array) -> jax.Array:
-    shape = z_XxB.shape[:-1]
+    shape = z_XxB.shape[:-1] if self.per_view else z_XxB.shape[-2:-1]
     axes = ('views',) if len(shape) == 2 else ()
     scale_X = self.param('scale', marked(nn.initializers.ones, *axes), shape)
     bias_X = self.param('bias', marked(nn.initializers.zeros, *axes), shape)
@@ -122,4 +124,5 @@ class LayerNorm(nn.Module):
     centred_XxB = x_XxB - jnp.mean(x_XxB, -2, keepdims=True)
     variance_XxB = jnp.mean(jnp.square(centred_XxB), -2, keepdims=True)
     normal_XxB = centred_XxB * jax.lax.rsqrt(variance_XxB + EPSILON)
-    return (normal_XxB * scale_X[..., None] + bias_X[..., None]).astype(z_XxB.dtype)
+    gain_X, shift_X = (jnp.broadcast_to(of_X, z_XxB.shape[:-1]) for of_X in (scale_X, bias_X))
+    return (normal_XxB * gain_X[..., None] + shift_X[..., None]).astype(z_XxB.dtype)

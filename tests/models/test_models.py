@@ -2,6 +2,8 @@
 case.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,31 +25,57 @@ FUSED = (  # ways of `reaction` to train towers, besides its defaults
   {'merge': 'block', 'tower_widths': (12,), 'hidden_norm': 'batch', 'head_hidden': (4,)},
   {'merge': 'soup', 'hidden_norm': 'layer', 'towers': 3},
 )
+WITHOUT_LAYERS = ('lr', 'fm')  # they have no head, no input block, and nothing in a lower precision
+WITH_LAYERS = [model for model in models.NAMES if model not in WITHOUT_LAYERS]
+VARIANTS = [  # other forms of models, with parameters of their own
+  ('autoint', {'beside': (24, 24), 'hidden_norm': 'batch'}),
+  ('finalmlp', {'second_widths': (24, 8), 'gates': True, 'hidden_norm': 'layer'}),
+  ('finalmlp', {'fusion': 'sum'}),
+]
 
 
 def inputs_of(tasks):
   return Inputs(FIELDS, DIM, tasks)
 
 
-def build(model, tasks=1, **overrides):
+def unmade(model, tasks=1, **overrides):
+  """(config, module, its filters, rows) before it has parameters."""
   config = settings.make(
     model, {'width': 16, 'depth': 2, 'views': 4, 'embedding_dim': DIM} | overrides
   )
   architecture = models.find(model)
   module = architecture.module(config, inputs_of(tasks))
-  filters = architecture.constants(config, inputs_of(1), 0)
+  filters = {'constants': architecture.constants(config, inputs_of(1), 0)}
   rows = {
     purpose: jax.random.normal(jax.random.key(0), (5, FIELDS, width))
     for purpose, width in architecture.columns(config, inputs_of(tasks)).items()
   }
+  return config, module, filters, rows
+
+
+def init(module, filters, rows):
+  """The collections that a module starts from."""
   made = module.apply(
-    {'constants': filters},
+    filters,
     rows,
     train=False,
     rngs={'params': jax.random.key(1)},
     mutable=['params', *train.MOVING],
   )[1]
-  return config, module, {'constants': filters} | nn.meta.unbox(made), rows
+  return nn.meta.unbox(made)
+
+
+def build(model, tasks=1, **overrides):
+  config, module, filters, rows = unmade(model, tasks, **overrides)
+  made = jax.jit(functools.partial(init, module))(filters, rows)
+  return config, module, filters | made, rows
+
+
+def shapes(model, tasks=1, **overrides):
+  """As `build`, without arrays: compiles nothing."""
+  config, module, filters, rows = unmade(model, tasks, **overrides)
+  made = jax.eval_shape(functools.partial(init, module), filters, rows)
+  return config, module, filters | made, rows
 
 
 def dense_count(params):
@@ -62,9 +90,11 @@ def dense_count(params):
   [
     *(
       (model, overrides)
-      for model in models.NAMES
+      for model in WITH_LAYERS
       for overrides in ({}, {'head_hidden': (7,)}, {'depth': 3, 'width': 12, 'views': 2})
     ),
+    *((model, {}) for model in WITHOUT_LAYERS),
+    *VARIANTS,
     ('dense_mlp', {'depth': 0}),
     ('dcn_v2', {'depth': 0}),
     ('dcn_v2', {'depth': 0, 'structure': 'stacked'}),
@@ -74,7 +104,7 @@ def dense_count(params):
   ],
 )
 def test_analytic_parameters_equal_the_counted_ones(model, overrides):
-  config, _, variables, _ = build(model, tasks=2, **overrides)
+  config, _, variables, _ = shapes(model, tasks=2, **overrides)
   counted = dense_count(variables['params'])
   assert models.find(model).cost_of_training(config, inputs_of(2)).params == counted
 
@@ -96,6 +126,7 @@ def test_a_learned_filter_ends_with_the_connections_and_cost_of_a_random_one(ove
   [
     *((model, {}) for model in models.NAMES),
     ('dcn_v2', {'depth': 0}),
+    *VARIANTS,
     *(('ssr_d', {'gate': gate}) for gate in ('relu', 'one_iteration', 'top_k', 'entmax15')),
   ],
 )
@@ -103,9 +134,10 @@ def test_analytic_flops_follow_the_compiled_program(model, overrides):
   """XLA counts elementwise work too, so its number is above ours, but of the same size on wide
   layers.
   """
-  config, module, variables, rows = build(model, width=48, **overrides)
-  forward = jax.jit(lambda rows: module.apply(variables, rows, train=False))
-  counted = forward.lower(rows).compile().cost_analysis()['flops'] / len(rows['embedding'])
+  config, module, variables, rows = shapes(model, width=48, **overrides)
+  forward = jax.jit(functools.partial(module.apply, train=False))
+  cost = forward.lower(variables, rows).compile().cost_analysis()
+  counted = cost['flops'] / len(rows['embedding'])
   ours = models.find(model).cost(config, inputs_of(1)).flops
   assert ours <= counted * 1.01
   assert counted < 1.6 * ours
@@ -129,19 +161,16 @@ def test_every_gate_is_billed_its_own_work():
 @pytest.mark.parametrize('model', models.NAMES)
 def test_logits_are_float32_and_dropout_acts_in_training_only(model):
   _, module, variables, rows = build(model, tasks=3, dropout=0.5, embedding_dropout=0.2)
-  first, second = (module.apply(variables, rows, train=False) for _ in range(2))
+  forward = jax.jit(functools.partial(module.apply, train=False))
+  first, second = (forward(variables, rows) for _ in range(2))
   assert first.shape == (5, 3) and first.dtype == jnp.float32
   np.testing.assert_array_equal(first, second)
-  noisy = [
-    module.apply(
-      variables,
-      rows,
-      train=True,
-      rngs={'dropout': jax.random.key(i)},
-      mutable=train.MOVING,
-    )[0]
-    for i in range(2)
-  ]
+
+  @jax.jit
+  def shaken(key):
+    return module.apply(variables, rows, train=True, rngs={'dropout': key}, mutable=train.MOVING)[0]
+
+  noisy = [shaken(jax.random.key(i)) for i in range(2)]
   assert (noisy[0] != noisy[1]).any()
 
 
@@ -180,9 +209,8 @@ def test_what_a_network_is_merged_into_is_smaller_and_gives_the_same(model, over
 
 @pytest.mark.parametrize('norm', ['batch', 'layer', 'none'])
 def test_input_norm_is_the_same_block_in_every_model(norm):
-  blocks = [build(model, input_norm=norm)[2]['params'].get('input', {}) for model in models.NAMES]
-  shapes = [jax.tree.map(jnp.shape, block) for block in blocks]
-  assert shapes[0] == shapes[1] == shapes[2]
+  blocks = [shapes(model, input_norm=norm)[2]['params'].get('input', {}) for model in WITH_LAYERS]
+  assert all(block == blocks[0] for block in blocks[1:])
 
 
 def test_depth_zero_of_the_dense_network_is_linear_in_the_rows():
@@ -288,12 +316,14 @@ def test_whole_fields_are_kept_where_the_unit_is_a_field():
     )
 
 
-@pytest.mark.parametrize('model', models.NAMES)
+@pytest.mark.parametrize('model', WITH_LAYERS)
 def test_bfloat16_compute_keeps_float32_parameters_and_logits(model):
   _, module, variables, rows = build(model)
-  _, low, variables_low, _ = build(model, compute_dtype='bfloat16')
+  _, low, variables_low, _ = shapes(model, compute_dtype='bfloat16')
   assert {leaf.dtype for leaf in jax.tree.leaves(variables_low['params'])} == {jnp.dtype('float32')}
-  exact, rounded = (m.apply(variables, rows, train=False) for m in (module, low))
+  exact, rounded = (
+    jax.jit(functools.partial(m.apply, train=False))(variables, rows) for m in (module, low)
+  )
   assert rounded.dtype == jnp.float32
   np.testing.assert_allclose(exact, rounded, atol=0.1)
   assert (exact != rounded).any()

@@ -1,0 +1,50 @@
+"""DeepFM (arXiv 1703.04247): a factorization machine beside an MLP on the same embeddings.
+
+Equations 1 to 4: `logit = sum_f w_f + sum_{f<g} <e_f, e_g> + MLP(x_0)`.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rec_sparse import flops
+from rec_sparse.config import Config
+from rec_sparse.models import fm
+from rec_sparse.models import layers
+from rec_sparse.models.architecture import Architecture
+from rec_sparse.models.architecture import Inputs
+from rec_sparse.models.architecture import Rows
+
+
+class DeepFM(nn.Module):
+  """`depth` hidden layers of `width` ReLU units beside a factorization machine.
+
+  The machine reads rows as they are (see models/fm.py), the MLP reads them through the input block,
+  whose dropout is the MLP's alone. Its head has the only bias.
+  """
+
+  config: Config
+  inputs: Inputs
+
+  @nn.compact
+  def __call__(self, rows: Rows, weight_B: jax.Array | None = None, *, train: bool) -> jax.Array:
+    cfg = self.config
+    first_BxT = jnp.sum(rows['linear'], 1)
+    pairs_B = fm.pairs(rows['embedding'])
+
+    x_NxB = layers.Input(cfg, name='input')(rows['embedding'], weight_B, train=train)
+    hidden_HxB = layers.hidden(cfg, x_NxB, weight_B, train=train)
+    deep_BxT = layers.Head(cfg.head_hidden, self.inputs.tasks, name='head')(hidden_HxB)
+    return deep_BxT + first_BxT + pairs_B[:, None]
+
+
+def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
+  """The MLP, its head, and the machine; first-order weights lie in the table."""
+  last = cfg.width if cfg.depth else inputs.size
+  first = flops.Cost(params=0, flops=(inputs.fields - 1) * inputs.tasks)
+  machine = first + fm.pairs_cost(inputs)
+  deep = layers.hidden_cost(inputs.size, cfg)
+  return machine + deep + layers.head_cost(last, cfg.head_hidden, inputs.tasks)
+
+
+ARCHITECTURE = Architecture(DeepFM, cost, columns=fm.columns)
