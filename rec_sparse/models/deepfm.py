@@ -3,6 +3,8 @@
 Equations 1 to 4: `logit = sum_f w_f + sum_{f<g} <e_f, e_g> + MLP(x_0)`.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 from rec_sparse import flops
 from rec_sparse.config import Config
 from rec_sparse.models import fm
+from rec_sparse.models import folded
 from rec_sparse.models import layers
 from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.architecture import Inputs
@@ -47,4 +50,6 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   return machine + deep + layers.head_cost(last, cfg.head_hidden, inputs.tasks)
 
 
-ARCHITECTURE = Architecture(DeepFM, cost, columns=fm.columns)
+ARCHITECTURE = Architecture(
+  DeepFM, cost, columns=fm.columns, merge=functools.partial(folded.serve, DeepFM)
+)
