@@ -58,6 +58,7 @@ SMALL = _bool('small', True, 'Of density: whether small networks of equal size a
 def main() -> int:
   """Writes the files of each analysis and prints their names."""
   # Here, so that --help and wrong flags answer before jax is loaded.
+  from rec_sparse.runs import density_numbers
   from rec_sparse.runs import restored
 
   directories = [pathlib.Path(path) for path in RUN.value]
@@ -66,6 +67,8 @@ def main() -> int:
     raise ValueError(
       '--run: several runs need --what=density, and --out for what they say together'
     )
+  if several:
+    density_numbers.check_seeds(directories)
   data = pathlib.Path(DATA.value) if DATA.value else None
   for directory in directories:
     out = pathlib.Path(OUT.value) if OUT.value and not several else directory / 'analysis'

@@ -83,9 +83,10 @@ def _marks_of_auc(axes: Axes, dense: float | None) -> None:
     lost = 100 * (1 - KEPT) * (dense - floor)
     axes.axhline(lost, color=panels.GREY, linewidth=0.8, linestyle=':')
     axes.annotate(
-      f'{100 * KEPT:g} % of {what} kept',
-      (0.01, lost),
+      f'{100 * KEPT:g} % of {what}',
+      (1, lost),
       xycoords=('axes fraction', 'data'),
+      ha='right',
       va='bottom',
       fontsize='x-small',
       color=panels.GREY,

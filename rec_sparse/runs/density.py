@@ -25,7 +25,7 @@ from rec_sparse.runs import restored
 from rec_sparse.runs import trials
 from rec_sparse.scaling import grid
 
-DENSITIES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
+DENSITIES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)  # from the whole network on
 SCORES = {'magnitude': pruning.scores_by_size, 'gradient': pruning.scores_by_gradient}
 RETRAINED = '_retrained'  # ends the name of a curve
 SMALL = 'small_dense'

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from rec_sparse import config as config_lib
 from rec_sparse import record
+from rec_sparse.runs import run_directory
 from rec_sparse.runs.density import Curves
 from rec_sparse.runs.density import Measured
 from rec_sparse.runs.density import Point
@@ -18,13 +20,15 @@ def summary(runs: Sequence[Curves]) -> dict[str, Any]:
   """Means over runs that differ in seed alone, as JSON, and differences to the dense network.
 
   Intervals (95 %, over seeds and test rows) are those of paired differences, see
-  scaling/paired_rows.py; of one run there are none. Raises ValueError where runs cannot be
-  compared.
+  scaling/paired_rows.py; of one run there are none. Raises ValueError where test rows or curves
+  are not the same.
   """
   first = runs[0]
   for other in runs[1:]:
     if not np.array_equal(other.label_ExT, first.label_ExT) or _shape(other) != _shape(first):
-      raise ValueError('density: runs are compared that differ in more than their seed')
+      raise ValueError(
+        'density: the runs were not measured on the same test rows, or in the same way'
+      )
   return {
     'seeds': len(runs),
     'weights': first.weights,
@@ -168,6 +172,21 @@ def load(directory: pathlib.Path) -> tuple[dict[str, Any], Curves]:
       points=points,
       label_ExT=arrays['label'],
     )
+
+
+def check_seeds(directories: Sequence[pathlib.Path]) -> None:
+  """Raises ValueError naming the settings in which runs differ beyond their seed, or the seed that
+  two of them have.
+  """
+  configs = [run_directory.read(directory)[0] for directory in directories]
+  raw = [config_lib.flat(config_lib.to_raw(config)) for config in configs]
+  differ = {name for own in raw for name in config_lib.differing(raw[0], own)} - {'seed'}
+  if differ:
+    raise ValueError(f'--run: the runs differ in {", ".join(sorted(differ))}, not in seed alone')
+  seeds = [config.seed for config in configs]
+  twice = [seed for seed in seeds if seeds.count(seed) > 1]
+  if twice:
+    raise ValueError(f'--run: two of the runs have seed {twice[0]}')
 
 
 def is_there(directory: pathlib.Path, about: dict[str, Any]) -> bool:

@@ -180,19 +180,34 @@ def test_static_filters_and_a_bfloat16_table(runs, tmp_path, capsys):
   assert embeddings['fields']['field_3']['abundance_share'] > 0.6
 
 
-def test_density_of_several_runs(runs, tmp_path, capsys, monkeypatch):
+def test_density_of_several_runs(toy, runs, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(density, 'DENSITIES', (1.0, 0.2))
-  whole = shutil.copytree(runs / 'dense_mlp', tmp_path / 'run')
-  both = f'--run={whole},{whole}'
+  first = runs / 'dense_mlp'
+  second = tmp_path / 'second'
+  flags = [f'--data={toy}', f'--out={second}', '--model=dense_mlp', *SMALL, *RUNS['dense_mlp']]
+  assert main_lib.call(launch_train.main, launch_train.FLAGS, [*flags[:-1], '--seed=6']) == 0
+  both = f'--run={first},{second}'
   arguments = (both, '--what=density', '--retrain_steps=0', '--nosmall')
   assert 'need --what=density, and --out' in fails(capsys, *arguments)
   assert 'need --what=density, and --out' in fails(capsys, both, f'--out={tmp_path}')
-  assert call(*arguments, f'--out={tmp_path / "both"}') == 0
-  assert f'{whole}/analysis/density.json is there' in capsys.readouterr().out  # the second one
+  out = f'--out={tmp_path / "both"}'
+  same = f'--run={first},{first}'
+  assert 'two of the runs have seed 5' in fails(capsys, same, *arguments[1:], out)
+  others = f'--run={first},{runs / "ssr_s"}'
+  assert (
+    'head_hidden, model, residual, table_dtype, view_widths, views, not in seed alone'
+    in fails(capsys, others, *arguments[1:], out)
+  )
+  assert call(*arguments, out) == 0
+  capsys.readouterr()
+  assert call(*arguments, out) == 0
+  printed = capsys.readouterr().out
+  assert all(f'{run}/analysis/density.json is there' in printed for run in (first, second))
   found = read(tmp_path / 'both', 'density')
   assert (found['seeds'], list(found['curves'])) == (2, ['magnitude', 'gradient'])
-  one = read(whole / 'analysis', 'density')
-  assert one['dense'] == found['dense'] and one['asked'] == {'retrain_steps': 0, 'small': False}
+  aucs = [read(run / 'analysis', 'density')['dense']['test']['auc'] for run in (first, second)]
+  assert found['dense']['test']['auc'] == pytest.approx(np.mean(aucs)) and aucs[0] != aucs[1]
+  shutil.rmtree(first / 'analysis')  # others look at what is there
   assert (tmp_path / 'both' / 'density.png').exists()
 
 

@@ -110,5 +110,5 @@ def test_a_summary_over_seeds_has_paired_intervals(curves, tmp_path):
   )
 
   relabelled = other._replace(label_ExT=1 - other.label_ExT)
-  with pytest.raises(ValueError, match='differ in more than their seed'):
+  with pytest.raises(ValueError, match='not measured on the same test rows'):
     density_numbers.summary([curves, relabelled])
