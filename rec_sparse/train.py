@@ -95,7 +95,7 @@ def program(
     sizes=tuple(field.vocab_size for field in schema.fields),
     dtype=config.table_dtype,
     start=config.embedding_init,
-    optimizer=_table_optimizer(config, tuple(columns.values())),
+    optimizer=_table_optimizer(config, tuple(columns.values()), _method(mesh)),
     decays_all=config.table_decay_rows == 'all' and config.table_weight_decay > 0,
     mesh=mesh,
     exchange=lookup,
@@ -131,15 +131,20 @@ def _last_step(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> i
   return config.epochs * -(-rows // config.batch_size)
 
 
+def _method(mesh: jax.sharding.Mesh) -> duplicates.Method:
+  """How duplicates are summed on these devices, which need not be those at hand (`runs/fit.py`)."""
+  return duplicates.default_method(mesh.devices.flat[0].platform)
+
+
 def _table_optimizer(
-  config: config_lib.Config, widths: tuple[int, ...]
+  config: config_lib.Config, widths: tuple[int, ...], method: duplicates.Method
 ) -> optimizers.TableOptimizer:
   factory = {
     'adam': optimizers.row_adam,
     'adagrad': functools.partial(optimizers.rowwise_adagrad, widths=widths),
     'sgd': optimizers.row_sgd,
   }[config.table_optimizer]
-  return factory()
+  return factory(method=method)
 
 
 def init(run: Program, schema: schema_lib.FeatureSchema) -> TrainState:
@@ -331,7 +336,7 @@ def train_step(
     masked, changed = _mask(run, state, grads, jax.random.fold_in(dropout_key, MASKS))
     grads = masks_lib.apply(masked.sparse.masks, grads)
   if not config_lib.is_off(config.clip_norm):
-    squared_rows = _squared_norm(ids_BxF, row_grads, state.table.rows_RxD.shape[0])
+    squared_rows = _squared_norm(run, ids_BxF, row_grads, state.table.rows_RxD.shape[0])
     scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
     grads, row_grads = jax.tree.map(lambda grad: grad * scale, (grads, row_grads))
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
@@ -410,9 +415,11 @@ def learning_rate(run: Program, state: TrainState) -> jax.Array:
   return optimizer.rate(config, run.last, state.step, state.rate_scale)
 
 
-def _squared_norm(ids_BxF: jax.Array, row_grads: table_lib.Rows, rows: int) -> jax.Array:
+def _squared_norm(
+  run: Program, ids_BxF: jax.Array, row_grads: table_lib.Rows, rows: int
+) -> jax.Array:
   """The part of the table, whose height is `rows`, in the squared norm of all gradients."""
-  method = duplicates.default_method(jax.default_backend())
+  method = _method(run.mesh)
   ids_O = ids_BxF.reshape(-1)
   parts = [
     duplicates.squared_norm(method, ids_O, grads_BxFxD.reshape(ids_O.shape[0], -1), rows)

@@ -16,6 +16,7 @@ from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.embedding import placement
 from rec_sparse.embedding import table as table_lib
+from rec_sparse.runs import hlo
 
 BATCH, STEPS = 32, 4
 # rows of the categorical fields, two of them tiny; a numeric one follows, tiny too
@@ -183,7 +184,7 @@ def test_kernels_and_their_moments_never_travel_whole(model):
   few = jax.tree.map(lambda stacked: stacked[:, :8], batches(fields()))
   compiled = steps_of(program).lower(state, few).compile()
   gathers = [
-    size for op, size in table_hlo.collectives(compiled.as_text()) if op.startswith('all-gather')
+    one.elements for one in hlo.collectives(compiled.as_text()) if one.name.startswith('all-gather')
   ]
   assert gathers and max(gathers) < min(state.params[name]['kernel'].size for name in SPLIT[model])
 
@@ -241,5 +242,5 @@ def test_a_step_has_nothing_of_the_size_of_the_table():
   compiled = steps_of(program).lower(state, batches(fields(sizes))).compile()
   local = state.table.rows_RxD.size // 8
   assert not table_hlo.table_sized(compiled.as_text(), local // 8)
-  assert max(size for _, size in table_hlo.collectives(compiled.as_text())) < local // 10
+  assert max(one.elements for one in hlo.collectives(compiled.as_text())) < local // 10
   assert compiled.memory_analysis().temp_size_in_bytes < 4 * local // 10

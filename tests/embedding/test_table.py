@@ -17,6 +17,7 @@ from rec_sparse.embedding import placement
 from rec_sparse.embedding import routing
 from rec_sparse.embedding import storage
 from rec_sparse.embedding import table as table_lib
+from rec_sparse.runs import hlo
 
 BATCH, DIM = 16, 4
 MESHES = [(8, 1), (4, 2), (2, 4), (1, 1)]
@@ -209,7 +210,7 @@ def test_two_purposes_are_one_gather():
     ids_BxF = jax.ShapeDtypeStruct((BATCH, len(placed.sizes)), jnp.int32)
     lookup = jax.jit(functools.partial(table_lib.lookup, placed))
     text = lookup.lower(table_lib.abstract(placed), ids_BxF).compile().as_text()
-    return [op for op, *_ in table_hlo.operations(text)].count('gather')
+    return [operation.name for operation in hlo.operations(text)].count('gather')
 
   assert gathers(TWO) == gathers({'embedding': DIM}) > 0
 
@@ -271,10 +272,10 @@ def test_program_has_nothing_of_the_size_of_a_table(method, shape, decays_all):
   made = table_hlo.table_sized(text, local_rows)
   # What folds the scale into rows stands in a loop of no turn or one, and works in place.
   assert not [line for line in made if not decays_all or 'copy(' in line]
-  largest = max((size for _, size in table_hlo.collectives(text)), default=0)
+  largest = max((operation.elements for operation in hlo.collectives(text)), default=0)
   assert largest <= 8 * BATCH * fields * dim
   assert compiled.memory_analysis().temp_size_in_bytes < local_rows * dim * 4 // 10
-  kinds = {op.removesuffix('-start') for op, _ in table_hlo.collectives(text)}
+  kinds = {operation.name.removesuffix('-start') for operation in hlo.collectives(text)}
   if shape == (1, 1):
     assert not kinds
   else:
@@ -289,8 +290,8 @@ def test_rows_of_tiny_fields_do_not_travel(method):
   placed = place((4, 2), sizes=(10_000, *(8,) * 20), optimizer='sgd', method=method)
   (ids_BxF,) = over_data(placed, np.zeros((BATCH, 21), np.int32))
   lookup = jax.jit(functools.partial(table_lib.lookup, placed))
-  sent = table_hlo.collectives(lookup.lower(start(placed), ids_BxF).compile().as_text())
-  assert sent and max(size for _, size in sent) <= BATCH * DIM
+  sent = hlo.collectives(lookup.lower(start(placed), ids_BxF).compile().as_text())
+  assert sent and max(operation.elements for operation in sent) <= BATCH * DIM
 
 
 def test_overflow_is_counted_over_all_devices(monkeypatch):

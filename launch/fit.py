@@ -1,0 +1,138 @@
+"""Does it fit? Compiles a training step for devices that need not be there; the last line is JSON.
+
+python -m launch.fit --rows=1000000000 --fields=39 --topology=v5p:4x4x4 --model=ssr_s --width=128
+python -m launch.fit --data=data/clicks --devices=8 --model=dense_mlp
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from launch import config_flags
+from launch import main as main_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import settings
+
+FLAGS = flags.FlagValues()
+_string, _enum, _integer, _list, _multi_string = (
+  functools.partial(define, flag_values=FLAGS)
+  for define in (
+    flags.DEFINE_string,
+    flags.DEFINE_enum,
+    flags.DEFINE_integer,
+    flags.DEFINE_list,
+    flags.DEFINE_multi_string,
+  )
+)
+DATA = _string('data', None, 'Dataset directory: its fields, and its rows where they are resident.')
+ROWS = _integer('rows', None, 'Without --data: rows of the table.', lower_bound=1)
+FIELDS = _integer('fields', None, 'Without --data: fields, of equal size.', lower_bound=1)
+TOPOLOGY = _string(
+  'topology',
+  None,
+  'Devices that need not be there: v5e:2x2, v5p:4x4x4, v6e:4x4, tpu7x:2x2x1, h100, h100:8, h200, '
+  'b200; a chip alone is one device.',
+)
+DEVICES = _integer('devices', 1, 'Without --topology: simulated CPU devices.', lower_bound=1)
+MESH = _list('mesh', [], 'data,model; default: all devices on the data axis.')
+LOOKUP = _enum(
+  'lookup',
+  'reduce_scatter',
+  ['reduce_scatter', 'all_to_all'],
+  'How table rows travel between devices.',
+)
+ANALYTIC = flags.DEFINE_bool(
+  'analytic', False, 'Count the state alone, and compile nothing.', flag_values=FLAGS
+)
+SETTINGS = _multi_string('set', [], 'name=value, as another way to write --name=value; repeatable.')
+GROUPS = config_flags.define(FLAGS)
+
+
+def _schema() -> schema_lib.FeatureSchema:
+  if DATA.value:
+    if ROWS.value or FIELDS.value:
+      raise ValueError(f'--data={DATA.value}: tells rows and fields; leave --rows and --fields out')
+    return schema_lib.load_schema(pathlib.Path(DATA.value))
+  if not ROWS.value or not FIELDS.value:
+    raise ValueError('--data, or --rows and --fields, are missing: what is the table?')
+  if ROWS.value < FIELDS.value:
+    raise ValueError(
+      f'--rows={ROWS.value}: expected at least one for each of {FIELDS.value} fields'
+    )
+  from rec_sparse.runs import fit
+
+  return fit.schema_of(ROWS.value, FIELDS.value)
+
+
+def _mesh_sizes(devices: int) -> tuple[int, int]:
+  sizes = MESH.value or [str(devices)]
+  if len(sizes) > 2 or not all(size.isdecimal() and int(size) for size in sizes):
+    raise ValueError(f'--mesh={",".join(sizes)}: expected data or data,model, such as 4,2')
+  data, model = map(int, (*sizes, 1)[:2])
+  if data * model != devices:
+    raise ValueError(f'--mesh={",".join(sizes)}: there are {devices} devices')
+  return data, model
+
+
+def main() -> int:
+  """Prints a line for people and one JSON object -> 0; 3 when it does not fit."""
+  os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_WORKER_HOSTNAMES='localhost')
+  import jax
+
+  from rec_sparse.runs import chips
+  from rec_sparse.runs import fit
+
+  jax.config.update('jax_platforms', 'cpu')
+  schema = _schema()
+  model = FLAGS['model'].value
+  given = config_flags.given(FLAGS, model, SETTINGS.value)
+  config = settings.make(model, given | {'data_fingerprint': schema.fingerprint})
+
+  chip = None
+  if TOPOLOGY.value:
+    name, devices = chips.parse(TOPOLOGY.value)
+    chip = chips.CHIPS[name]
+    memory = chip.memory
+  else:
+    devices = DEVICES.value
+    jax.config.update('jax_num_cpu_devices', devices)
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // devices
+  data, model_axis = _mesh_sizes(devices)
+  try:
+    if ANALYTIC.value:
+      found = fit.count(config, schema, devices, memory)
+    else:
+      known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
+      mesh = chips.mesh(known, data, model_axis)
+      found = fit.check(config, schema, mesh, LOOKUP.value, chip, memory)
+  except chips.NoCompiler as e:
+    main_lib.say([f'{e}; what follows is an analytic count'])
+    found = fit.count(config, schema, devices, memory)
+
+  print(_in_words(found))
+  print(json.dumps(dataclasses.asdict(found) | {'devices': devices}, allow_nan=False))
+  return 3 if found.fits is False else 0
+
+
+def _in_words(found) -> str:
+  needed = f'{found.needed_bytes / 1e9:.2f} GB a device of {found.memory_bytes / 1e9:.0f} GB'
+  if found.temp_bytes is None and found.fits:
+    return f'fits, as far as the state tells: {needed}; temporaries are not counted'
+  if found.fits:
+    return f'fits: {needed}, {found.temp_bytes / 1e9:.2f} GB of them temporaries'
+  return f'does not fit: {needed}; {found.advice}'
+
+
+def run() -> None:
+  """Console entry."""
+  groups = GROUPS | config_flags.define_outside(FLAGS, sys.argv[1:])
+  main_lib.run(main, FLAGS, groups)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,244 @@
+"""Whether a run fits its devices, said by their compiler before there is a device.
+
+A step is compiled from shapes alone, for devices at hand or described (`chips.py`). What it needs
+of memory is the compiler's own account, and exact; what is said of time is *modelled*, never
+measured.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
+from rec_sparse import train
+from rec_sparse.embedding import table as table_lib
+from rec_sparse.runs import hlo
+from rec_sparse.runs.chips import Chip
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+  """Of one device; bytes but where said."""
+
+  fits: bool | None  # None: the memory of the device is not known
+  needed_bytes: int  # arguments, temporaries and what a step returns anew; resident data
+  memory_bytes: int | None  # of the device
+  table_bytes: int  # rows, slots and scratch cells
+  dense_bytes: int  # parameters, moments, masks, constants
+  data_bytes: int  # the data set, where it is resident
+  argument_bytes: int | None  # as the compiler counts them; None: not compiled
+  temp_bytes: int | None
+  bytes_accessed: float | None  # a step, as the compiler models it; None: it does not say
+  flops: float | None
+  collectives: dict[str, int]  # operation -> bytes that it gives
+  fusions: int | None
+  modelled_seconds: float | None  # a step: the larger of FLOPs and bytes over the chip's peaks
+  compile_seconds: float | None
+  advice: str  # what to change where it does not fit, or ''
+
+
+class Sizes(NamedTuple):
+  """Bytes of a state on one device."""
+
+  table: int
+  dense: int
+
+
+def schema_of(rows: int, fields: int) -> schema_lib.FeatureSchema:
+  """Data of so many table rows, in categorical fields of equal size."""
+  sizes = [rows // fields + (f < rows % fields) for f in range(fields)]
+  named = tuple(schema_lib.Field(f'field_{f}', 'categorical', size) for f, size in enumerate(sizes))
+  return schema_lib.FeatureSchema(named, ('label',), None, {}, '', {})
+
+
+def check(
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  mesh: jax.sharding.Mesh,
+  lookup: table_lib.ExchangeName,
+  chip: Chip | None,
+  memory: int | None,
+) -> Fit:
+  """Compiles a training step for the devices of `mesh`; `chip` has their peaks, if known.
+
+  Raises ValueError when the config does not fit the data; a lack of memory is an answer.
+  """
+  run = train.program(config, schema, mesh, lookup)
+  state = _placed_state(run, schema)
+  sizes = _sizes(run, state)
+  data_bytes = _resident_bytes(config, schema)
+  batch = _batch(run)
+  sums = jax.eval_shape(train.zero_sums)
+  step = jax.jit(functools.partial(train.train_step, run), donate_argnums=(0, 1))
+
+  began = time.perf_counter()
+  try:
+    compiled = step.lower(state, sums, batch).compile()
+  except jax.errors.JaxRuntimeError as e:
+    if 'memory' not in str(e).lower() and 'exhausted' not in str(e).lower():
+      raise
+    needed = sizes.table + sizes.dense + data_bytes
+    return _fit(run, schema, sizes, data_bytes, needed, memory, fits=False)
+  seconds = time.perf_counter() - began
+
+  account = compiled.memory_analysis()
+  anew = account.output_size_in_bytes - account.alias_size_in_bytes
+  needed = account.argument_size_in_bytes + account.temp_size_in_bytes + anew + data_bytes
+  cost = compiled.cost_analysis() or {}
+  text = compiled.as_text()
+  moved: dict[str, int] = {}
+  for operation in hlo.collectives(text):
+    name = operation.name.removesuffix('-start')
+    moved[name] = moved.get(name, 0) + operation.size
+  fit = _fit(run, schema, sizes, data_bytes, needed, memory)
+  return dataclasses.replace(
+    fit,
+    argument_bytes=account.argument_size_in_bytes,
+    temp_bytes=account.temp_size_in_bytes,
+    bytes_accessed=cost.get('bytes accessed'),
+    flops=cost.get('flops'),
+    collectives=moved,
+    fusions=hlo.fusions(text),
+    modelled_seconds=_modelled(cost, chip),
+    compile_seconds=round(seconds, 2),
+  )
+
+
+def count(
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  devices: int,
+  memory: int | None,
+) -> Fit:
+  """What can be said without a compiler: the state, evenly spread, and no temporaries."""
+  run = train.program(config, schema)
+  sizes = _sizes(run, _placed_state(run, schema))
+  data_bytes = _resident_bytes(config, schema)
+  spread = Sizes(math.ceil(sizes.table / devices), sizes.dense)
+  return _fit(run, schema, spread, data_bytes, sum(spread) + data_bytes, memory)
+
+
+def _fit(
+  run: train.Program,
+  schema: schema_lib.FeatureSchema,
+  sizes: Sizes,
+  data_bytes: int,
+  needed: int,
+  memory: int | None,
+  fits: bool | None = None,
+) -> Fit:
+  """Without what a compiled program says."""
+  if fits is None and memory is not None:
+    fits = needed <= memory
+  advice = ''
+  if fits is False:
+    advice = _advice(run.config, schema, sizes, data_bytes)
+  return Fit(
+    fits=fits,
+    needed_bytes=needed,
+    memory_bytes=memory,
+    table_bytes=sizes.table,
+    dense_bytes=sizes.dense,
+    data_bytes=data_bytes,
+    argument_bytes=None,
+    temp_bytes=None,
+    bytes_accessed=None,
+    flops=None,
+    collectives={},
+    fusions=None,
+    modelled_seconds=None,
+    compile_seconds=None,
+    advice=advice,
+  )
+
+
+def _placed_state(run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
+  """Shapes of the state as it is trained, and where each leaf lies."""
+  logical = train.abstract_state(run, schema)
+
+  def as_trained(table: table_lib.Table) -> table_lib.Table:
+    return table_lib.from_logical(run.table, table)
+
+  state = logical._replace(table=jax.eval_shape(as_trained, logical.table))
+  return jax.tree.map(_struct, state, train.shardings(run, state))
+
+
+def _struct(leaf: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _batch(run: train.Program) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch, padded so that it divides over the data axis."""
+  devices = run.mesh.shape['data']
+  examples = -(-run.config.batch_size // devices) * devices
+  spread = jax.NamedSharding(run.mesh, jax.P('data'))
+  shapes = {
+    'ids_BxF': ((examples, run.inputs.fields), jnp.int32),
+    'label_BxT': ((examples, run.inputs.tasks), jnp.float32),
+    'weight_B': ((examples,), jnp.float32),
+  }
+  if run.numeric:
+    shapes['value_BxA'] = ((examples, run.numeric), jnp.float32)
+  return {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=spread)
+    for name, (shape, dtype) in shapes.items()
+  }
+
+
+def _sizes(run: train.Program, state: train.TrainState) -> Sizes:
+  def on_a_device(tree: Any) -> int:
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+      shape = leaf.sharding.shard_shape(leaf.shape)
+      total += math.prod(shape) * leaf.dtype.itemsize
+    return total
+
+  return Sizes(on_a_device(state.table), on_a_device(state._replace(table=None)))
+
+
+def _resident_bytes(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> int:
+  """Of the splits that training keeps on every device; 0 where the data are not known."""
+  if config.feed != 'resident':
+    return 0
+  fields = len(schema.fields)
+  record = 4 * fields + len(schema.tasks) + 4 * schema.numeric_count
+  record += 4 if schema.group is not None else 0
+  rows = sum(split.rows for name, split in schema.splits.items() if name != 'test')
+  return rows * record
+
+
+def _modelled(cost: dict[str, float], chip: Chip | None) -> float | None:
+  """A roofline: no time was measured."""
+  if chip is None or 'flops' not in cost or 'bytes accessed' not in cost:
+    return None
+  return max(cost['flops'] / chip.flops, cost['bytes accessed'] / chip.bandwidth)
+
+
+def _advice(
+  config: config_lib.Config, schema: schema_lib.FeatureSchema, sizes: Sizes, data_bytes: int
+) -> str:
+  """What would save most: each change alone, by its analytic count on one device."""
+
+  def table_bytes(**changes: Any) -> int:
+    run = train.program(dataclasses.replace(config, **changes), schema)
+    return _sizes(run, _placed_state(run, schema)).table
+
+  now = table_bytes()
+  saved = {
+    'table_optimizer=adagrad': 1 - table_bytes(table_optimizer='adagrad') / now,
+    'table_dtype=bfloat16': 1 - table_bytes(table_dtype='bfloat16') / now,
+  }
+  parts = [f'{name} saves {part:.0%} of the table' for name, part in saved.items() if part > 0.01]
+  if data_bytes:
+    parts.append(f'feed=stream saves the {data_bytes / 1e9:.2f} GB of the data')
+  parts.append('twice the devices halve the table of each')
+  return (
+    f'table {sizes.table / 1e9:.2f} GB, dense {sizes.dense / 1e9:.2f} GB a device: '
+    + '; '.join(parts)
+  )
