@@ -64,9 +64,9 @@ def _schema() -> schema_lib.FeatureSchema:
     raise ValueError(
       f'--rows={ROWS.value}: expected at least one for each of {FIELDS.value} fields'
     )
-  from rec_sparse.runs import fit
+  from rec_sparse.runs import footprint
 
-  return fit.schema_of(ROWS.value, FIELDS.value)
+  return footprint.schema_of(ROWS.value, FIELDS.value)
 
 
 def _mesh_sizes(devices: int) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def main() -> int:
   import jax
 
   from rec_sparse.runs import chips
-  from rec_sparse.runs import fit
+  from rec_sparse.runs import footprint
 
   jax.config.update('jax_platforms', 'cpu')
   schema = _schema()
@@ -105,27 +105,18 @@ def main() -> int:
   data, model_axis = _mesh_sizes(devices)
   try:
     if ANALYTIC.value:
-      found = fit.count(config, schema, devices, memory)
+      found = footprint.count(config, schema, devices, memory)
     else:
       known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
       mesh = chips.mesh(known, data, model_axis)
-      found = fit.check(config, schema, mesh, LOOKUP.value, chip, memory)
+      found = footprint.check(config, schema, mesh, LOOKUP.value, chip, memory)
   except chips.NoCompiler as e:
     main_lib.say([f'{e}; what follows is an analytic count'])
-    found = fit.count(config, schema, devices, memory)
+    found = footprint.count(config, schema, devices, memory)
 
-  print(_in_words(found))
+  print(footprint.in_words(found))
   print(json.dumps(dataclasses.asdict(found) | {'devices': devices}, allow_nan=False))
   return 3 if found.fits is False else 0
-
-
-def _in_words(found) -> str:
-  needed = f'{found.needed_bytes / 1e9:.2f} GB a device of {found.memory_bytes / 1e9:.0f} GB'
-  if found.temp_bytes is None and found.fits:
-    return f'fits, as far as the state tells: {needed}; temporaries are not counted'
-  if found.fits:
-    return f'fits: {needed}, {found.temp_bytes / 1e9:.2f} GB of them temporaries'
-  return f'does not fit: {needed}; {found.advice}'
 
 
 def run() -> None:

@@ -23,12 +23,12 @@ from rec_sparse.runs.chips import Chip
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
+class Footprint:
   """Of one device; bytes but where said."""
 
-  fits: bool | None  # None: the memory of the device is not known
+  fits: bool
   needed_bytes: int  # arguments, temporaries and what a step returns anew; resident data
-  memory_bytes: int | None  # of the device
+  memory_bytes: int  # of the device
   table_bytes: int  # rows, slots and scratch cells
   dense_bytes: int  # parameters, moments, masks, constants
   data_bytes: int  # the data set, where it is resident
@@ -41,6 +41,16 @@ class Fit:
   modelled_seconds: float | None  # a step: the larger of FLOPs and bytes over the chip's peaks
   compile_seconds: float | None
   advice: str  # what to change where it does not fit, or ''
+
+
+def in_words(found: Footprint) -> str:
+  """One line for people."""
+  needed = f'{found.needed_bytes / 1e9:.2f} GB a device of {found.memory_bytes / 1e9:.0f} GB'
+  if not found.fits:
+    return f'does not fit: {needed}; {found.advice}'
+  if found.temp_bytes is None:
+    return f'fits, as far as the state tells: {needed}; temporaries are not counted'
+  return f'fits: {needed}, {found.temp_bytes / 1e9:.2f} GB of them temporaries'
 
 
 class Sizes(NamedTuple):
@@ -63,8 +73,8 @@ def check(
   mesh: jax.sharding.Mesh,
   lookup: table_lib.ExchangeName,
   chip: Chip | None,
-  memory: int | None,
-) -> Fit:
+  memory: int,
+) -> Footprint:
   """Compiles a training step for the devices of `mesh`; `chip` has their peaks, if known.
 
   Raises ValueError when the config does not fit the data; a lack of memory is an answer.
@@ -83,8 +93,8 @@ def check(
   except jax.errors.JaxRuntimeError as e:
     if 'memory' not in str(e).lower() and 'exhausted' not in str(e).lower():
       raise
-    needed = sizes.table + sizes.dense + data_bytes
-    return _fit(run, schema, sizes, data_bytes, needed, memory, fits=False)
+    needed = max(sizes.table + sizes.dense + data_bytes, memory + 1)  # the compiler knows better
+    return _without_program(run, schema, sizes, data_bytes, needed, memory)
   seconds = time.perf_counter() - began
 
   account = compiled.memory_analysis()
@@ -96,9 +106,9 @@ def check(
   for operation in hlo.collectives(text):
     name = operation.name.removesuffix('-start')
     moved[name] = moved.get(name, 0) + operation.size
-  fit = _fit(run, schema, sizes, data_bytes, needed, memory)
+  found = _without_program(run, schema, sizes, data_bytes, needed, memory)
   return dataclasses.replace(
-    fit,
+    found,
     argument_bytes=account.argument_size_in_bytes,
     temp_bytes=account.temp_size_in_bytes,
     bytes_accessed=cost.get('bytes accessed'),
@@ -114,32 +124,28 @@ def count(
   config: config_lib.Config,
   schema: schema_lib.FeatureSchema,
   devices: int,
-  memory: int | None,
-) -> Fit:
+  memory: int,
+) -> Footprint:
   """What can be said without a compiler: the state, evenly spread, and no temporaries."""
   run = train.program(config, schema)
   sizes = _sizes(run, _placed_state(run, schema))
   data_bytes = _resident_bytes(config, schema)
   spread = Sizes(math.ceil(sizes.table / devices), sizes.dense)
-  return _fit(run, schema, spread, data_bytes, sum(spread) + data_bytes, memory)
+  return _without_program(run, schema, spread, data_bytes, sum(spread) + data_bytes, memory)
 
 
-def _fit(
+def _without_program(
   run: train.Program,
   schema: schema_lib.FeatureSchema,
   sizes: Sizes,
   data_bytes: int,
   needed: int,
-  memory: int | None,
-  fits: bool | None = None,
-) -> Fit:
+  memory: int,
+) -> Footprint:
   """Without what a compiled program says."""
-  if fits is None and memory is not None:
-    fits = needed <= memory
-  advice = ''
-  if fits is False:
-    advice = _advice(run.config, schema, sizes, data_bytes)
-  return Fit(
+  fits = needed <= memory
+  advice = '' if fits else _advice(run.config, schema, sizes, data_bytes)
+  return Footprint(
     fits=fits,
     needed_bytes=needed,
     memory_bytes=memory,

@@ -8,7 +8,7 @@ from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.embedding import placement
 from rec_sparse.runs import chips
-from rec_sparse.runs import fit
+from rec_sparse.runs import footprint
 from rec_sparse.runs import hlo
 
 ROWS, FIELDS = 4000, 5
@@ -25,8 +25,8 @@ def bytes_of(tree):
 @pytest.mark.parametrize('devices', [1, 8])
 def test_a_state_is_counted_as_it_lies_on_a_device(devices):
   mesh = placement.make_mesh(devices)
-  schema = fit.schema_of(ROWS, FIELDS)
-  found = fit.check(config(), schema, mesh, 'reduce_scatter', None, 10**9)
+  schema = footprint.schema_of(ROWS, FIELDS)
+  found = footprint.check(config(), schema, mesh, 'reduce_scatter', None, 10**9)
   assert found.fits and found.modelled_seconds is None
 
   state = train.init(train.program(config(), schema, mesh), schema)
@@ -38,11 +38,11 @@ def test_a_state_is_counted_as_it_lies_on_a_device(devices):
 
 
 def test_what_does_not_fit_says_what_to_change():
-  schema = fit.schema_of(ROWS, FIELDS)
-  found = fit.count(config(), schema, 1, 100_000)
+  schema = footprint.schema_of(ROWS, FIELDS)
+  found = footprint.count(config(), schema, 1, 100_000)
   assert found.fits is False and found.needed_bytes > 100_000
   assert 'table_optimizer=adagrad saves' in found.advice and 'twice the devices' in found.advice
-  halved = fit.count(config(), schema, 2, 100_000)
+  halved = footprint.count(config(), schema, 2, 100_000)
   assert halved.table_bytes == -(-found.table_bytes // 2)
 
 
