@@ -132,7 +132,7 @@ def _last_step(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> i
 
 
 def _method(mesh: jax.sharding.Mesh) -> duplicates.Method:
-  """How duplicates are summed on these devices, which need not be those at hand (`runs/footprint.py`)."""
+  """How duplicates are summed on these devices, which need not be at hand (runs/footprint.py)."""
   return duplicates.default_method(mesh.devices.flat[0].platform)
 
 
