@@ -1,7 +1,6 @@
 """Joins a data set on disk with rec_sparse/search: which fields or values are worth their rows.
 
-Training rows alone decide; validation rows say when to stop, where they are asked. Rows are read in
-chunks: memory follows the table and the number of fields, not the rows.
+Training rows alone decide; validation rows say when to stop, where they are asked.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +9,12 @@ import functools
 import pathlib
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from data_pipelines import blocks
 from rec_sparse import plan as plan_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse.runs import counted as counted_lib
 from rec_sparse.search import afe
 from rec_sparse.search import buckets
 from rec_sparse.search import counts
@@ -30,8 +29,6 @@ RANKED = ('mi', 'frequency', 'random', 'lasso', 'gates')
 ORDERS = GREEDY + RANKED
 OF_VALUES = ('afe', 'mi', 'frequency', 'random')  # orders that rank values; afe is mi there
 PATIENCE = 3  # fields in a row that do not lower the held-out loss
-CHUNK = 1 << 18  # rows
-SAMPLE = 1 << 18  # training rows, evenly spaced, of the orders that learn: lasso and gates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +53,15 @@ class Found(NamedTuple):
   plan: plan_lib.Plan
   steps: tuple[afe.Step, ...]  # of greedy orders: all that were looked at, kept or not
   heldout: tuple[float, ...]  # log loss on validation rows before the first field, after each one
-  kept: tuple[
-    int, ...
-  ]  # fields, in the order of choice; in that of the table where values are kept
+  kept: tuple[int, ...]  # fields in the order of choice; where values are kept, of the table
 
 
 def select(job: Job) -> Found:
   """Chooses; raises ValueError in a sentence for a job that the data do not allow."""
   schema = schema_lib.load_schema(job.data, needs=('train',))
   _check(job, schema)
-  opened = _open(job, schema)
+  halves = 2 if job.correct == 'split' else 1
+  opened = counted_lib.open_data(job.data, schema, job.buckets, halves)
   if job.level == 'value':
     found = _values(job, opened)
   elif job.by in GREEDY:
@@ -75,7 +71,7 @@ def select(job: Job) -> Found:
     found = Found(_plan(job, opened, plan_lib.keep_fields(schema, list(kept))), (), (), kept)
   if not job.with_pairs:
     return found
-  arrays = found.plan.arrays | {'nmi_FxF': _normalised(opened)}
+  arrays = found.plan.arrays | {'nmi_FxF': counted_lib.normalised(opened)}
   return found._replace(plan=dataclasses.replace(found.plan, arrays=arrays))
 
 
@@ -104,100 +100,16 @@ def _check(job: Job, schema: schema_lib.FeatureSchema) -> None:
       )
 
 
-class _Opened(NamedTuple):
-  """Training rows, counted once."""
-
-  schema: schema_lib.FeatureSchema
-  train: blocks.OpenSplit
-  edges_AxX: list[np.ndarray]  # inner edges of the buckets of each column of numbers
-  halves: int
-  counts: list[np.ndarray]  # count_WxY of each field
-  bucket_of: list[np.ndarray]  # bucket_W of each field
-  sizes: list[int]  # buckets of each field
-  count: counts.Count
-
-
-def _open(job: Job, schema: schema_lib.FeatureSchema) -> _Opened:
-  train = blocks.open_split(job.data, schema, 'train')
-  edges_AxX = [buckets.edges(train.blocks[0]['value'][:, a]) for a in range(schema.numeric_count)]
-  halves = 2 if job.correct == 'split' else 1
-  labels = halves << len(schema.tasks)
-  sizes = [f.vocab_size if f.kind == 'categorical' else buckets.NUMBERS + 1 for f in schema.fields]
-  found = [np.zeros(size * labels, np.int64) for size in sizes]
-  for value_FxB, label_BxT, first in _chunks(schema, train, edges_AxX):
-    label_B = counts.joint_label(label_BxT, first, halves)
-    for total, value_B in zip(found, value_FxB, strict=True):
-      total += np.bincount(value_B.astype(np.int64) * labels + label_B, minlength=len(total))
-
-  found = [total.reshape(-1, labels) for total in found]
-  bucket_of = [buckets.of_counts(count_WxY.sum(1), job.buckets) for count_WxY in found]
-  return _Opened(
-    schema=schema,
-    train=train,
-    edges_AxX=edges_AxX,
-    halves=halves,
-    counts=found,
-    bucket_of=bucket_of,
-    sizes=[int(bucket_W.max()) + 1 for bucket_W in bucket_of],
-    count=counts.on_host if jax.default_backend() == 'cpu' else counts.on_devices(jax.devices()),
-  )
-
-
-def _chunks(
-  schema: schema_lib.FeatureSchema, split: blocks.OpenSplit, edges_AxX: list[np.ndarray]
-) -> Iterator[tuple[list[np.ndarray], np.ndarray, int]]:
-  """Yields (value_FxB: of each field its row, counted from 0, or its bucket of numbers from 1 on,
-  0 where missing; label_BxT; place of the first row).
-  """
-  categorical = len(schema.fields) - schema.numeric_count
-  first = 0
-  for records in split.blocks:
-    for start in range(0, len(records), CHUNK):
-      piece = records[start : start + CHUNK]
-      value_FxB = [piece['ids'][:, f] - schema.offsets[f] for f in range(categorical)]
-      for a, edges in enumerate(edges_AxX):
-        is_missing_B = piece['ids'][:, categorical + a] > schema.offsets[categorical + a]
-        bucket_B = 1 + np.searchsorted(edges, piece['value'][:, a], side='right')
-        value_FxB.append(np.where(is_missing_B, 0, bucket_B))
-      yield value_FxB, piece['label'], first
-      first += len(piece)
-
-
-def _coded(opened: _Opened, value_FxB: list[np.ndarray]) -> list[np.ndarray]:
-  return [bucket_W[value_B] for bucket_W, value_B in zip(opened.bucket_of, value_FxB, strict=True)]
-
-
-def _rows(opened: _Opened) -> Iterator[counts.Rows]:
-  for value_FxB, label_BxT, first in _chunks(opened.schema, opened.train, opened.edges_AxX):
-    label_B = counts.joint_label(label_BxT, first, opened.halves)
-    yield counts.Rows(_coded(opened, value_FxB), label_B)
-
-
-def _labelled(opened: _Opened, split: blocks.OpenSplit) -> Iterator[heldout.Rows]:
-  for value_FxB, label_BxT, _ in _chunks(opened.schema, split, opened.edges_AxX):
-    yield heldout.Rows(_coded(opened, value_FxB), label_BxT)
-
-
-def _pairs(opened: _Opened) -> afe.Pairs:
-  labels = opened.halves << len(opened.schema.tasks)
-  source = functools.partial(_rows, opened)
-  return lambda given, candidates: counts.pairs(
-    source, given, candidates, opened.sizes, labels, opened.count
-  )
-
-
-def _tables(opened: _Opened) -> list[np.ndarray]:
-  return [buckets.merged(*own) for own in zip(opened.counts, opened.bucket_of, strict=True)]
-
-
-def _greedy(job: Job, opened: _Opened) -> Found:
-  tables = _tables(opened)
+def _greedy(job: Job, opened: counted_lib.Counted) -> Found:
+  tables = counted_lib.tables(opened)
   tasks = len(opened.schema.tasks)
   method = information.METHODS[job.correct]
   start = ()
   if job.pair_start:
-    start = afe.most_synergistic(tables, _pairs(opened), tasks, method, job.seed)
-  steps = afe.steps(tables, _pairs(opened), tasks, method, job.seed, job.by == 'afe', start)
+    start = afe.most_synergistic(tables, counted_lib.pairs(opened), tasks, method, job.seed)
+  steps = afe.steps(
+    tables, counted_lib.pairs(opened), tasks, method, job.seed, job.by == 'afe', start
+  )
   if job.k:
     taken = [step for step, _ in zip(steps, range(job.k), strict=False)]
     losses = []
@@ -213,7 +125,7 @@ def _greedy(job: Job, opened: _Opened) -> Found:
 
 
 def _until(
-  job: Job, opened: _Opened, steps: Iterator[afe.Step]
+  job: Job, opened: counted_lib.Counted, steps: Iterator[afe.Step]
 ) -> tuple[list[afe.Step], list[float]]:
   """The choices while J is surely above 0; or, with heldout, while it may be, and PATIENCE of them
   beyond the best one -> (choices, held-out loss before the first and after each).
@@ -235,7 +147,7 @@ def _until(
   return taken, losses
 
 
-def _judge(job: Job, opened: _Opened) -> Callable[[afe.Step | None], float]:
+def _judge(job: Job, opened: counted_lib.Counted) -> Callable[[afe.Step | None], float]:
   """A function that adds a field to the model of `heldout` and tells the held-out log loss."""
   schema = schema_lib.load_schema(job.data, needs=('train', 'valid'))
   valid = blocks.open_split(job.data, schema, 'valid')
@@ -245,9 +157,9 @@ def _judge(job: Job, opened: _Opened) -> Callable[[afe.Step | None], float]:
 
   def judge(step: afe.Step | None) -> float:
     if step is not None:
-      rows = functools.partial(_labelled, opened, opened.train)
+      rows = functools.partial(counted_lib.labelled, opened, opened.train)
       stages.append(heldout.grow(rows, base_T, stages, step.field, step.partner, opened.sizes))
-    return heldout.logloss(functools.partial(_labelled, opened, valid), base_T, stages)
+    return heldout.logloss(functools.partial(counted_lib.labelled, opened, valid), base_T, stages)
 
   return judge
 
@@ -261,7 +173,7 @@ def _trace(steps: list[afe.Step], losses: list[float]) -> dict[str, np.ndarray]:
   return arrays | ({'trace_heldout': np.array(losses)} if losses else {})
 
 
-def _ranked(job: Job, opened: _Opened) -> list[int]:
+def _ranked(job: Job, opened: counted_lib.Counted) -> list[int]:
   """All fields, the best first."""
   fields = range(len(opened.sizes))
   tasks = len(opened.schema.tasks)
@@ -271,67 +183,46 @@ def _ranked(job: Job, opened: _Opened) -> list[int]:
     return sorted(fields, key=lambda f: np.count_nonzero(opened.counts[f].sum(1)))
   if job.by == 'mi':
     method = information.METHODS[job.correct]
-    alone = [afe.alone(t, tasks, method, [job.seed, f]) for f, t in enumerate(_tables(opened))]
+    alone = [
+      afe.alone(t, tasks, method, [job.seed, f]) for f, t in enumerate(counted_lib.tables(opened))
+    ]
     return sorted(fields, key=lambda f: -alone[f].value)
-  code_FxE, label_ExT = _sample(opened)
+  code_FxE, label_ExT = counted_lib.sample(opened)
   if job.by == 'lasso':
     return lasso.order(code_FxE, opened.sizes, label_ExT)
   return field_gates.order(code_FxE, opened.sizes, label_ExT, job.seed)
 
 
-def _sample(opened: _Opened) -> tuple[list[np.ndarray], np.ndarray]:
-  """About SAMPLE training rows, evenly spaced: (code_FxE, label_ExT)."""
-  every = max(opened.train.rows // SAMPLE, 1)
-  parts = [
-    ([code_B[::every] for code_B in rows.code_FxB], rows.label_BxT[::every])
-    for rows in _labelled(opened, opened.train)
-  ]
-  codes = zip(*(code_FxB for code_FxB, _ in parts), strict=True)
-  return [np.concatenate(own) for own in codes], np.concatenate([label for _, label in parts])
-
-
-def _values(job: Job, opened: _Opened) -> Found:
+def _values(job: Job, opened: counted_lib.Counted) -> Found:
   """Keeps the k best values, of all fields together; numeric fields stay."""
   schema = opened.schema
   categorical = len(schema.fields) - schema.numeric_count
-  score = []
-  for f, count_WxY in enumerate(opened.counts[:categorical]):
-    rows_W = count_WxY.sum(1)
-    if job.by == 'frequency':
-      own_W = rows_W.astype(np.float64)
-    elif job.by == 'random':
-      own_W = np.random.default_rng([job.seed, f]).random(len(rows_W))
-    else:
-      by_task = [
-        counts.by_label(count_WxY[None], len(schema.tasks), t).sum((0, 1))[:, 1]
-        for t in range(len(schema.tasks))
-      ]
-      own_W = values.preference(np.stack(by_task, 1), rows_W, opened.train.rows)
-    own_W[0] = -np.inf  # shared by what goes
-    score.append(own_W)
-  score_R = np.concatenate(score)
-  kept_R = np.zeros(schema.table_rows, bool)
-  kept_R[np.argsort(-score_R, kind='stable')[: job.k]] = True
-  kept_R[len(score_R) :] = True
+  score_R = np.concatenate([_score(job, opened, field) for field in range(categorical)])
+  kept_R = np.ones(schema.table_rows, bool)
+  kept_R[np.argsort(-score_R, kind='stable')[job.k :]] = False
   arrays = plan_lib.keep_rows(schema, kept_R)
   kept = tuple(np.flatnonzero(arrays['kept_F']).tolist())
   return Found(_plan(job, opened, arrays), (), (), kept)
 
 
-def _plan(job: Job, opened: _Opened, arrays: dict[str, np.ndarray]) -> plan_lib.Plan:
+def _score(job: Job, opened: counted_lib.Counted, field: int) -> np.ndarray:
+  """score_W of the values of a field; the first, which the others will share, is last of all."""
+  count_WxY = opened.counts[field]
+  rows_W = count_WxY.sum(1)
+  if job.by == 'frequency':
+    score_W = rows_W.astype(np.float64)
+  elif job.by == 'random':
+    score_W = np.random.default_rng([job.seed, field]).random(len(rows_W))
+  else:
+    tasks = len(opened.schema.tasks)
+    of_tasks = [counts.by_label(count_WxY, tasks, task).sum(0)[:, 1] for task in range(tasks)]
+    score_W = values.preference(np.stack(of_tasks, 1), rows_W, opened.train.rows)
+  score_W[0] = -np.inf
+  return score_W
+
+
+def _plan(job: Job, opened: counted_lib.Counted, arrays: dict[str, np.ndarray]) -> plan_lib.Plan:
   made_by = dataclasses.asdict(job)
   del made_by['data']
   made_by |= {'search': 'select', 'fields': [field.name for field in opened.schema.fields]}
   return plan_lib.Plan(made_by, opened.schema.fingerprint, arrays)
-
-
-def _normalised(opened: _Opened) -> np.ndarray:
-  """I / min(H, H) of all pairs of fields, a pass over the rows for each."""
-  nmi_FxF = np.eye(len(opened.sizes))
-  for given in range(len(opened.sizes) - 1):
-    others = range(given + 1, len(opened.sizes))
-    for field, table_JxWxY in zip(others, _pairs(opened)(given, others), strict=True):
-      shared = information.normalised(table_JxWxY.sum(2))
-      nmi_FxF[given, field] = shared
-      nmi_FxF[field, given] = shared
-  return nmi_FxF

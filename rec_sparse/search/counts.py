@@ -57,7 +57,12 @@ def _axes(table: np.ndarray, tasks: int, kept: list[int]) -> np.ndarray:
 
 
 def pairs(
-  source: Source, given: int, candidates: Sequence[int], sizes: Sequence[int], labels: int, count
+  source: Source,
+  given: int,
+  candidates: Sequence[int],
+  sizes: Sequence[int],
+  labels: int,
+  count: Count,
 ) -> Iterator[np.ndarray]:
   """Tables of each candidate with the field `given`, in order, from one pass over the rows.
 
@@ -74,7 +79,14 @@ def pairs(
     yield from _pass(source, given, group, sizes, labels, count)
 
 
-def _pass(source, given, group, sizes, labels, count) -> list[np.ndarray]:
+def _pass(
+  source: Source,
+  given: int,
+  group: Sequence[int],
+  sizes: Sequence[int],
+  labels: int,
+  count: Count,
+) -> list[np.ndarray]:
   tables = [np.zeros(sizes[given] * sizes[field] * labels, np.int64) for field in group]
   for rows in source():
     given_B = rows.code_FxB[given].astype(np.int64)

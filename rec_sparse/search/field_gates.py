@@ -22,6 +22,9 @@ _PASSES = 3  # over the sample, or more for
 _STEPS = 150  # at least
 
 
+Params = dict[str, jax.Array]
+
+
 def order(
   code_FxE: Sequence[np.ndarray], sizes: Sequence[int], label_ExT: np.ndarray, seed: int
 ) -> list[int]:
@@ -42,7 +45,13 @@ def order(
   fall = (_TEMPERATURES[1] / _TEMPERATURES[0]) ** (1 / len(rows_IxB))
 
   @jax.jit
-  def step(params, state, ids_BxF, label_BxT, index):
+  def step(
+    params: Params,
+    state: optax.OptState,
+    ids_BxF: jax.Array,
+    label_BxT: jax.Array,
+    index: jax.Array,
+  ) -> tuple[Params, optax.OptState]:
     temperature = _TEMPERATURES[0] * jnp.float32(fall) ** index.astype(jnp.float32)
     key = jax.random.fold_in(keys[1], index)
     slopes = jax.grad(_loss)(params, ids_BxF, label_BxT, temperature, key)
@@ -62,7 +71,7 @@ def order(
   return np.argsort(-keep_F, kind='stable').tolist()
 
 
-def _init(key: jax.Array, rows: int, fields: int, tasks: int) -> dict[str, jax.Array]:
+def _init(key: jax.Array, rows: int, fields: int, tasks: int) -> Params:
   table_key, first_key, second_key = jax.random.split(key, 3)
   he = jax.nn.initializers.he_normal()
   return {
@@ -75,7 +84,9 @@ def _init(key: jax.Array, rows: int, fields: int, tasks: int) -> dict[str, jax.A
   }
 
 
-def _loss(params, ids_BxF, label_BxT, temperature, key) -> jax.Array:
+def _loss(
+  params: Params, ids_BxF: jax.Array, label_BxT: jax.Array, temperature: jax.Array, key: jax.Array
+) -> jax.Array:
   noise_Fx2 = jax.random.gumbel(key, params['gate_Fx2'].shape)
   gate_Fx2 = jax.nn.softmax((params['gate_Fx2'] + noise_Fx2) / temperature)
   rows_BxFxD = params['table_RxD'][ids_BxF] * gate_Fx2[None, :, :1]

@@ -36,7 +36,15 @@ def order(code_FxE: Sequence[np.ndarray], sizes: Sequence[int], label_ExT: np.nd
   return sorted(fields, key=lambda f: (came_in[f], -np.linalg.norm(weights[f])))
 
 
-def _fista(code_FxE, sizes, label_ExT, base_T, weights, penalty_F) -> list[np.ndarray]:
+def _fista(
+  code_FxE: Sequence[np.ndarray],
+  sizes: Sequence[int],
+  label_ExT: np.ndarray,
+  base_T: np.ndarray,
+  weights: list[np.ndarray],
+  penalty_F: np.ndarray,
+) -> list[np.ndarray]:
+  """Weights (W, T) of each field after _STEPS proximal steps with momentum."""
   rate = 4 / len(sizes)  # a row has a 1 for each field, so the curvature is at most F / 4
   ahead = weights
   momentum = 1.0
@@ -60,7 +68,13 @@ def _shrunk(w: np.ndarray, by: float) -> np.ndarray:
   return w * max(1 - by / norm, 0) if norm else w
 
 
-def _slopes(code_FxE, sizes, label_ExT, base_T, weights) -> list[np.ndarray]:
+def _slopes(
+  code_FxE: Sequence[np.ndarray],
+  sizes: Sequence[int],
+  label_ExT: np.ndarray,
+  base_T: np.ndarray,
+  weights: list[np.ndarray],
+) -> list[np.ndarray]:
   """Gradient of the mean log loss, field by field."""
   logit_ExT = base_T + sum(w[code_E] for w, code_E in zip(weights, code_FxE, strict=True))
   gap_ExT = 0.5 * (1 + np.tanh(logit_ExT / 2)) - label_ExT

@@ -16,6 +16,7 @@ from launch import prepare_flags
 from launch import select
 from rec_sparse import plan as plan_lib
 from rec_sparse import schema as schema_lib
+from rec_sparse.runs import counted
 
 ROWS = 6000
 
@@ -175,7 +176,7 @@ def test_a_field_that_goes_need_not_be_in_new_logs(data, tmp_path):
   assert len(schema_lib.load_schema(tmp_path / 'new').fields) == 3
 
 
-def test_what_it_refuses(data, one_class, tmp_path, capsys):
+def test_what_it_refuses(data, one_class, tmp_path, capsys, monkeypatch):
   out = tmp_path / 'out'
 
   def refused(program, *arguments):
@@ -190,6 +191,11 @@ def test_what_it_refuses(data, one_class, tmp_path, capsys):
   assert '--until=heldout: is for --level=field --by=afe|jmi; give --k' in said
   said = refused(choose, given, '--level=value', '--k=5', '--by=lasso')
   assert '--by=lasso: ranks fields alone' in said
+  monkeypatch.setattr(counted, 'LARGEST', 1000)
+  assert '--buckets=64: the two largest fields have' in refused(
+    choose, given, '--k=1', '--buckets=64'
+  )
+  monkeypatch.undo()
   _make_one_class(one_class, tmp_path / 'one')
   said = refused(choose, f'--data={tmp_path}/one', '--k=1')
   assert "all training labels 'label' are of one class" in said
