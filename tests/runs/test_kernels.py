@@ -24,6 +24,7 @@ from rec_sparse.runs import activations
 from rec_sparse.runs import analysis
 from rec_sparse.runs import identity
 from rec_sparse.runs import kernels
+from rec_sparse.runs import pruning
 from rec_sparse.runs import restored
 
 normal = nn.initializers.normal(0.1)
@@ -152,3 +153,29 @@ def test_units_of_every_model_are_what_its_layers_pass_on(model):
   if units == 4:
     assert all((layer >= 0).all() and (layer == 0).any() for layer in found.values())  # after ReLU
   assert jax.tree.leaves(found)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+  'model, options, acting',
+  [
+    ('ssr_s', {'filter': 'learned', 'view_widths': (4, 4)}, 2 * 4 * 4 + 2 * 4 * 4 + 4),
+    ('dense_mlp', {'sparsity': 'static', 'density': 0.25}, round(0.25 * (8 * 4 + 4 * 4 + 4))),
+  ],
+)
+def test_what_a_filter_or_a_mask_leaves_out_is_no_weight(model, options, acting):
+  config = settings.make(model, {'width': 4, 'views': 2, 'embedding_dim': 4} | options)
+  fields = tuple(schema_lib.Field(name, 'categorical', 9) for name in 'ab')
+  schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {})
+  program = train.program(config, schema)
+  state = train.init(program, schema)
+  run = restored.Restored(config, 0, (0,), identity.metadata(schema), None, None, None)
+  subject = pruning.Subject(run, schema, program, state, None)
+  scores = pruning.scores_by_size(subject)
+  assert pruning.weights(scores) == acting
+
+  masks = pruning.keep_largest(subject, scores, 0.5)
+  kept = pruning.pruned(subject, masks)
+  assert sum(int(mask.sum()) for mask in jax.tree.leaves(masks)) == round(acting / 2)
+  weights = [kernel.weights for kernel in kernels.of(run, kept._asdict()).values()]
+  assert sum(np.count_nonzero(weight) for weight in weights) == round(acting / 2)
+  assert max(pruning.kept_shares(scores, masks).values()) <= 1
