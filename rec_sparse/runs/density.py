@@ -77,12 +77,12 @@ def measure(run: restored.Restored, asked: Asked, heard: Heard) -> Curves:
   steps = asked.retrain_steps
   if steps is None:
     steps = order.steps_per_epoch(subject.split.rows, run.config.batch_size)
-  test = blocks.open_split(run.data, subject.schema, 'test')
-  look = _measuring(subject, test)
   scores = {name: score(subject) for name, score in SCORES.items()}
   weights = pruning.weights(scores['magnitude'])
-  dense_params = train.counts(run.config, subject.schema)['dense_params_nonzero']
+  dense_params = _dense_params(subject, weights)
   sizes = {density: dense_params - weights + round(density * weights) for density in DENSITIES}
+  test = blocks.open_split(run.data, subject.schema, 'test')
+  look = _measuring(subject, test)
 
   points = _pruned(subject, scores, sizes, steps, look, heard)
   if asked.small:
@@ -96,6 +96,17 @@ def measure(run: restored.Restored, asked: Asked, heard: Heard) -> Curves:
     points=points,
     label_ExT=evaluation.labels(test).label_ExT,
   )
+
+
+def _dense_params(subject: pruning.Subject, weights: int) -> int:
+  """Of the network that is deployed; raises Unavailable where that is only a part of what was
+  trained, whose weights a ranking over all kernels would count too.
+  """
+  config = subject.run.config
+  found = train.counts(config, subject.schema)['dense_params_nonzero']
+  if weights > found:
+    raise restored.Unavailable(f'density: {config.model} deploys a part of what it trains alone')
+  return found
 
 
 Look = Callable[[train.TrainState], Measured]

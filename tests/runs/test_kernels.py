@@ -22,6 +22,7 @@ from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.marks import marked
 from rec_sparse.runs import activations
 from rec_sparse.runs import analysis
+from rec_sparse.runs import density
 from rec_sparse.runs import identity
 from rec_sparse.runs import kernels
 from rec_sparse.runs import pruning
@@ -135,16 +136,22 @@ def test_units_of_a_batch_major_model_without_dropout(opened, monkeypatch):
   np.testing.assert_allclose(found['experts'], expected.reshape(15, 30), atol=1e-7)
 
 
-@pytest.mark.parametrize('model', ['dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d'])
-def test_units_of_every_model_are_what_its_layers_pass_on(model):
-  config = settings.make(model, {'width': 4, 'views': 2, 'embedding_dim': 4, 'depth': 2})
+def subject_of(model, **options):
+  """A network at step 0, as if it were a run that was restored."""
+  config = settings.make(model, {'width': 4, 'embedding_dim': 4} | options)
   fields = tuple(schema_lib.Field(name, 'categorical', 9) for name in 'ab')
   schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {})
   program = train.program(config, schema)
-  state = train.init(program, schema)
   run = restored.Restored(config, 0, (0,), identity.metadata(schema), None, None, None)
+  return pruning.Subject(run, schema, program, train.init(program, schema), None)
+
+
+@pytest.mark.parametrize('model', ['dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d'])
+def test_units_of_every_model_are_what_its_layers_pass_on(model):
+  subject = subject_of(model, views=2)
   batch = {'ids_BxF': np.stack([np.arange(8), 9 + np.arange(8)], 1)}
-  found = activations.hidden(program, kernels.marks(run), state, batch)
+  marks = kernels.marks(subject.run)
+  found = activations.hidden(subject.program, marks, subject.state, batch)
   units = 4 * (2 if model.startswith('ssr') else 1)
   assert {name: layer.shape for name, layer in found.items()} == {
     'layer_0': (units, 8),
@@ -158,24 +165,24 @@ def test_units_of_every_model_are_what_its_layers_pass_on(model):
 @pytest.mark.parametrize(
   'model, options, acting',
   [
-    ('ssr_s', {'filter': 'learned', 'view_widths': (4, 4)}, 2 * 4 * 4 + 2 * 4 * 4 + 4),
+    ('ssr_s', {'filter': 'learned', 'views': 2}, 2 * 4 * 4 + 2 * 4 * 4 + 4),
     ('dense_mlp', {'sparsity': 'static', 'density': 0.25}, round(0.25 * (8 * 4 + 4 * 4 + 4))),
   ],
 )
 def test_what_a_filter_or_a_mask_leaves_out_is_no_weight(model, options, acting):
-  config = settings.make(model, {'width': 4, 'views': 2, 'embedding_dim': 4} | options)
-  fields = tuple(schema_lib.Field(name, 'categorical', 9) for name in 'ab')
-  schema = schema_lib.FeatureSchema(fields, ('click',), None, {}, '', {})
-  program = train.program(config, schema)
-  state = train.init(program, schema)
-  run = restored.Restored(config, 0, (0,), identity.metadata(schema), None, None, None)
-  subject = pruning.Subject(run, schema, program, state, None)
+  subject = subject_of(model, **options)
   scores = pruning.scores_by_size(subject)
   assert pruning.weights(scores) == acting
 
   masks = pruning.keep_largest(subject, scores, 0.5)
   kept = pruning.pruned(subject, masks)
   assert sum(int(mask.sum()) for mask in jax.tree.leaves(masks)) == round(acting / 2)
-  weights = [kernel.weights for kernel in kernels.of(run, kept._asdict()).values()]
+  weights = [kernel.weights for kernel in kernels.of(subject.run, kept._asdict()).values()]
   assert sum(np.count_nonzero(weight) for weight in weights) == round(acting / 2)
   assert max(pruning.kept_shares(scores, masks).values()) <= 1
+
+
+def test_what_is_not_deployed_is_not_pruned():
+  with pytest.raises(restored.Unavailable, match='reaction deploys a part of what it trains'):
+    subject = subject_of('reaction')
+    density._dense_params(subject, pruning.weights(pruning.scores_by_size(subject)))
