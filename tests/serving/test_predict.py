@@ -152,6 +152,25 @@ def test_wrong_input_is_one_sentence_and_writes_nothing(
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'user': 'u1'}, "user: 'u1' is one value; give a list"),
+    ({'price': 4.2}, 'price: 4.2 is one value; give a list'),
+    ({'price': [1.0, 2.0]}, 'columns have different lengths: 1, 2'),
+    ({'price': ['dear']}, "row 0: price: 'dear' is not a number"),
+  ],
+)
+def test_wrong_columns_are_named_by_the_loader(artifact, change, message):
+  network = network_lib.load(artifact)
+  columns = dict.fromkeys(network.fields, [None])
+  assert network.predict(columns).shape == (1, 2)
+  with pytest.raises(ValueError, match=message):
+    network.predict(columns | change)
+  with pytest.raises(ValueError, match="no column 'kind'; there are user, size"):
+    network.predict({name: [None] for name in network.fields if name != 'kind'})
+
+
 def test_the_latency_is_beside_the_artifact(artifact):
   found = json.loads((artifact / 'latency.json').read_text())
   assert [row['batch'] for row in found['latency']] == [1, 8, 64, 256, 1024]

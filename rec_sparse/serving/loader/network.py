@@ -70,16 +70,13 @@ class Network:
     missing = [name for name in self.fields if name not in columns]
     if missing:
       raise ValueError(f'no column {missing[0]!r}; there are {", ".join(map(str, columns))}')
-    rows = sorted({len(columns[name]) for name in self.fields})
-    if len(rows) > 1:
-      raise ValueError(f'columns have different lengths: {", ".join(map(str, rows))}')
-
+    rows = _rows({name: columns[name] for name in self.fields})
     found = [raw_values.encode(field, columns[field.about['name']]) for field in self.encoders]
     first_F = np.array([field.about['offset'] for field in self.encoders], np.int32)
     values = [of_field.value_B for of_field in found if of_field.value_B is not None]
     return Encoded(
       np.stack([of_field.id_B for of_field in found], 1) + first_F,
-      np.stack(values, 1) if values else np.zeros((rows[0], 0), np.float32),
+      np.stack(values, 1) if values else np.zeros((rows, 0), np.float32),
       np.stack([of_field.unknown_B for of_field in found], 1),
     )
 
@@ -215,6 +212,17 @@ def _read(directory: str | os.PathLike) -> dict[str, Any]:
       if hashlib.file_digest(file, 'sha256').hexdigest() != mark:
         raise ValueError(f'{part}: is not what was exported')
   return about
+
+
+def _rows(columns: Mapping[str, Sequence[Any]]) -> int:
+  """How many rows the columns of all fields have."""
+  for name, values in columns.items():
+    if isinstance(values, str) or not hasattr(values, '__len__'):
+      raise ValueError(f'{name}: {values!r} is one value; give a list, a value for each row')
+  lengths = sorted({len(values) for values in columns.values()})
+  if len(lengths) > 1:
+    raise ValueError(f'columns have different lengths: {", ".join(map(str, lengths))}')
+  return lengths[0]
 
 
 def _check_ids(about: Mapping[str, Any], ids_BxF: np.ndarray) -> None:
