@@ -1,6 +1,5 @@
 """Raw rows -> a CSV file with a probability per task, row for row, in bounded memory."""
 
-import collections
 from collections.abc import Callable, Iterator
 import pathlib
 import time
@@ -14,7 +13,7 @@ from rec_sparse import record
 from rec_sparse.serving.loader import network as network_lib
 from rec_sparse.serving.scorer import Scorer
 
-_AHEAD = 64  # batches that a device may have to do while the next rows are read
+_AHEAD = 64  # batches that are written at once, while a device does as many others
 _SHOWN = 10  # fields whose share of unknown values is told
 
 
@@ -69,24 +68,26 @@ def predict(
 
 def _scores(scorer: Scorer, parts: Iterator[network_lib.Encoded]) -> Iterator[network_lib.Scores]:
   """The scores of all rows in order; the device works ahead of who reads them."""
-  pending = collections.deque()
+  pending = []
   for batch in _batches(parts):
     pending.append(network_lib.dispatch(scorer.score, batch.ids_BxF, batch.value_BxA))
-    if len(pending) > _AHEAD:
-      yield network_lib.fetch(pending.popleft())
-  while pending:
-    yield network_lib.fetch(pending.popleft())
+    if len(pending) == 2 * _AHEAD:
+      yield network_lib.fetch(pending[:_AHEAD])
+      pending = pending[_AHEAD:]
+  if pending:
+    yield network_lib.fetch(pending)
 
 
 def _batches(parts: Iterator[network_lib.Encoded]) -> Iterator[network_lib.Encoded]:
-  """The same rows, BATCH at a time but for the last ones: one program, however files are cut."""
+  """The same rows, in batches of one size but for the last: one program, however files are cut."""
+  size = network_lib.batch_size()
   rest = None
   for part in parts:
     if rest is not None:
       part = network_lib.Encoded(*map(np.concatenate, zip(rest, part, strict=True)))
-    whole = len(part.ids_BxF) // network_lib.BATCH * network_lib.BATCH
-    for start in range(0, whole, network_lib.BATCH):
-      yield network_lib.Encoded(*(array[start : start + network_lib.BATCH] for array in part))
+    whole = len(part.ids_BxF) // size * size
+    for start in range(0, whole, size):
+      yield network_lib.Encoded(*(array[start : start + size] for array in part))
     rest = network_lib.Encoded(*(array[whole:] for array in part))
   if rest is not None and len(rest.ids_BxF):
     yield rest

@@ -23,6 +23,7 @@ VARIANTS = [
   ('dense_mlp', {'hidden_norm': 'batch', 'table_dtype': 'bfloat16'}),
   ('dcn_v2', {'compute_dtype': 'bfloat16', 'input_norm': 'layer'}),
   ('ssr_s', {'filter': 'learned', 'table_weight_decay': 0.1, 'table_decay_rows': 'all'}),
+  ('reaction', {'merge': 'branches'}),
   ('ssr_d', {'gate': 'entmax15', 'alpha_sign': 'positive', 'head_hidden': (3,)}),
 ]
 
@@ -102,7 +103,7 @@ def test_one_module_is_for_all_platforms_and_holds_no_weights(served):
 
 
 def test_any_number_of_rows(served, monkeypatch):
-  monkeypatch.setattr(network_lib, 'BATCH', 4)
+  monkeypatch.setattr(network_lib, 'CPU_BATCH', 4)
   network = network_lib.load(served)
   ids_BxF, value_BxA = rows()
   whole = network.score(ids_BxF, value_BxA).probability_BxT

@@ -57,7 +57,7 @@ def small_pieces(monkeypatch):
   """Several chunks a file, and several batches a chunk or chunks a batch."""
   monkeypatch.setattr(text, 'PIECE_BYTES', 3000)
   monkeypatch.setattr(raw, 'CHUNK_ROWS', 70)
-  monkeypatch.setattr(network_lib, 'BATCH', 64)
+  monkeypatch.setattr(network_lib, 'CPU_BATCH', 64)
 
 
 def read(path):

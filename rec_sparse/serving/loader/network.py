@@ -15,7 +15,8 @@ import numpy as np
 from . import raw_values
 
 FORMAT = 1
-BATCH = 4096  # examples at a time
+BATCH = 4096  # examples at a time, on an accelerator
+CPU_BATCH = 256  # on a CPU: what a view holds of them stays in its cache
 
 # (ids_BxF, value_BxA) -> logits_BxT, probability_BxT, on a device
 Call = Callable[[np.ndarray, np.ndarray], tuple[jax.Array, jax.Array]]
@@ -117,17 +118,19 @@ def load(directory: str | os.PathLike) -> Network:
   return Network(about, encoders, functools.partial(jax.jit(exported.call), weights))
 
 
+def batch_size() -> int:
+  """Examples at a time, on jax's default device."""
+  return CPU_BATCH if jax.default_backend() == 'cpu' else BATCH
+
+
 def in_batches(call: Call, ids_BxF: np.ndarray, value_BxA: np.ndarray) -> Scores:
-  """The scores of any number of rows, BATCH at a time."""
+  """The scores of any number of rows."""
   parts = []
-  for start in range(0, max(len(ids_BxF), 1), BATCH):
-    part = slice(start, start + BATCH)
+  size = batch_size()
+  for start in range(0, max(len(ids_BxF), 1), size):
+    part = slice(start, start + size)
     parts.append(dispatch(call, ids_BxF[part], value_BxA[part]))
-  scores = [fetch(part) for part in parts]
-  return Scores(
-    np.concatenate([part.logit_BxT for part in scores]),
-    np.concatenate([part.probability_BxT for part in scores]),
-  )
+  return fetch(parts)
 
 
 class Dispatched(NamedTuple):
@@ -138,16 +141,17 @@ class Dispatched(NamedTuple):
 
 
 def dispatch(call: Call, ids_BxF: np.ndarray, value_BxA: np.ndarray) -> Dispatched:
-  """Up to BATCH rows, padded to a power of two."""
+  """Some rows, padded to a power of two."""
   rows = len(ids_BxF)
   padding = (1 << max(rows - 1, 0).bit_length()) - rows
   ids_BxF, value_BxA = (np.pad(array, ((0, padding), (0, 0))) for array in (ids_BxF, value_BxA))
   return Dispatched(rows, call(ids_BxF, value_BxA))
 
 
-def fetch(dispatched: Dispatched) -> Scores:
-  """Waits for what was dispatched."""
-  return Scores(*(np.asarray(output)[: dispatched.rows] for output in dispatched.outputs))
+def fetch(parts: Sequence[Dispatched]) -> Scores:
+  """Waits for what was dispatched, and puts it together."""
+  outputs = [[np.asarray(output)[: part.rows] for output in part.outputs] for part in parts]
+  return Scores(*map(np.concatenate, zip(*outputs, strict=True)))
 
 
 def lower(
