@@ -50,7 +50,7 @@ def trained(model, overrides):
     if leaf.dtype != np.float32:
       return np.ones(leaf.shape, leaf.dtype)
     is_positive = getattr(path[-1], 'key', '') in ('alpha', 'var')
-    numbers = rng.standard_normal(leaf.shape).astype(np.float32)
+    numbers = rng.normal(0, 0.3, leaf.shape).astype(np.float32)
     return np.abs(numbers) if is_positive else numbers
 
   like = train.without_optimizer(train.abstract_state(program, schema))
