@@ -187,12 +187,12 @@ def test_trials_side_by_side_have_masks_of_their_own():
     return train.train_step(program, state, train.zero_sums(), batch)[0]
 
   step = jax.jit(jax.vmap(one_step, (0, None)))
-  for i in range(5):
+  for i in range(3):
     states = step(states, batch(i))
   one, two = (flat(train.unstack(states.sparse.masks, i)) for i in range(2))
   assert one.sum() == two.sum() == masks.total(program.sparsifier.counts)
   assert (one != two).any()
-  _, alone = trained(5, **overrides)
+  _, alone = trained(3, **overrides)
   np.testing.assert_array_equal(one, flat(alone[-1].sparse.masks))
 
 
