@@ -36,7 +36,7 @@ TOPOLOGY = _string(
   'topology',
   None,
   'Devices that need not be there: v5e:2x2, v5p:4x4x4, v6e:4x4, tpu7x:2x2x1, h100, h100:8, h200, '
-  'b200; a chip alone is one device.',
+  'b200; a chip alone is one device, tpu7x two (its cores). GPUs are compiled as an H100.',
 )
 DEVICES = _integer('devices', 1, 'Without --topology: simulated CPU devices.', lower_bound=1)
 MESH = _list('mesh', [], 'data,model; default: all devices on the data axis.')
@@ -81,6 +81,7 @@ def _mesh_sizes(devices: int) -> tuple[int, int]:
 
 def main() -> int:
   """Prints a line for people and one JSON object -> 0; 3 when it does not fit."""
+  # libtpu would else ask a server that only TPU hosts have
   os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_WORKER_HOSTNAMES='localhost')
   import jax
 
@@ -116,7 +117,7 @@ def main() -> int:
 
   print(footprint.in_words(found))
   print(json.dumps(dataclasses.asdict(found) | {'devices': devices}, allow_nan=False))
-  return 3 if found.fits is False else 0
+  return 0 if found.fits else 3
 
 
 def run() -> None:

@@ -7,6 +7,7 @@ from absl import flags
 
 WIDTH = 100  # columns
 LEFT = 34  # of them for a flag and its default
+_REPEATABLE = ';\n    repeat this option'  # absl adds it to flags that may be given several times
 
 
 def text(about: str, own: flags.FlagValues, groups: Mapping[str, Sequence[str]]) -> str:
@@ -24,7 +25,8 @@ def _flag(flag: flags.Flag) -> str:
   """One flag; the help stands beside it, or below where it is long."""
   default = '' if flag.default in (None, [], '') else _default(flag)
   left = f'  --{flag.name}' + (f'={default}' if default else '')
-  right = textwrap.wrap(str(flag.help), WIDTH - LEFT)
+  said = str(flag.help).partition(_REPEATABLE)[0]
+  right = textwrap.wrap(said, WIDTH - LEFT)
   if len(left) >= LEFT:
     return '\n'.join([left, *(' ' * LEFT + line for line in right)])
   lines = [left.ljust(LEFT) + right[0], *(' ' * LEFT + line for line in right[1:])]

@@ -1,6 +1,6 @@
 """Test loss against kept fields: a network trained anew on what each order keeps at each k.
 
-python -m launch.kept --data=data/frappe --study=kept --orders=afe,mi,frequency,random \
+python -m launch.kept --data=data/frappe --study=kept --orders=afe,mi,frequency,random \\
   --ks=2,4,6,8 --out=studies/frappe_kept
 
 The study file has one arm, the network. The same command does only what is missing.

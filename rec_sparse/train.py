@@ -101,17 +101,17 @@ def program(
     exchange=lookup,
   )
   run = Program(
-    config,
-    inputs,
-    objective_lib.clicks(schema.tasks, config.monitor),
-    model.module(config, inputs),
-    _last_step(config, schema),
-    optimizer.dense(),
-    table,
-    schema.numeric_count,
-    mesh,
-    unknown.untrained_rows(schema, config.unknown_share),
-    model.terms(config),
+    config=config,
+    inputs=inputs,
+    objective=objective_lib.clicks(schema.tasks, config.monitor),
+    module=model.module(config, inputs),
+    last=_last_step(config, schema),
+    dense_optimizer=optimizer.dense(),
+    table=table,
+    numeric=schema.numeric_count,
+    mesh=mesh,
+    untrained_F=unknown.untrained_rows(schema, config.unknown_share),
+    terms=model.terms(config),
   )
   return run._replace(sparsifier=_sparsifier(run, schema))
 

@@ -56,20 +56,22 @@ def terms(
 
   `towers` are HxB of each layer of each tower, all of one width.
   """
-  maps = [positions(layers, options.groups) for layers in towers]
+  of_maps = {'spatial', 'relational'} & set(names(options))
+  maps = [positions(layers, options.groups) for layers in towers] if of_maps else []
   last = [unit(layers[-1][:, : options.contrasted]) for layers in towers]
 
-  def loss(name: str, k: int, j: int) -> jax.Array:
+  def loss(name: str, own: int, other: int) -> jax.Array:
     if name == 'spatial':
-      return spatial(maps[k], maps[j], options.spatial_margin, weight_B)
+      return spatial(maps[own], maps[other], options.spatial_margin, weight_B)
     if name == 'relational':
-      return relational(maps[k], maps[j], options.relational_margin, weight_B)
-    return contrastive(last[k], last[j], options.temperature, weight_B[: options.contrasted])
+      return relational(maps[own], maps[other], options.relational_margin, weight_B)
+    few_B = weight_B[: options.contrasted]
+    return contrastive(last[own], last[other], options.temperature, few_B)
 
   pairs = list(itertools.permutations(range(len(towers)), 2))
   found = {}
   for name in names(options):
-    total = jnp.sum(jnp.stack([loss(name, k, j) for k, j in pairs]))
+    total = jnp.sum(jnp.stack([loss(name, *pair) for pair in pairs]))
     found[name] = getattr(options, name) / (len(towers) - 1) * total
   return found
 

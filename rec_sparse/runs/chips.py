@@ -73,6 +73,7 @@ def parse(topology: str) -> tuple[str, int]:
 def devices_of(topology: str) -> list[jax.Device]:
   """Devices of a slice or a host that need not be there, for which programs compile.
 
+  A GPU is compiled for as an H100, whatever its name: of others, memory and peaks are their own.
   Raises NoCompiler naming what to install where the compiler is not at hand.
   """
   chip, devices = parse(topology)

@@ -18,7 +18,9 @@ from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
 from rec_sparse.embedding import table as table_lib
+from rec_sparse.runs import feeds
 from rec_sparse.runs import hlo
+from rec_sparse.runs import memory as memory_lib
 from rec_sparse.runs.chips import Chip
 
 
@@ -84,17 +86,17 @@ def check(
   sizes = _sizes(run, state)
   data_bytes = _resident_bytes(config, schema)
   batch = _batch(run)
-  sums = jax.eval_shape(train.zero_sums)
+  sums = jax.eval_shape(functools.partial(train.zero_sums, run.terms))
   step = jax.jit(functools.partial(train.train_step, run), donate_argnums=(0, 1))
 
   began = time.perf_counter()
   try:
     compiled = step.lower(state, sums, batch).compile()
   except jax.errors.JaxRuntimeError as e:
-    if 'memory' not in str(e).lower() and 'exhausted' not in str(e).lower():
+    if not memory_lib.is_full(memory_lib.in_words(e)):
       raise
     needed = max(sizes.table + sizes.dense + data_bytes, memory + 1)  # the compiler knows better
-    return _without_program(run, schema, sizes, data_bytes, needed, memory)
+    return _of_state(run, schema, sizes, data_bytes, needed, memory)
   seconds = time.perf_counter() - began
 
   account = compiled.memory_analysis()
@@ -106,7 +108,7 @@ def check(
   for operation in hlo.collectives(text):
     name = operation.name.removesuffix('-start')
     moved[name] = moved.get(name, 0) + operation.size
-  found = _without_program(run, schema, sizes, data_bytes, needed, memory)
+  found = _of_state(run, schema, sizes, data_bytes, needed, memory)
   return dataclasses.replace(
     found,
     argument_bytes=account.argument_size_in_bytes,
@@ -131,10 +133,10 @@ def count(
   sizes = _sizes(run, _placed_state(run, schema))
   data_bytes = _resident_bytes(config, schema)
   spread = Sizes(math.ceil(sizes.table / devices), sizes.dense)
-  return _without_program(run, schema, spread, data_bytes, sum(spread) + data_bytes, memory)
+  return _of_state(run, schema, spread, data_bytes, sum(spread) + data_bytes, memory)
 
 
-def _without_program(
+def _of_state(
   run: train.Program,
   schema: schema_lib.FeatureSchema,
   sizes: Sizes,
@@ -142,7 +144,7 @@ def _without_program(
   needed: int,
   memory: int,
 ) -> Footprint:
-  """Without what a compiled program says."""
+  """What the state alone tells."""
   fits = needed <= memory
   advice = '' if fits else _advice(run.config, schema, sizes, data_bytes)
   return Footprint(
@@ -181,8 +183,7 @@ def _struct(leaf: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
 
 def _batch(run: train.Program) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes of a batch, padded so that it divides over the data axis."""
-  devices = run.mesh.shape['data']
-  examples = -(-run.config.batch_size // devices) * devices
+  examples = feeds.padded(run, run.config.batch_size)
   spread = jax.NamedSharding(run.mesh, jax.P('data'))
   shapes = {
     'ids_BxF': ((examples, run.inputs.fields), jnp.int32),

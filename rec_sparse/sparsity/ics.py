@@ -127,10 +127,11 @@ def _ics_bwd(kept, y_bar):
   """The recursion in reverse, from tau_I back to tau_0 = 0; a bar is a derivative of the loss.
 
       z_bar = [z > tau_I] gamma y_bar            tau_bar_I = -sum_k z_bar
-      alpha_bar_i = tau_bar_{i+1} mu_i           mu_bar_i = alpha_i tau_bar_{i+1}
+      alpha_bar_i = tau_bar_{i+1} mu_i           mu_bar_i = alpha_i tau_bar_{i+1}  (*)
       z_bar += [z > tau_i] mu_bar_i / K          tau_bar_i = tau_bar_{i+1} - share_i mu_bar_i
 
-  where share_i is the share of the K dimensions above tau_i: mu_i is a mean over all K.
+  where share_i is the share of the K dimensions above tau_i: mu_i is a mean over all K. (*): summed
+  over k where alpha has one per dimension.
   """
   z_VxKxB, alphas, gamma_VxKx1, mus = kept
   z_f32 = z_VxKxB.astype(jnp.float32)
@@ -144,10 +145,10 @@ def _ics_bwd(kept, y_bar):
   alpha_bars = []
   for alpha, mu, tau in zip(alphas[::-1], mus[::-1], taus[::-1], strict=True):
     alpha_bars.append(_sum_to(tau_bar * mu, alpha.shape))
-    mu_bar = jnp.sum(tau_bar * alpha, _K, keepdims=True) / z_f32.shape[_K]
+    mu_bar_over_K = jnp.sum(tau_bar * alpha, _K, keepdims=True) / z_f32.shape[_K]
     # One select for both uses: XLA CPU fuses it away, but keeps I masks in memory if the two
     # differ.
-    through_mu = jnp.where(z_f32 > tau, jnp.broadcast_to(mu_bar, z_f32.shape), 0.0)
+    through_mu = jnp.where(z_f32 > tau, jnp.broadcast_to(mu_bar_over_K, z_f32.shape), 0.0)
     z_bar = z_bar + through_mu
     tau_bar = tau_bar - _sum_to(through_mu, last.shape)
   return z_bar.astype(z_VxKxB.dtype), tuple(alpha_bars[::-1]), gamma_bar

@@ -1,8 +1,8 @@
 """Rules that choose, and change, which weights of the dense kernels are kept while they train.
 
-A rule is two pure functions: where masks start, and what becomes of them at the steps where they
-change. Whatever the rule, weights outside of a mask are exact zeros and neither move nor carry
-moments, and as many are kept after a change as before it (of `gradual`: as its schedule says).
+A rule is two pure functions: at which steps masks change, and what becomes of them. Whatever the
+rule, weights outside of a mask are exact zeros and neither move nor carry moments. `set`, `rigl`
+and `dsl` keep as many after a change as before it; the others thin out from dense.
 
 | rule        | masks start         | change                                                      |
 |-------------|---------------------|-------------------------------------------------------------|
@@ -40,7 +40,7 @@ class Sparse(NamedTuple):
   grown: Any  # |gradient| added up since the last change; None for rules that do not ask for it
 
 
-class Moment(NamedTuple):
+class Occasion(NamedTuple):
   """What a rule sees of a step at which masks change."""
 
   key: jax.Array
@@ -63,9 +63,9 @@ class Schedule(NamedTuple):
 class Rule(NamedTuple):
   """How masks start and change; `counts` are what they keep at the end."""
 
-  starts_dense: bool
   is_due: Callable[[Schedule, jax.Array], jax.Array]  # step -> whether masks change at it
-  change: Callable[[Counts, Schedule, Moment], Masks]
+  change: Callable[[Counts, Schedule, Occasion], Masks]
+  starts_dense: bool = False  # else random
   adds_up: bool = False  # gradients between changes
   # no update of parameters at a step that exchanges weights, as in the code of rigl
   skips_update: bool = False
@@ -95,38 +95,38 @@ def _falling(schedule: Schedule, step: jax.Array) -> jax.Array:
   return (is_inside & is_turn) | (step == schedule.end)
 
 
-def _keep(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+def _keep(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
   del counts, schedule
-  return moment.masks
+  return occasion.masks
 
 
-def _by_magnitude(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+def _by_magnitude(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
   del schedule
-  return _largest(counts, jax.tree.map(jnp.abs, moment.params), moment.key)
+  return _largest(counts, jax.tree.map(jnp.abs, occasion.params), occasion.key)
 
 
-def _fewer(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+def _fewer(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
   """From all weights at `first` to the counts at `end`, along 1 - (1 - done)^3."""
-  steps = (moment.step - schedule.first).astype(jnp.float32)
+  steps = (occasion.step - schedule.first).astype(jnp.float32)
   done = jnp.clip(steps / max(schedule.end - schedule.first, 1), 0, 1)
   dropped = 1 - (1 - done) ** 3
 
   def so_far(count: int, param: jax.Array) -> jax.Array:
     return param.size - jnp.round(dropped * (param.size - count)).astype(jnp.int32)
 
-  now = masks_lib.over(so_far, counts, moment.params)
-  return _largest(now, jax.tree.map(jnp.abs, moment.params), moment.key)
+  now = masks_lib.over(so_far, counts, occasion.params)
+  return _largest(now, jax.tree.map(jnp.abs, occasion.params), occasion.key)
 
 
-def _by_saliency(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
+def _by_saliency(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
   del schedule
 
   def saliency(count: int, param: jax.Array, grad: jax.Array) -> jax.Array:
     del count
     return jnp.abs(param * grad)
 
-  scores = masks_lib.over(saliency, counts, moment.params, moment.grads)
-  return masks_lib.largest_of_all(scores, masks_lib.total(counts), moment.key)
+  scores = masks_lib.over(saliency, counts, occasion.params, occasion.grads)
+  return masks_lib.largest_of_all(scores, masks_lib.total(counts), occasion.key)
 
 
 def _largest(counts: Any, scores: Any, key: jax.Array) -> Masks:
@@ -136,19 +136,21 @@ def _largest(counts: Any, scores: Any, key: jax.Array) -> Masks:
   return masks_lib.over(of_kernel, counts, scores, masks_lib.keys(key, counts))
 
 
-def _grow_at_random(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
-  lots = jax.tree.map(jnp.zeros_like, moment.grads)  # all alike: `largest` draws
-  return _exchange(counts, _share(schedule, moment.step), moment, lots)
+def _grow_at_random(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+  lots = jax.tree.map(jnp.zeros_like, occasion.grads)  # all alike: `largest` draws
+  return _exchange(counts, _share(schedule, occasion.step), occasion, lots)
 
 
-def _grow_by_gradient(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
-  scores = jax.tree.map(jnp.abs, moment.grads)
-  return _exchange(counts, _share(schedule, moment.step), moment, scores)
+def _grow_by_gradient(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+  scores = jax.tree.map(jnp.abs, occasion.grads)
+  return _exchange(counts, _share(schedule, occasion.step), occasion, scores)
 
 
-def _grow_by_sum(counts: Counts, schedule: Schedule, moment: Moment) -> Masks:
-  share = DSL_FLOOR + (schedule.share - DSL_FLOOR) * _share(schedule, moment.step) / schedule.share
-  return _exchange(counts, share, moment, moment.grown)
+def _grow_by_sum(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+  share = (
+    DSL_FLOOR + (schedule.share - DSL_FLOOR) * _share(schedule, occasion.step) / schedule.share
+  )
+  return _exchange(counts, share, occasion, occasion.grown)
 
 
 def _share(schedule: Schedule, step: jax.Array) -> jax.Array:
@@ -157,7 +159,7 @@ def _share(schedule: Schedule, step: jax.Array) -> jax.Array:
   return schedule.share * (1 + jnp.cos(jnp.pi * done)) / 2
 
 
-def _exchange(counts: Counts, share: jax.Array, moment: Moment, scores: Any) -> Masks:
+def _exchange(counts: Counts, share: jax.Array, occasion: Occasion, scores: Any) -> Masks:
   """Drops a share of the kept weights, the smallest, and grows as many by their scores.
 
   A weight that is dropped may grow again at once.
@@ -172,18 +174,18 @@ def _exchange(counts: Counts, share: jax.Array, moment: Moment, scores: Any) -> 
     grown = masks_lib.largest(jnp.where(held, -1, score), replaced, grow_key)
     return held | grown
 
-  keys = masks_lib.keys(moment.key, counts)
-  return masks_lib.over(of_kernel, counts, moment.masks, moment.params, scores, keys)
+  keys = masks_lib.keys(occasion.key, counts)
+  return masks_lib.over(of_kernel, counts, occasion.masks, occasion.params, scores, keys)
 
 
 RULES = {
-  'static': Rule(False, _never, _keep),
-  'set': Rule(False, _periodic, _grow_at_random, skips_update=True),
-  'rigl': Rule(False, _periodic, _grow_by_gradient, skips_update=True),
-  'dsl': Rule(False, _periodic, _grow_by_sum, adds_up=True),
-  'magnitude': Rule(True, _once, _by_magnitude),
-  'gradual': Rule(True, _falling, _fewer),
-  'snip': Rule(True, _at_start, _by_saliency),
+  'static': Rule(is_due=_never, change=_keep),
+  'set': Rule(is_due=_periodic, change=_grow_at_random, skips_update=True),
+  'rigl': Rule(is_due=_periodic, change=_grow_by_gradient, skips_update=True),
+  'dsl': Rule(is_due=_periodic, change=_grow_by_sum, adds_up=True),
+  'magnitude': Rule(is_due=_once, change=_by_magnitude, starts_dense=True),
+  'gradual': Rule(is_due=_falling, change=_fewer, starts_dense=True),
+  'snip': Rule(is_due=_at_start, change=_by_saliency, starts_dense=True),
 }
 
 
@@ -199,7 +201,8 @@ class Sparsifier(NamedTuple):
 def of_run(config: Config, params: Any, marks: Any, last: int) -> Sparsifier | None:
   """What `config` says for a run of `last` steps; None where nothing is masked.
 
-  `params` are arrays or shapes. Raises ValueError where a kernel would keep no weight.
+  `params` are arrays or shapes. Raises ValueError where a kernel would keep no weight, or where
+  there is none.
   """
   if config.sparsity == 'none':
     return None
@@ -210,6 +213,8 @@ def of_run(config: Config, params: Any, marks: Any, last: int) -> Sparsifier | N
     share=config.mask_share,
   )
   counts = masks_lib.counts(params, marks, config.density, config.density_by)
+  if not jax.tree.leaves(counts):
+    raise ValueError(f'sparsity={config.sparsity}: {config.model} has no kernel to mask')
   sizes = masks_lib.over(lambda _, param: param.size, counts, params)
   return Sparsifier(RULES[config.sparsity], counts, schedule, masks_lib.total(sizes))
 
@@ -243,8 +248,8 @@ def at_step(
   is_due = own.rule.is_due(own.schedule, step)
 
   def changed(sparse: Sparse) -> Sparse:
-    moment = Moment(key, step, sparse.masks, params, grads, sparse.grown)
-    masks = own.rule.change(own.counts, own.schedule, moment)
+    occasion = Occasion(key, step, sparse.masks, params, grads, sparse.grown)
+    masks = own.rule.change(own.counts, own.schedule, occasion)
     return Sparse(masks, jax.tree.map(jnp.zeros_like, sparse.grown))
 
   return jax.lax.cond(is_due, changed, lambda sparse: sparse, sparse), is_due

@@ -85,14 +85,14 @@ def test_an_exchange_drops_the_smallest_weights_and_grows_the_largest_gradients(
   param = jnp.array([0.5, -0.1, 0.3, 0.0, 0.0, 0.0])
   mask = jnp.array([True, True, True, False, False, False])
   grads = jnp.array([9.0, 0.0, 9.0, -3.0, 2.0, 1.0])
-  moment = rules.Moment(
+  occasion = rules.Occasion(
     jax.random.key(0), jnp.int32(0), {'k': mask}, {'k': param}, {'k': grads}, None
   )
   schedule = rules.Schedule(0, 1, 10, 1 / 3)
-  found = rules.RULES['rigl'].change({'k': 3}, schedule, moment)
+  found = rules.RULES['rigl'].change({'k': 3}, schedule, occasion)
   assert found['k'].tolist() == [True, False, True, True, False, False]
 
-  regretted = moment._replace(grads={'k': grads.at[1].set(4.0)})  # the dropped one may come back
+  regretted = occasion._replace(grads={'k': grads.at[1].set(4.0)})  # the dropped one may come back
   found = rules.RULES['rigl'].change({'k': 3}, schedule, regretted)
   assert found['k'].tolist() == [True, True, True, False, False, False]
 
