@@ -20,6 +20,7 @@ A pair of fields that tell nothing each but something together (XOR) is missed b
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
+import math
 
 import numpy as np
 
@@ -86,8 +87,10 @@ def steps(
     yield best
     for field, table_JxWxY in zip(left, pairs(best.field, tuple(left)), strict=True):
       rng = np.random.default_rng([seed, field, 1 + best.field])
+      found = [method(counts.by_label(table_JxWxY, tasks, task), rng) for task in range(tasks)]
       left[field].given[best.field] = [
-        method(counts.by_label(table_JxWxY, tasks, task), rng) for task in range(tasks)
+        _unless_unknown(estimate, alone)
+        for estimate, alone in zip(found, left[field].alone_T, strict=True)
       ]
 
 
@@ -111,6 +114,11 @@ def most_synergistic(
     return ()
   pair = max(sure, key=lambda pair: found[pair].value)
   return tuple(sorted(pair, key=lambda field: -alone_F[field].value))
+
+
+def _unless_unknown(given: Estimate, alone: Estimate) -> Estimate:
+  """I(m; l | s); where no cell has two rows, nothing is known of it, and no interaction assumed."""
+  return given if math.isfinite(given.half) else given._replace(value=alone.value)
 
 
 def alone(table_WxY: np.ndarray, tasks: int, method: Method, seed: Sequence[int]) -> Estimate:

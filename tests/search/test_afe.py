@@ -106,3 +106,16 @@ def test_two_labels():
   wanted = informed(value, first, second) - informed(value, first, none)
   wanted += informed(value, second, first) - informed(value, second, none)
   assert steps['of_second'].bi.plug_in == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_pair_of_which_nothing_can_be_counted_is_no_redundancy():
+  """Every user meets every item once: given the item a user may tell anything."""
+  rng = np.random.default_rng(3)
+  user, item = np.divmod(np.arange(60 * 50), 50)
+  rate = 0.5 + 0.3 * rng.choice([-1, 1], 60)[user] + 0.15 * rng.choice([-1, 1], 50)[item]
+  label_B = (rng.random(len(user)) < rate).astype(int)
+  fields = {'item': 1 + item, 'user': 1 + user}
+  _, steps = order(planted.Rows(fields, label_B[:, None]))
+  second = steps['item']
+  assert second.redundant_to < 0 and np.isinf(second.j.half)
+  assert second.j.value == second.pi.value > 0.01 and second.ci.value == 0
