@@ -172,12 +172,10 @@ def _used(weights: Weights, call: Call, about: Mapping[str, Any]) -> list[str]:
     return call(dict(zip(names, leaves, strict=True)), ids_BxF, value_BxA)
 
   # of a fixed B: where B is open, jax keeps all arguments
-  fields = about['fields']
-  values = sum(field['kind'] == 'numeric' for field in fields)
   exported = jax.export.export(jax.jit(of_all))(
     list(weights.values()),
-    jax.ShapeDtypeStruct((8, len(fields)), jnp.int32),
-    jax.ShapeDtypeStruct((8, values), jnp.float32),
+    jax.ShapeDtypeStruct((8, len(about['fields'])), jnp.int32),
+    jax.ShapeDtypeStruct((8, network_lib.numeric(about)), jnp.float32),
   )
   kept = exported.module_kept_var_idx
   return [name for i, name in enumerate(names) if i in kept]

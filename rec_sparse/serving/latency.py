@@ -19,7 +19,7 @@ def measure(network: network_lib.Network, calls: int) -> dict[str, object]:
   fields = network.about['fields']
   first_F = np.array([field['offset'] for field in fields])
   size_F = np.array([field['rows'] for field in fields])
-  numeric = sum(field['kind'] == 'numeric' for field in fields)
+  values = network_lib.numeric(network.about)
   rng = np.random.default_rng(_SEED)
 
   found = []
@@ -27,7 +27,7 @@ def measure(network: network_lib.Network, calls: int) -> dict[str, object]:
     seconds = []
     for _ in range(calls + 1):
       ids_BxF = first_F + (rng.random((batch, len(fields))) * size_F).astype(np.int32)
-      value_BxA = rng.standard_normal((batch, numeric), np.float32)
+      value_BxA = rng.standard_normal((batch, values), np.float32)
       began = time.perf_counter()
       network.score(ids_BxF, value_BxA)
       seconds.append(time.perf_counter() - began)

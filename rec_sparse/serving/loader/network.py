@@ -88,14 +88,14 @@ class Network:
     """
     ids_BxF = np.asarray(ids_BxF, np.int32)
     rows = len(ids_BxF)
-    numeric = _numeric(self.about)
+    values = numeric(self.about)
     if value_BxA is None:
       value_BxA = np.zeros((rows, 0), np.float32)
     value_BxA = np.asarray(value_BxA, np.float32)
-    if ids_BxF.shape != (rows, len(self.fields)) or value_BxA.shape != (rows, numeric):
+    if ids_BxF.shape != (rows, len(self.fields)) or value_BxA.shape != (rows, values):
       raise ValueError(
         f'ids {ids_BxF.shape} and values {value_BxA.shape}, expected (rows, {len(self.fields)}) '
-        f'and (rows, {numeric})'
+        f'and (rows, {values})'
       )
     _check_ids(self.about, ids_BxF)
     return in_batches(self.call, ids_BxF, value_BxA)
@@ -162,7 +162,7 @@ def lower(
   return jax.export.export(jax.jit(call, keep_unused=True), platforms=platforms)(
     jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights),
     jax.ShapeDtypeStruct((batch, len(about['fields'])), jnp.int32),
-    jax.ShapeDtypeStruct((batch, _numeric(about)), jnp.float32),
+    jax.ShapeDtypeStruct((batch, numeric(about)), jnp.float32),
   )
 
 
@@ -241,5 +241,6 @@ def _check_ids(about: Mapping[str, Any], ids_BxF: np.ndarray) -> None:
     )
 
 
-def _numeric(about: Mapping[str, Any]) -> int:
+def numeric(about: Mapping[str, Any]) -> int:
+  """A: fields whose rows are multiplied by a value."""
   return sum(field['kind'] == 'numeric' for field in about['fields'])
