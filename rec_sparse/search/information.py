@@ -71,6 +71,8 @@ def combined(*terms: Term) -> Estimate:
   square = 0.0
   plug_in = 0.0
   for weight, estimates in terms:
+    if not weight:  # 0 times an infinite half width is none
+      continue
     value += weight * sum(estimate.value for estimate in estimates)
     square += (weight * sum(estimate.half for estimate in estimates)) ** 2
     plug_in += weight * sum(estimate.plug_in for estimate in estimates)

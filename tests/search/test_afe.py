@@ -119,3 +119,4 @@ def test_a_pair_of_which_nothing_can_be_counted_is_no_redundancy():
   second = steps['item']
   assert second.redundant_to < 0 and np.isinf(second.j.half)
   assert second.j.value == second.pi.value > 0.01 and second.ci.value == 0
+  assert np.isfinite(second.pi.half) and second.bi.half == 0
