@@ -8,6 +8,7 @@ these are fields or values. The preference information of a field is a sum over 
 so the part of a value has a closed form in three counts. What chance gives a value that n rows hold
 is the expectation of its part when n labels are drawn from p(l): exact up to EXACT rows, 1 / 2N
 beyond, where the difference is below 1 %.
+Behaviour and collaboration of single values are not counted.
 """
 
 import numpy as np
