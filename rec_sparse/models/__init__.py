@@ -16,6 +16,13 @@ NAMES = (
   'deepfm',
   'autoint',
   'finalmlp',
+  'wukong',
+  'rankmixer',
+  'mlp_mixer',
+  'masknet',
+  'dlrm',
+  'afn',
+  'mmoe',
 )
 
 

@@ -19,7 +19,7 @@ SIZES = (7, 5, 1)
 ROWS = 11  # of a batch: no power of two
 # A network is exported whatever it is made of: a few stand for all, one with two columns a value.
 VARIANTS = [
-  *((model, {}) for model in ('dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d', 'deepfm')),
+  *((model, {}) for model in ('dense_mlp', 'dcn_v2', 'ssr_s', 'ssr_d', 'reaction', 'deepfm')),
   ('dense_mlp', {'hidden_norm': 'batch', 'table_dtype': 'bfloat16'}),
   ('dcn_v2', {'compute_dtype': 'bfloat16', 'input_norm': 'layer'}),
   ('ssr_s', {'filter': 'learned', 'table_weight_decay': 0.1, 'table_decay_rows': 'all'}),
