@@ -91,7 +91,7 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   logarithmic = parts.shared_cost(inputs.dim, inputs.fields, neurons, bias=False)
   normal = flops.norm(inputs.fields) + flops.norm(neurons)
   deep = layers.hidden_cost(neurons * inputs.dim, cfg)
-  last = cfg.width if cfg.depth else neurons * inputs.dim
+  last = layers.hidden_size(neurons * inputs.dim, cfg)
   plus = cfg.options.plus
   if plus:
     deep += layers.hidden_cost(inputs.size, cfg, plus)

@@ -100,7 +100,7 @@ class DCNV2(nn.Module):
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Parameters and forward FLOPs per example of the backbone and head."""
   cross = cfg.options.cross_layers * _cross_cost(cfg, inputs.size)
-  last = cfg.width if cfg.depth else inputs.size
+  last = layers.hidden_size(inputs.size, cfg)
   if cfg.options.structure == 'parallel':
     last += inputs.size
   backbone = cross + layers.hidden_cost(inputs.size, cfg)

@@ -14,6 +14,7 @@ from rec_sparse.config import Config
 from rec_sparse.models import fm
 from rec_sparse.models import folded
 from rec_sparse.models import layers
+from rec_sparse.models import parts
 from rec_sparse.models.architecture import Architecture
 from rec_sparse.models.architecture import Inputs
 from rec_sparse.models.architecture import Rows
@@ -43,11 +44,8 @@ class DeepFM(nn.Module):
 
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """The MLP, its head, and the machine; first-order weights lie in the table."""
-  last = cfg.width if cfg.depth else inputs.size
-  first = flops.Cost(params=0, flops=(inputs.fields - 1) * inputs.tasks)
-  machine = first + fm.pairs_cost(inputs)
-  deep = layers.hidden_cost(inputs.size, cfg)
-  return machine + deep + layers.head_cost(last, cfg.head_hidden, inputs.tasks)
+  machine = parts.first_order_cost(inputs) + fm.pairs_cost(inputs)
+  return machine + layers.mlp_cost(inputs.size, cfg, inputs.tasks)
 
 
 ARCHITECTURE = Architecture(

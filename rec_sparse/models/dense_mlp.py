@@ -33,9 +33,7 @@ class DenseMLP(nn.Module):
 
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Parameters and forward FLOPs per example of the backbone and head."""
-  last = cfg.width if cfg.depth else inputs.size
-  backbone = layers.hidden_cost(inputs.size, cfg)
-  return backbone + layers.head_cost(last, cfg.head_hidden, inputs.tasks)
+  return layers.mlp_cost(inputs.size, cfg, inputs.tasks)
 
 
 ARCHITECTURE = Architecture(DenseMLP, cost, merge=functools.partial(folded.serve, DenseMLP))

@@ -59,10 +59,8 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Inner products, the MLP on them, and the head."""
   pairs = inputs.fields * (inputs.fields - 1) // 2
   size = pairs + (inputs.size if cfg.options.beside_products else 0)
-  last = cfg.width if cfg.depth else size
   below = flops.Cost(params=0, flops=2 * inputs.dim * pairs)
-  deep = layers.hidden_cost(size, cfg)
-  return below + deep + layers.head_cost(last, cfg.head_hidden, inputs.tasks)
+  return below + layers.mlp_cost(size, cfg, inputs.tasks)
 
 
 ARCHITECTURE = Architecture(DLRM, cost, Options, merge=functools.partial(folded.serve, DLRM))

@@ -102,7 +102,7 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   streams = _streams(cfg).values()
   deep = flops.total(layers.hidden_cost(inputs.size, cfg, widths) for widths in streams)
   gates = flops.Cost(2 * inputs.size, 2 * inputs.size) if cfg.options.gates else flops.Cost(0, 0)
-  first, second = (parts.last(inputs.size, widths) for widths in streams)
+  first, second = (layers.hidden_size(inputs.size, cfg, widths) for widths in streams)
   head = layers.head_cost(first + second, cfg.head_hidden, inputs.tasks)
   if cfg.options.fusion == 'sum':
     return deep + gates + head

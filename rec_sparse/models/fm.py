@@ -57,14 +57,8 @@ def columns(cfg: Config, inputs: Inputs) -> dict[str, int]:
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Biases; first-order sums, and inner products."""
   del cfg
-  first = flops.Cost(params=inputs.tasks, flops=(inputs.fields - 1) * inputs.tasks)
-  return first + pairs_cost(inputs)
+  biases = flops.Cost(params=inputs.tasks, flops=0)
+  return parts.first_order_cost(inputs) + biases + pairs_cost(inputs)
 
 
-def check(cfg: Config) -> None:
-  """Raises ValueError when it is told of layers."""
-  parts.check_has_no_hidden(cfg)
-  parts.check_has_no_head(cfg)
-
-
-ARCHITECTURE = Architecture(FM, cost, columns=columns, knobs=(), check=check)
+ARCHITECTURE = Architecture(FM, cost, columns=columns, knobs=(), check=parts.check_reads_rows_alone)

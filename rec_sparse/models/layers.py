@@ -159,6 +159,11 @@ def hidden_cost(inputs: int, cfg: Config, widths: tuple[int, ...] | None = None)
   return linear + flops.norm(sum(widths) if cfg.hidden_norm != 'none' else 0)
 
 
+def hidden_size(inputs: int, cfg: Config, widths: tuple[int, ...] | None = None) -> int:
+  """Units that `hidden` gives on inputs of that size: its inputs where it has no layer."""
+  return (inputs, *_widths(cfg, widths))[-1]
+
+
 def _widths(cfg: Config, widths: tuple[int, ...] | None) -> tuple[int, ...]:
   return (cfg.width,) * cfg.depth if widths is None else widths
 
@@ -185,6 +190,29 @@ def head_cost(inputs: int, hidden: tuple[int, ...], tasks: int) -> flops.Cost:
   return flops.total(flops.linear(n, h) for n, h in itertools.pairwise(widths))
 
 
+def mlp_cost(
+  inputs: int, cfg: Config, tasks: int, widths: tuple[int, ...] | None = None
+) -> flops.Cost:
+  """What `hidden` and a `Head` on it cost."""
+  head = head_cost(hidden_size(inputs, cfg, widths), cfg.head_hidden, tasks)
+  return hidden_cost(inputs, cfg, widths) + head
+
+
+def linear_per_view(module: nn.Module, x_VxNxB: jax.Array, features: int) -> jax.Array:
+  """y_VxHxB = W_v^T x_VxNxB + bias_v, H = features, Glorot-uniform W_v (N, H).
+
+  One batched product; its parameters are `kernel` and `bias` of the module.
+  """
+  views, inputs = x_VxNxB.shape[:2]
+  glorot = nn.initializers.glorot_uniform(in_axis=-2, out_axis=-1, batch_axis=(0,))
+  kernel_init = marked(glorot, 'views', decays=True)
+  bias_init = marked(nn.initializers.zeros, 'views')
+  kernel_VxNxH = module.param('kernel', kernel_init, (views, inputs, features))
+  bias_VxH = module.param('bias', bias_init, (views, features)).astype(x_VxNxB.dtype)
+  product_VxHxB = jnp.einsum('vnb,vnh->vhb', x_VxNxB, kernel_VxNxH.astype(x_VxNxB.dtype))
+  return product_VxHxB + bias_VxH[..., None]
+
+
 class Fuse(nn.Module):
   """LN(GELU(h_v V_v + bias_v)) of all views in one batched product: SSR equations 6 and 7."""
 
@@ -193,14 +221,7 @@ class Fuse(nn.Module):
 
   @nn.compact
   def __call__(self, h_VxKxB: jax.Array) -> jax.Array:
-    views, kept = h_VxKxB.shape[:2]
-    glorot = nn.initializers.glorot_uniform(in_axis=-2, out_axis=-1, batch_axis=(0,))
-    kernel_init = marked(glorot, 'views', decays=True)
-    bias_init = marked(nn.initializers.zeros, 'views')
-    kernel_VxKxH = self.param('kernel', kernel_init, (views, kept, self.features))
-    bias_VxH = self.param('bias', bias_init, (views, self.features)).astype(h_VxKxB.dtype)
-    product_VxHxB = jnp.einsum('vkb,vkh->vhb', h_VxKxB, kernel_VxKxH.astype(h_VxKxB.dtype))
-    z_VxHxB = nn.gelu(product_VxHxB + bias_VxH[..., None])
+    z_VxHxB = nn.gelu(linear_per_view(self, h_VxKxB, self.features))
     return norms.LayerNorm(name='norm')(z_VxHxB + h_VxKxB if self.residual else z_VxHxB)
 
 

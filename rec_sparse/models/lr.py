@@ -44,13 +44,7 @@ def columns(cfg: Config, inputs: Inputs) -> dict[str, int]:
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Its biases, and its additions, which are all it has."""
   del cfg
-  return flops.Cost(params=inputs.tasks, flops=(inputs.fields - 1) * inputs.tasks)
+  return parts.first_order_cost(inputs) + flops.Cost(params=inputs.tasks, flops=0)
 
 
-def check(cfg: Config) -> None:
-  """Raises ValueError when it is told of layers."""
-  parts.check_has_no_hidden(cfg)
-  parts.check_has_no_head(cfg)
-
-
-ARCHITECTURE = Architecture(LR, cost, columns=columns, knobs=(), check=check)
+ARCHITECTURE = Architecture(LR, cost, columns=columns, knobs=(), check=parts.check_reads_rows_alone)

@@ -99,9 +99,7 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
     blocks += flops.linear(inputs.size, hidden) + flops.linear(hidden, size)
     blocks += flops.linear(size, cfg.width) + flops.norm(cfg.width)
   size = cfg.width * (cfg.depth if cfg.options.blocks == 'parallel' else 1)
-  widths = cfg.options.top_widths
-  top = layers.hidden_cost(size, cfg, widths)
-  return blocks + top + layers.head_cost(parts.last(size, widths), cfg.head_hidden, inputs.tasks)
+  return blocks + layers.mlp_cost(size, cfg, inputs.tasks, cfg.options.top_widths)
 
 
 def check(cfg: Config) -> None:

@@ -54,7 +54,7 @@ class MMoE(nn.Module):
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """All experts; a gate, a mean and a tower for each task."""
   experts = cfg.options.experts
-  last = cfg.width if cfg.depth else inputs.size
+  last = layers.hidden_size(inputs.size, cfg)
   gate = flops.linear(inputs.size, experts, bias=False)
   mean = flops.Cost(params=0, flops=2 * experts * last)
   task = gate + mean + layers.head_cost(last, cfg.head_hidden, 1)

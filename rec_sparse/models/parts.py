@@ -5,12 +5,11 @@ Feature-major, as all of it: x_NxB, and x_VxNxB where there are V fields, tokens
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from rec_sparse import flops
 from rec_sparse.config import Config
 from rec_sparse.models import layers
-from rec_sparse.models.marks import marked
+from rec_sparse.models.architecture import Inputs
 
 
 class Hidden(nn.Module):
@@ -27,20 +26,13 @@ class Hidden(nn.Module):
 
 
 class LinearPerView(nn.Module):
-  """y_VxHxB = W_v^T x_VxNxB + bias_v, Glorot-uniform W_v (N, H): a kernel for each view."""
+  """`layers.linear_per_view` as a module."""
 
   features: int  # H
 
   @nn.compact
   def __call__(self, x_VxNxB: jax.Array) -> jax.Array:
-    views, inputs = x_VxNxB.shape[:2]
-    glorot = nn.initializers.glorot_uniform(in_axis=-2, out_axis=-1, batch_axis=(0,))
-    kernel_init = marked(glorot, 'views', decays=True)
-    bias_init = marked(nn.initializers.zeros, 'views')
-    kernel_VxNxH = self.param('kernel', kernel_init, (views, inputs, self.features))
-    bias_VxH = self.param('bias', bias_init, (views, self.features)).astype(x_VxNxB.dtype)
-    product_VxHxB = jnp.einsum('vnb,vnh->vhb', x_VxNxB, kernel_VxNxH.astype(x_VxNxB.dtype))
-    return product_VxHxB + bias_VxH[..., None]
+    return layers.linear_per_view(self, x_VxNxB, self.features)
 
 
 class Across(nn.Module):
@@ -68,9 +60,9 @@ class Within(nn.Module):
     return across(x_VxDxB.swapaxes(0, 1)).swapaxes(0, 1)
 
 
-def last(inputs: int, widths: tuple[int, ...]) -> int:
-  """Units that a stack of layers of `widths` gives: its inputs where it has none."""
-  return (inputs, *widths)[-1]
+def first_order_cost(inputs: Inputs) -> flops.Cost:
+  """Sums of first-order weights, which lie in the table."""
+  return flops.Cost(params=0, flops=(inputs.fields - 1) * inputs.tasks)
 
 
 def per_view_cost(views: int, inputs: int, outputs: int) -> flops.Cost:
@@ -90,6 +82,12 @@ def check_has_no_hidden(cfg: Config) -> None:
     raise ValueError(
       f'hidden_norm={cfg.hidden_norm}: {cfg.model} has no layers that it is for; expected none'
     )
+
+
+def check_reads_rows_alone(cfg: Config) -> None:
+  """Raises ValueError when a model without any layers is told of some."""
+  check_has_no_hidden(cfg)
+  check_has_no_head(cfg)
 
 
 def check_has_no_head(cfg: Config) -> None:

@@ -98,10 +98,8 @@ def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
     parts_of_all.append(_layer_cost(cfg, rows, inputs.dim))
     rows = 2 * cfg.width
   size = rows * inputs.dim
-  widths = cfg.options.top_widths
-  top = layers.hidden_cost(size, cfg, widths)
-  head = layers.head_cost(parts.last(size, widths), cfg.head_hidden, inputs.tasks)
-  return flops.total(parts_of_all) + top + head
+  top = layers.mlp_cost(size, cfg, inputs.tasks, cfg.options.top_widths)
+  return flops.total(parts_of_all) + top
 
 
 def _layer_cost(cfg: Config, rows: int, dim: int) -> flops.Cost:
@@ -112,7 +110,7 @@ def _layer_cost(cfg: Config, rows: int, dim: int) -> flops.Cost:
     flops.Cost(size, 4 * size * dim)
     + flops.norm(size)
     + layers.hidden_cost(size, plain, options.fm_hidden)
-    + flops.linear(parts.last(size, options.fm_hidden), cfg.width * dim)
+    + flops.linear(layers.hidden_size(size, cfg, options.fm_hidden), cfg.width * dim)
   )
   linear = parts.shared_cost(dim, rows, cfg.width, bias=False) + flops.norm(dim)
   if rows == 2 * cfg.width:
