@@ -5,54 +5,47 @@ python -m launch.analyze --run=runs/frappe_ssr_d --what=all
 python -m launch.analyze --run=runs/seed_0,runs/seed_1,runs/seed_2 --what=density --out=density
 """
 
-import functools
 import pathlib
 
 from absl import flags
 
+from launch import flag_definers
 from launch import main as main_lib
 
 WHAT = ('implicit_sparsity', 'ics', 'views', 'embeddings', 'units')
 DENSITY = 'density'
 
 FLAGS = flags.FlagValues()
-_string, _enum, _list, _integer, _bool = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (
-    flags.DEFINE_string,
-    flags.DEFINE_enum,
-    flags.DEFINE_list,
-    flags.DEFINE_integer,
-    flags.DEFINE_bool,
-  )
-)
-RUN = _list(
+define = flag_definers.into(FLAGS)
+RUN = define.list(
   'run',
   None,
   'Run directory, made by launch.train; several, separated by commas, for density over runs that '
   'differ in seed alone.',
   required=True,
 )
-WHICH = _enum(
+WHICH = define.enum(
   'what',
   'all',
   [*WHAT, DENSITY, 'all'],
   'Analysis; all: every one that the run allows and that trains nothing, so without density.',
 )
-CHECKPOINT = _string('checkpoint', 'best', 'best, last, or a step.')
-DATA = _string(
+CHECKPOINT = define.string('checkpoint', 'best', 'best, last, or a step.')
+DATA = define.string(
   'data', None, "Dataset directory, read by ics, units and density; default: the run's own."
 )
-OUT = _string(
+OUT = define.string(
   'out', None, 'Where <what>.json and <what>.png go; default: analysis/ in the run directory.'
 )
-RETRAIN_STEPS = _integer(
+RETRAIN_STEPS = define.integer(
   'retrain_steps',
   None,
   'Of density: steps that a pruned network is trained for; 0: none. Default: as many as an epoch.',
   lower_bound=0,
 )
-SMALL = _bool('small', True, 'Of density: whether small networks of equal size are trained.')
+SMALL = define.boolean(
+  'small', True, 'Of density: whether small networks of equal size are trained.'
+)
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ python -m launch.bench --what=all --out=bench.json
 """
 
 from collections.abc import Iterator
-import functools
 import importlib
 import os
 import pathlib
@@ -15,33 +14,33 @@ from typing import Any
 
 from absl import flags
 
+from launch import flag_definers
 from launch import main as main_lib
 
 WHATS = ('step', 'lookup', 'filter', 'ics', 'feed', 'vectorised', 'peer')
 
 FLAGS = flags.FlagValues()
-_string, _enum, _list = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (flags.DEFINE_string, flags.DEFINE_enum, flags.DEFINE_multi_string)
-)
+define = flag_definers.into(FLAGS)
 
-WHAT = _list(
+WHAT = define.multi_string(
   'what',
   ['all'],
   f'What to measure, of {", ".join(WHATS)}; separated by commas, repeatable; or all.',
 )
-OUT = _string(
+OUT = define.string(
   'out', None, 'JSON file of the figures, written anew after each of them.', required=True
 )
-SCALE = _enum(
+SCALE = define.enum(
   'scale', 'full', ['full', 'tiny'], 'tiny: sizes that test the programs and measure nothing.'
 )
-PEER_ENV = _string(
+PEER_ENV = define.string(
   'peer_env',
   '.peer',
   "The peer's own virtual environment; filled from the package index if missing.",
 )
-PEER_DATA = _string('peer_data', 'data/frappe', 'Dataset directory that both programs train on.')
+PEER_DATA = define.string(
+  'peer_data', 'data/frappe', 'Dataset directory that both programs train on.'
+)
 
 
 def main() -> int:

@@ -4,24 +4,21 @@ JSON object.
 python -m launch.evaluate --run=runs/frappe_mlp --split=test
 """
 
-import functools
 import json
 import pathlib
 
 from absl import flags
 
+from launch import flag_definers
 from launch import main as main_lib
 from rec_sparse import schema as schema_lib
 
 FLAGS = flags.FlagValues()
-_string, _enum = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (flags.DEFINE_string, flags.DEFINE_enum)
-)
-RUN = _string('run', None, 'Run directory, made by launch.train.', required=True)
-DATA = _string('data', None, "Dataset directory; default: the run's own.")
-SPLIT = _enum('split', 'test', list(schema_lib.SPLITS), 'Split to evaluate.')
-CHECKPOINT = _string('checkpoint', 'best', 'best, last, or a step.')
+define = flag_definers.into(FLAGS)
+RUN = define.string('run', None, 'Run directory, made by launch.train.', required=True)
+DATA = define.string('data', None, "Dataset directory; default: the run's own.")
+SPLIT = define.enum('split', 'test', list(schema_lib.SPLITS), 'Split to evaluate.')
+CHECKPOINT = define.string('checkpoint', 'best', 'best, last, or a step.')
 
 
 def main() -> int:

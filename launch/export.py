@@ -3,24 +3,23 @@
 python -m launch.export --run=runs/first --out=served/first
 """
 
-import functools
 import json
 import pathlib
 
 from absl import flags
 
+from launch import flag_definers
 from launch import main as main_lib
 
 FLAGS = flags.FlagValues()
-_string, _integer = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (flags.DEFINE_string, flags.DEFINE_integer)
+define = flag_definers.into(FLAGS)
+RUN = define.string('run', None, 'Run directory, made by launch.train.', required=True)
+OUT = define.string('out', None, 'Directory to make.', required=True)
+CHECKPOINT = define.string('checkpoint', 'best', 'best, last, or a step.')
+DATA = define.string(
+  'data', None, "Dataset directory with its vocabularies; default: the run's own."
 )
-RUN = _string('run', None, 'Run directory, made by launch.train.', required=True)
-OUT = _string('out', None, 'Directory to make.', required=True)
-CHECKPOINT = _string('checkpoint', 'best', 'best, last, or a step.')
-DATA = _string('data', None, "Dataset directory with its vocabularies; default: the run's own.")
-CALLS = _integer(
+CALLS = define.integer(
   'latency_calls',
   300,
   'Calls to time at each size of a batch, for latency.json; 0: none.',

@@ -5,7 +5,6 @@ python -m launch.fit --data=data/clicks --devices=8 --model=dense_mlp
 """
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -14,42 +13,32 @@ import sys
 from absl import flags
 
 from launch import config_flags
+from launch import flag_definers
 from launch import main as main_lib
+from launch import mesh_flags
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 
 FLAGS = flags.FlagValues()
-_string, _enum, _integer, _list, _multi_string = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (
-    flags.DEFINE_string,
-    flags.DEFINE_enum,
-    flags.DEFINE_integer,
-    flags.DEFINE_list,
-    flags.DEFINE_multi_string,
-  )
+define = flag_definers.into(FLAGS)
+DATA = define.string(
+  'data', None, 'Dataset directory: its fields, and its rows where they are resident.'
 )
-DATA = _string('data', None, 'Dataset directory: its fields, and its rows where they are resident.')
-ROWS = _integer('rows', None, 'Without --data: rows of the table.', lower_bound=1)
-FIELDS = _integer('fields', None, 'Without --data: fields, of equal size.', lower_bound=1)
-TOPOLOGY = _string(
+ROWS = define.integer('rows', None, 'Without --data: rows of the table.', lower_bound=1)
+FIELDS = define.integer('fields', None, 'Without --data: fields, of equal size.', lower_bound=1)
+TOPOLOGY = define.string(
   'topology',
   None,
   'Devices that need not be there: v5e:2x2, v5p:4x4x4, v6e:4x4, tpu7x:2x2x1, h100, h100:8, h200, '
   'b200; a chip alone is one device, tpu7x two (its cores). GPUs are compiled as an H100.',
 )
-DEVICES = _integer('devices', 1, 'Without --topology: simulated CPU devices.', lower_bound=1)
-MESH = _list('mesh', [], 'data,model; default: all devices on the data axis.')
-LOOKUP = _enum(
-  'lookup',
-  'reduce_scatter',
-  ['reduce_scatter', 'all_to_all'],
-  'How table rows travel between devices.',
+DEVICES = define.integer('devices', 1, 'Without --topology: simulated CPU devices.', lower_bound=1)
+MESH = define.list('mesh', [], 'data,model; default: all devices on the data axis.')
+LOOKUP = mesh_flags.define_lookup(FLAGS)
+ANALYTIC = define.boolean('analytic', False, 'Count the state alone, and compile nothing.')
+SETTINGS = define.multi_string(
+  'set', [], 'name=value, as another way to write --name=value; repeatable.'
 )
-ANALYTIC = flags.DEFINE_bool(
-  'analytic', False, 'Count the state alone, and compile nothing.', flag_values=FLAGS
-)
-SETTINGS = _multi_string('set', [], 'name=value, as another way to write --name=value; repeatable.')
 GROUPS = config_flags.define(FLAGS)
 
 
@@ -69,22 +58,13 @@ def _schema() -> schema_lib.FeatureSchema:
   return footprint.schema_of(ROWS.value, FIELDS.value)
 
 
-def _mesh_sizes(devices: int) -> tuple[int, int]:
-  sizes = MESH.value or [str(devices)]
-  if len(sizes) > 2 or not all(size.isdecimal() and int(size) for size in sizes):
-    raise ValueError(f'--mesh={",".join(sizes)}: expected data or data,model, such as 4,2')
-  data, model = map(int, (*sizes, 1)[:2])
-  if data * model != devices:
-    raise ValueError(f'--mesh={",".join(sizes)}: there are {devices} devices')
-  return data, model
-
-
 def main() -> int:
   """Prints a line for people and one JSON object -> 0; 3 when it does not fit."""
   # libtpu would else ask a server that only TPU hosts have
   os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_WORKER_HOSTNAMES='localhost')
   import jax
 
+  from rec_sparse.embedding import placement
   from rec_sparse.runs import chips
   from rec_sparse.runs import footprint
 
@@ -103,13 +83,15 @@ def main() -> int:
     devices = DEVICES.value
     jax.config.update('jax_num_cpu_devices', devices)
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // devices
-  data, model_axis = _mesh_sizes(devices)
+  data, model_axis = mesh_flags.sizes(MESH.value, devices)
+  if data * model_axis != devices:
+    raise ValueError(f'--mesh={",".join(MESH.value)}: there are {devices} devices')
   try:
     if ANALYTIC.value:
       found = footprint.count(config, schema, devices, memory)
     else:
       known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
-      mesh = chips.mesh(known, data, model_axis)
+      mesh = placement.make_mesh(data, model_axis, known)
       found = footprint.check(config, schema, mesh, LOOKUP.value, chip, memory)
   except chips.NoCompiler as e:
     main_lib.say([f'{e}; what follows is an analytic count'])

@@ -7,12 +7,12 @@ The study file has one arm, the network. The same command does only what is miss
 """
 
 import contextlib
-import functools
 import json
 import pathlib
 
 from absl import flags
 
+from launch import flag_definers
 from launch import main as main_lib
 from launch import sweep_flags
 from rec_sparse import schema as schema_lib
@@ -20,20 +20,27 @@ from rec_sparse.scaling import study_file
 from rec_sparse.schema import SPLITS
 
 FLAGS = flags.FlagValues()
-_string, _list, _enum, _integer = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (flags.DEFINE_string, flags.DEFINE_list, flags.DEFINE_enum, flags.DEFINE_integer)
+define = flag_definers.into(FLAGS)
+DATA = define.string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = define.string(
+  'out', None, 'Study directory, with the data sets and curves beside.', required=True
 )
-DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
-OUT = _string('out', None, 'Study directory, with the data sets and curves beside.', required=True)
-STUDY = _string('study', 'kept', 'Name in launch/studies or path of the TOML file of the network.')
-ORDERS = _list(
+STUDY = define.string(
+  'study', 'kept', 'Name in launch/studies or path of the TOML file of the network.'
+)
+ORDERS = define.list(
   'orders', ['afe', 'mi', 'frequency', 'random'], 'As --by of launch.select; random:1 has seed 1.'
 )
-KS = _list('ks', [], 'Fields to keep, or values: numbers separated by commas.')
-LEVEL = _enum('level', 'field', ['field', 'value'], 'What is kept: whole fields, or table rows.')
-BUCKETS = _integer('buckets', 1024, 'As of launch.select.', lower_bound=2, upper_bound=1 << 16)
-SEED = _integer('seed', 0, 'Of permutations, and of the orders random and gates.', lower_bound=0)
+KS = define.list('ks', [], 'Fields to keep, or values: numbers separated by commas.')
+LEVEL = define.enum(
+  'level', 'field', ['field', 'value'], 'What is kept: whole fields, or table rows.'
+)
+BUCKETS = define.integer(
+  'buckets', 1024, 'As of launch.select.', lower_bound=2, upper_bound=1 << 16
+)
+SEED = define.integer(
+  'seed', 0, 'Of permutations, and of the orders random and gates.', lower_bound=0
+)
 
 
 def main() -> int:

@@ -4,21 +4,22 @@ python -m launch.planted --out=docs/planted.md
 """
 
 import itertools
-import pathlib
 import statistics
 
 from absl import flags
 import tqdm
 
+from launch import flag_definers
 from launch import main as main_lib
-from rec_sparse import record
+from launch import markdown
 from rec_sparse.scaling import planted
 from rec_sparse.scaling.verdict import DELTA
 
 FLAGS = flags.FlagValues()
-OUT = flags.DEFINE_string('out', None, 'Markdown file to write.', required=True, flag_values=FLAGS)
-STUDIES = flags.DEFINE_integer(
-  'studies', 1000, 'Planted studies of every cell of the tables.', lower_bound=10, flag_values=FLAGS
+define = flag_definers.into(FLAGS)
+OUT = define.string('out', None, 'Markdown file to write.', required=True)
+STUDIES = define.integer(
+  'studies', 1000, 'Planted studies of every cell of the tables.', lower_bound=10
 )
 
 DEVIATIONS = ((1e-4, 5), (2e-4, 5), (2e-2, 2))  # of a seed, in nats, and how many seeds
@@ -34,13 +35,9 @@ SEEDS = (2, 3, 5, 10, 30)
 
 def main() -> int:
   """Writes both tables and prints them; raises ValueError when there is no place for them."""
-  out = pathlib.Path(OUT.value)
-  if not out.parent.is_dir() or out.is_dir():
-    raise ValueError(f'--out={out}: expected a file in a directory that exists')
+  out = markdown.place(OUT.value)
   studies = STUDIES.value
-  text = '\n'.join([_verdicts(studies), _coverage(studies)])
-  record.write_text(out, text)
-  print(text)
+  markdown.write(out, [_verdicts(studies), _coverage(studies)])
   return 0
 
 
@@ -55,20 +52,22 @@ def _verdicts(studies: int) -> str:
     'undetermined',
     'test rows to settle',
   ]
-  lines = _table_head(f'Verdicts of {studies} planted studies', head)
+  lines = markdown.head(f'Verdicts of {studies} planted studies', head)
   cells = list(itertools.product(TRUTHS.items(), DEVIATIONS, (0.1, 0.8)))
   for (name, truth), (deviation, seeds), rows in tqdm.tqdm(cells, desc='verdicts'):
     counts, needed = planted.verdicts(truth, deviation, seeds, rows * DELTA, studies)
     shares = [f'{counts[call] / studies:.1%}' for call in ('scaling', 'saturated', 'undetermined')]
     known = [number for number in needed if number]
     middle = f'{statistics.median_low(known):,}' if known else ''
-    lines.append(_line([name, f'{deviation:g}', str(seeds), f'{rows:g} delta', *shares, middle]))
+    lines.append(
+      markdown.line([name, f'{deviation:g}', str(seeds), f'{rows:g} delta', *shares, middle])
+    )
   return '\n'.join(lines) + '\n'
 
 
 def _coverage(studies: int) -> str:
   head = ['truth', 'noise', 'row error', *(f'{seeds} seeds' for seeds in SEEDS)]
-  lines = _table_head(
+  lines = markdown.head(
     f'Share of {studies} nominal 95 % intervals of the slope that hold the truth', head
   )
   truths = list(TRUTHS.items())[::2]
@@ -76,16 +75,8 @@ def _coverage(studies: int) -> str:
   for (name, truth), (noise_name, noise), rows in tqdm.tqdm(cells, desc='coverage'):
     shares = [planted.coverage(truth, noise, 2e-4, seeds, rows * DELTA, studies) for seeds in SEEDS]
     shown = [f'{share:.1%}' for share in shares]
-    lines.append(_line([name, noise_name, f'{rows:g} delta', *shown]))
+    lines.append(markdown.line([name, noise_name, f'{rows:g} delta', *shown]))
   return '\n'.join(lines) + '\n'
-
-
-def _table_head(title: str, head: list[str]) -> list[str]:
-  return [f'{title}:', '', _line(head), _line(['---'] * len(head))]
-
-
-def _line(cells: list[str]) -> str:
-  return f'| {" | ".join(cells)} |'
 
 
 def run() -> None:

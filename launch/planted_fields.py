@@ -4,22 +4,23 @@ python -m launch.planted_fields --out=docs/planted_fields.md
 """
 
 import functools
-import pathlib
 import time
 
 from absl import flags
 import numpy as np
 import tqdm
 
+from launch import flag_definers
 from launch import main as main_lib
-from rec_sparse import record
+from launch import markdown
 from rec_sparse.search import afe
 from rec_sparse.search import information
 from rec_sparse.search import planted
 
 FLAGS = flags.FlagValues()
-OUT = flags.DEFINE_string('out', None, 'Markdown file to write.', required=True, flag_values=FLAGS)
-_integer = functools.partial(flags.DEFINE_integer, lower_bound=2, flag_values=FLAGS)
+define = flag_definers.into(FLAGS)
+OUT = define.string('out', None, 'Markdown file to write.', required=True)
+_integer = functools.partial(define.integer, lower_bound=2)
 SEEDS = _integer('seeds', 20, 'Planted data sets of every line.')
 ROWS = _integer('rows', 200_000, 'Rows of a data set.')
 NOISE = _integer('noise_values', 100_000, 'Values of the larger noise field.')
@@ -43,30 +44,24 @@ _CASES = {  # -> (estimator, options of afe.steps, options of planted.rows)
 
 def main() -> int:
   """Writes both tables and prints them; raises ValueError when there is no place for them."""
-  out = pathlib.Path(OUT.value)
-  if not out.parent.is_dir() or out.is_dir():
-    raise ValueError(f'--out={out}: expected a file in a directory that exists')
-  text = '\n'.join([_HEAD, _choices(), _noise()])
-  record.write_text(out, text)
-  print(text)
+  out = markdown.place(OUT.value)
+  markdown.write(out, [_HEAD, _choices(), _noise()])
   return 0
 
 
 def _choices() -> str:
   head = ['search', 'one of each copy', 'no noise', 'pair', 'weak field', 'all four', 'seconds']
-  lines = [
+  title = (
     f'What is kept of {SEEDS.value} planted data sets of {ROWS.value:,} rows, '
-    f'with a noise field of {NOISE.value:,} values (share of data sets):',
-    '',
-    _line(head),
-    _line(['---'] * len(head)),
-  ]
+    f'with a noise field of {NOISE.value:,} values (share of data sets)'
+  )
+  lines = markdown.head(title, head)
   for name, case in tqdm.tqdm(_CASES.items(), desc='searches'):
     began = time.perf_counter()
     verdicts = np.array([_verdict(seed, *case) for seed in range(SEEDS.value)])
     seconds = (time.perf_counter() - began) / SEEDS.value
     shares = [f'{share:.0%}' for share in (*verdicts.mean(0), verdicts.all(1).mean())]
-    lines.append(_line([name, *shares, f'{seconds:.2f}']))
+    lines.append(markdown.line([name, *shares, f'{seconds:.2f}']))
   return '\n'.join(lines) + '\n'
 
 
@@ -98,10 +93,6 @@ def _noise() -> str:
     f'(mean over data sets); {value:.5f} +- {half:.5f} corrected, and 0 lies in the interval of '
     f'{np.mean(held):.0%} of the data sets.\n'
   )
-
-
-def _line(cells: list[str]) -> str:
-  return f'| {" | ".join(cells)} |'
 
 
 def run() -> None:

@@ -4,7 +4,6 @@ python -m launch.predict --run=runs/first --input=today.csv --out=probabilities.
 python -m launch.predict --artifact=served/first --input='today/*.parquet' --out=probabilities.csv
 """
 
-import functools
 import json
 import pathlib
 
@@ -12,34 +11,32 @@ from absl import flags
 
 from data_pipelines import prepare
 from data_pipelines import raw
+from launch import flag_definers
 from launch import main as main_lib
 
 FLAGS = flags.FlagValues()
-_string, _list, _enum = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (flags.DEFINE_string, flags.DEFINE_list, flags.DEFINE_enum)
-)
-RUN = _string('run', None, 'Run directory, made by launch.train.')
-ARTIFACT = _string('artifact', None, 'Directory made by launch.export, in place of --run.')
-INPUT = _list(
+define = flag_definers.into(FLAGS)
+RUN = define.string('run', None, 'Run directory, made by launch.train.')
+ARTIFACT = define.string('artifact', None, 'Directory made by launch.export, in place of --run.')
+INPUT = define.list(
   'input',
   None,
   'Raw rows with the columns that the data set was made of: paths, directories of parts or globs; '
   'text may be compressed. Labels and other columns are not looked at.',
   required=True,
 )
-OUT = _string(
+OUT = define.string(
   'out', None, 'CSV file to write, a column for each task; replaces what is there.', required=True
 )
-SOURCE = _enum(
+SOURCE = define.enum(
   'source',
   None,
   list(prepare.READERS),
   'What the rows are; default: parquet where a file is, else libfm where the data set was made of '
   'that, else csv.',
 )
-CHECKPOINT = _string('checkpoint', 'best', 'Of --run: best, last, or a step.')
-DATA = _string(
+CHECKPOINT = define.string('checkpoint', 'best', 'Of --run: best, last, or a step.')
+DATA = define.string(
   'data', None, "Of --run: dataset directory with its encoder; default: the run's own."
 )
 

@@ -10,6 +10,7 @@ import math
 
 from absl import flags
 
+from launch import flag_definers
 from launch import main as main_lib
 from rec_sparse.report import comparison
 from rec_sparse.report import files
@@ -20,18 +21,17 @@ from rec_sparse.scaling import row_error
 from rec_sparse.scaling import verdict
 
 FLAGS = flags.FlagValues()
-STUDY = flags.DEFINE_string(
+define = flag_definers.into(FLAGS)
+STUDY = define.string(
   'study',
   None,
   'Study directory, made by launch.sweep; finished or not.',
   required=True,
-  flag_values=FLAGS,
 )
-DELTA = flags.DEFINE_float(
+DELTA = define.float(
   'delta',
   verdict.DELTA,
   'Smallest gain that matters: nats of test log loss per e-fold of forward FLOPs.',
-  flag_values=FLAGS,
 )
 
 

@@ -4,36 +4,28 @@ python -m launch.select --data=data/ml1m --until=heldout --out=plans/ml1m
 python -m launch.prepare --plan=plans/ml1m/plan.npz --data=data/ml1m --out=data/ml1m_chosen
 """
 
-import functools
 import pathlib
 
 from absl import flags
 
+from launch import flag_definers
 from launch import main as main_lib
 
 FLAGS = flags.FlagValues()
-_string, _enum, _integer, _boolean = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (
-    flags.DEFINE_string,
-    flags.DEFINE_enum,
-    flags.DEFINE_integer,
-    flags.DEFINE_boolean,
-  )
-)
-DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
-OUT = _string('out', None, 'Where plan.npz, trace.json and pictures go.', required=True)
-K = _integer(
+define = flag_definers.into(FLAGS)
+DATA = define.string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = define.string('out', None, 'Where plan.npz, trace.json and pictures go.', required=True)
+K = define.integer(
   'k', None, 'Fields to keep; with --level=value, values that keep a row.', lower_bound=1
 )
-UNTIL = _enum(
+UNTIL = define.enum(
   'until',
   None,
   ['information', 'heldout'],
   'In place of --k. information: while J is surely above 0; heldout: while the log loss of '
   'validation rows falls, under a sum of tables of the chosen fields.',
 )
-BY = _enum(
+BY = define.enum(
   'by',
   'afe',
   ['afe', 'jmi', 'mi', 'frequency', 'random', 'lasso', 'gates'],
@@ -41,14 +33,16 @@ BY = _enum(
   'information alone; frequency: training rows per value; random; lasso: group LASSO on one-hot '
   'fields; gates: learned field gates, as in AutoField.',
 )
-LEVEL = _enum('level', 'field', ['field', 'value'], 'What is kept: whole fields, or table rows.')
-CORRECT = _enum(
+LEVEL = define.enum(
+  'level', 'field', ['field', 'value'], 'What is kept: whole fields, or table rows.'
+)
+CORRECT = define.enum(
   'correct',
   'permutation',
   ['permutation', 'split', 'none'],
   'How what chance gives is removed from information: permuted labels, or halves of the rows.',
 )
-BUCKETS = _integer(
+BUCKETS = define.integer(
   'buckets',
   1024,
   'Buckets of a field, at most 65536; values of a larger field are hashed, but for the frequent '
@@ -56,15 +50,17 @@ BUCKETS = _integer(
   lower_bound=2,
   upper_bound=1 << 16,
 )
-PAIR_START = _boolean(
+PAIR_START = define.boolean(
   'pair_start',
   False,
   'Start from the pair of fields that tells most beyond its parts; a pass over the rows a field.',
 )
-PAIRS = _boolean(
+PAIRS = define.boolean(
   'pairs', False, 'Also draw what fields have in common; a pass over the rows for each.'
 )
-SEED = _integer('seed', 0, 'Of permutations, and of the orders random and gates.', lower_bound=0)
+SEED = define.integer(
+  'seed', 0, 'Of permutations, and of the orders random and gates.', lower_bound=0
+)
 
 
 def main() -> int:

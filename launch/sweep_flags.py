@@ -1,12 +1,12 @@
 """The flags of launch.sweep, and the study that they make: what a study file would say."""
 
-import functools
 import pathlib
 import shlex
 from typing import Any
 
 from absl import flags
 
+from launch import flag_definers
 from rec_sparse import config as config_lib
 from rec_sparse import models
 from rec_sparse.scaling import study_file
@@ -17,54 +17,55 @@ STUDIES = pathlib.Path(__file__).parent / 'studies'
 BY_FLAGS = 'sweep'  # name of a study that flags make; it grows by further calls
 
 FLAGS = flags.FlagValues()
-_string = functools.partial(flags.DEFINE_string, flag_values=FLAGS)
-_integer = functools.partial(flags.DEFINE_integer, flag_values=FLAGS)
-_list = functools.partial(flags.DEFINE_list, flag_values=FLAGS)
+define = flag_definers.into(FLAGS)
 _DEFAULTS = config_lib.Config()
 
-DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
-OUT = _string(
+DATA = define.string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = define.string(
   'out',
   None,
   'Study directory; studies on the same data may share it, and with it their common trials.',
   required=True,
 )
-STUDY = _list(
+STUDY = define.list(
   'study',
   None,
   'Names in launch/studies, or paths of TOML files like them, in place of --arms and the other '
   'flags that say what to train; or a study.json, for the studies of that directory once more.',
 )
-ARMS = _list('arms', ['dense_mlp', 'ssr_s', 'ssr_d'], f'Model names, of {", ".join(models.NAMES)}.')
-WIDTHS = _list(
+ARMS = define.list(
+  'arms', ['dense_mlp', 'ssr_s', 'ssr_d'], f'Model names, of {", ".join(models.NAMES)}.'
+)
+WIDTHS = define.list(
   'widths',
   ['16', '32', '64', '128'],
   'Units per layer, per view in multi-view models: 16,32 or, arm by arm, '
   'dense_mlp:64,128,ssr_s:16,32.',
 )
-DEPTHS = _list('depths', [str(_DEFAULTS.depth)], 'Layers.')
-VIEWS = _list(
+DEPTHS = define.list('depths', [str(_DEFAULTS.depth)], 'Layers.')
+VIEWS = define.list(
   'views', [str(_DEFAULTS.views)], 'Parallel views per layer; 1 for arms without views.'
 )
-RATES = _list(
+RATES = define.list(
   'learning_rates', ['3e-4', '1e-3', '3e-3'], 'The same grid for every arm at every rung.'
 )
-SEEDS = _list('seeds', ['0', '1', '2'], 'Seeds: 0,1,2 or a count such as 5 (0 to 4).')
-EPOCHS = _integer('epochs', _DEFAULTS.epochs, 'Passes over the training split.', lower_bound=1)
-BATCH = _integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.')
-DIM = _integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.')
-PATIENCE = _integer(
+SEEDS = define.list('seeds', ['0', '1', '2'], 'Seeds: 0,1,2 or a count such as 5 (0 to 4).')
+EPOCHS = define.integer(
+  'epochs', _DEFAULTS.epochs, 'Passes over the training split.', lower_bound=1
+)
+BATCH = define.integer('batch_size', _DEFAULTS.batch_size, 'Examples per step.')
+DIM = define.integer('embedding_dim', _DEFAULTS.embedding_dim, 'Length of a table row.')
+PATIENCE = define.integer(
   'patience', _DEFAULTS.patience, 'Validations without a better one; 0: never stop early.'
 )
-SETTINGS = flags.DEFINE_multi_string(
-  'set', [], 'name=value of any other setting, for the arms that have it.', flag_values=FLAGS
+SETTINGS = define.multi_string(
+  'set', [], 'name=value of any other setting, for the arms that have it.'
 )
-EXECUTOR = flags.DEFINE_enum(
+EXECUTOR = define.enum(
   'executor',
   'local',
   ['local'],
   'Where trials run: this process, on its devices.',
-  flag_values=FLAGS,
 )
 OWN_FLAG = {
   'width': WIDTHS,

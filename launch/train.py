@@ -6,7 +6,6 @@ python -m launch.train --data=data/frappe --out=runs/frappe_mlp --model=dense_ml
 
 import contextlib
 import dataclasses
-import functools
 import json
 import pathlib
 import sys
@@ -16,7 +15,9 @@ from absl import flags
 import jax
 
 from launch import config_flags
+from launch import flag_definers
 from launch import main as main_lib
+from launch import mesh_flags
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
@@ -24,44 +25,32 @@ from rec_sparse.embedding import placement
 from rec_sparse.runs import run_directory
 
 FLAGS = flags.FlagValues()
-_string, _enum, _integer, _list, _multi_string = (
-  functools.partial(define, flag_values=FLAGS)
-  for define in (
-    flags.DEFINE_string,
-    flags.DEFINE_enum,
-    flags.DEFINE_integer,
-    flags.DEFINE_list,
-    flags.DEFINE_multi_string,
-  )
-)
+define = flag_definers.into(FLAGS)
 
-DATA = _string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
-OUT = _string('out', None, 'Run directory; resumes if it holds a checkpoint.', required=True)
-SETTINGS = _multi_string('set', [], 'name=value, as another way to write --name=value; repeatable.')
-MESH = _list(
+DATA = define.string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
+OUT = define.string('out', None, 'Run directory; resumes if it holds a checkpoint.', required=True)
+SETTINGS = define.multi_string(
+  'set', [], 'name=value, as another way to write --name=value; repeatable.'
+)
+MESH = define.list(
   'mesh',
   [],
   'Devices: data,model or data alone; default: all of them on the data axis. Batches are split '
   'over data, dense parameters over model, rows of the table over all.',
 )
-LOOKUP = _enum(
-  'lookup',
-  'reduce_scatter',
-  ['reduce_scatter', 'all_to_all'],
-  'How table rows travel between devices.',
-)
-COORDINATOR = _string(
+LOOKUP = mesh_flags.define_lookup(FLAGS)
+COORDINATOR = define.string(
   'coordinator', None, 'host:port of process 0, for a run of several processes.'
 )
-PROCESSES = _integer('processes', 1, 'How many processes the run has.', lower_bound=1)
-PROCESS = _integer('process', 0, 'Which of them this is.', lower_bound=0)
-INIT_FROM = _string(
+PROCESSES = define.integer('processes', 1, 'How many processes the run has.', lower_bound=1)
+PROCESS = define.integer('process', 0, 'Which of them this is.', lower_bound=0)
+INIT_FROM = define.string(
   'init_from',
   None,
   'Run directory to start from; settings that are not named are its own. With more --epochs alone '
   'it goes on where that run ended; else it starts from its network, with a new optimizer.',
 )
-INIT_CHECKPOINT = _string(
+INIT_CHECKPOINT = define.string(
   'init_checkpoint', 'best', 'best, last, or a step: the network of --init_from to start from.'
 )
 GROUPS = config_flags.define(FLAGS)
@@ -85,19 +74,17 @@ def mesh_from_flags() -> jax.sharding.Mesh:
   """The mesh that --mesh names; raises ValueError when it is no mesh, or asks for more devices than
   there are.
   """
-  sizes = MESH.value or [str(jax.device_count())]
-  if len(sizes) > 2 or not all(size.isdecimal() and int(size) for size in sizes):
-    raise ValueError(f'--mesh={",".join(sizes)}: expected data or data,model, such as 4,2')
-  data, model = map(int, (*sizes, 1)[:2])
+  data, model = mesh_flags.sizes(MESH.value, jax.device_count())
+  given = ','.join(MESH.value or [str(jax.device_count())])
   if data * model > jax.device_count():
-    raise ValueError(f'--mesh={",".join(sizes)}: there are {jax.device_count()} devices')
+    raise ValueError(f'--mesh={given}: there are {jax.device_count()} devices')
   if data * model > placement.MAX_DEVICES:
     raise ValueError(
-      f'--mesh={",".join(sizes)}: {data * model} devices; a run has at most {placement.MAX_DEVICES}'
+      f'--mesh={given}: {data * model} devices; a run has at most {placement.MAX_DEVICES}'
     )
   if PROCESSES.value > 1 and data * model != jax.device_count():
     raise ValueError(
-      f'--mesh={",".join(sizes)}: several processes need a mesh of all {jax.device_count()} devices'
+      f'--mesh={given}: several processes need a mesh of all {jax.device_count()} devices'
     )
   return placement.make_mesh(data, model)
 

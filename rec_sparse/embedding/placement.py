@@ -10,7 +10,7 @@ in logical order, so a checkpoint moves between any numbers of devices: its read
 or adds to it. A one-device table is stored in logical order, without padding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 
 import jax
@@ -21,9 +21,14 @@ AXES = ('data', 'model')  # the table is sharded over both
 MAX_DEVICES = 64  # whose square, the padding at most, is still a small table
 
 
-def make_mesh(data: int, model: int = 1) -> jax.sharding.Mesh:
-  """Mesh over data * model devices with automatic axes (explicit ones refuse plain indexing)."""
-  devices = jax.devices()[: data * model]
+def make_mesh(
+  data: int, model: int = 1, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """Mesh over data * model devices with automatic axes (explicit ones refuse plain indexing).
+
+  They are the first of `devices`, by default of those at hand.
+  """
+  devices = (devices or jax.devices())[: data * model]
   return jax.make_mesh(
     (data, model), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 2, devices=devices
   )

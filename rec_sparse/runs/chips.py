@@ -4,14 +4,12 @@ Sources: cloud.google.com/tpu/docs (v4, v5e, v5p, v6e, TPU7x), the data sheets o
 B200. Peaks are of bfloat16 products, without sparsity. Of TPU7x a device is one of two cores.
 """
 
+import math
 import re
 from typing import NamedTuple
 
 import jax
 from jax.experimental import topologies
-import numpy as np
-
-from rec_sparse.embedding import placement
 
 
 class Chip(NamedTuple):
@@ -65,7 +63,7 @@ def parse(topology: str) -> tuple[str, int]:
       'or h100:8'
     )
   shape = match['shape'] or '1'
-  devices = int(np.prod([int(side) for side in shape.split('x')]))
+  devices = math.prod(map(int, shape.split('x')))
   cores = 2 if match['chip'] == 'tpu7x' else 1
   return match['chip'], devices * cores
 
@@ -90,13 +88,6 @@ def devices_of(topology: str) -> list[jax.Device]:
       f'--topology={topology}: its compiler is not at hand ({_first_line(e)}); install {extra}'
     ) from None
   return list(found.devices)
-
-
-def mesh(devices: list[jax.Device], data: int, model: int) -> jax.sharding.Mesh:
-  """As `placement.make_mesh`, of any devices."""
-  grid = np.array(devices[: data * model]).reshape(data, model)
-  axis_types = (jax.sharding.AxisType.Auto,) * 2
-  return jax.sharding.Mesh(grid, placement.AXES, axis_types=axis_types)
 
 
 def _tpu_name(topology: str) -> str:

@@ -1,0 +1,36 @@
+"""What defines the flags of one program: absl's own functions, which no other program sees."""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+from absl import flags
+
+
+class Definers(NamedTuple):
+  """As flags.DEFINE_string and its like, without `flag_values`."""
+
+  string: Callable[..., flags.FlagHolder]
+  enum: Callable[..., flags.FlagHolder]
+  boolean: Callable[..., flags.FlagHolder]
+  integer: Callable[..., flags.FlagHolder]
+  float: Callable[..., flags.FlagHolder]
+  list: Callable[..., flags.FlagHolder]
+  multi_string: Callable[..., flags.FlagHolder]
+
+
+def into(own: flags.FlagValues) -> Definers:
+  """Definers of the flags of `own`."""
+
+  def of(define: Callable[..., flags.FlagHolder]) -> Callable[..., flags.FlagHolder]:
+    return functools.partial(define, flag_values=own)
+
+  return Definers(
+    string=of(flags.DEFINE_string),
+    enum=of(flags.DEFINE_enum),
+    boolean=of(flags.DEFINE_boolean),
+    integer=of(flags.DEFINE_integer),
+    float=of(flags.DEFINE_float),
+    list=of(flags.DEFINE_list),
+    multi_string=of(flags.DEFINE_multi_string),
+  )
