@@ -13,8 +13,6 @@ import hashlib
 import json
 import pathlib
 from typing import Any
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -23,7 +21,6 @@ from rec_sparse import whole_file
 
 FORMAT_VERSION = 1
 _ABOUT = 'about'  # entry of the file that is no array of the plan
-_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +56,7 @@ def load(path: pathlib.Path) -> Plan:
       arrays = {name: file[name] for name in file.files}
     said, mark = arrays.pop(_ABOUT).tolist()
     about = json.loads(said)
-  except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, *_DAMAGED) as e:
+  except (*whole_file.NPZ_DAMAGE, TypeError, AttributeError) as e:
     raise ValueError(f'{path}: damaged, or not a plan ({e})') from None
   if about['format_version'] != FORMAT_VERSION:
     raise ValueError(

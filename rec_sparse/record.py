@@ -14,8 +14,8 @@ import jax
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse import whole_file
 from rec_sparse.scaling.records import METRICS
-from rec_sparse.whole_file import replacing
 
 HEADLINE = ('logloss', 'auc', 'gauc_impressions', 'gauc_users')  # of a split
 
@@ -125,5 +125,5 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes atomically."""
-  with replacing(path) as temporary:
+  with whole_file.replacing(path) as temporary:
     temporary.write_text(text)

@@ -121,9 +121,8 @@ def _sparsifier(run: Program, schema: schema_lib.FeatureSchema) -> rules.Sparsif
   if config.sparsity == 'none':
     return None
   constants = unstack(draw_constants(config, schema, [config.seed]), 0)
-  made = jax.eval_shape(functools.partial(_init_module, run), constants, jax.random.key(0))
-  params = nn.meta.unbox(made['params'])
-  return rules.of_run(config, params, marks_lib.read(made['params']), run.last)
+  boxed = _abstract_params(run, constants)
+  return rules.of_run(config, nn.meta.unbox(boxed), marks_lib.read(boxed), run.last)
 
 
 def _last_step(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> int:
@@ -278,8 +277,14 @@ def _init_module(run: Program, constants: Any, key: jax.Array) -> Any:
 
 def marks(run: Program, constants: Any) -> Any:
   """What each dense parameter says of itself (models/marks.py), in the tree of the parameters."""
-  made = jax.eval_shape(functools.partial(_init_module, run), constants, jax.random.key(0))
-  return marks_lib.read(made['params'])
+  return marks_lib.read(_abstract_params(run, constants))
+
+
+def _abstract_params(run: Program, constants: Any) -> Any:
+  """Shapes of the dense parameters, in their marks."""
+  return jax.eval_shape(functools.partial(_init_module, run), constants, jax.random.key(0))[
+    'params'
+  ]
 
 
 class StepSums(NamedTuple):

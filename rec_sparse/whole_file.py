@@ -4,6 +4,19 @@ from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
+import zipfile
+import zlib
+
+# what reading an .npz raises that is cut short, changed, or something else
+NPZ_DAMAGE = (
+  ValueError,
+  KeyError,
+  EOFError,
+  OSError,
+  NotImplementedError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 
 
 @contextlib.contextmanager

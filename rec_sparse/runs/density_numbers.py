@@ -8,6 +8,7 @@ import numpy as np
 
 from rec_sparse import config as config_lib
 from rec_sparse import record
+from rec_sparse import whole_file
 from rec_sparse.runs import run_directory
 from rec_sparse.runs.density import Curves
 from rec_sparse.runs.density import Measured
@@ -138,7 +139,7 @@ def save_logits(directory: pathlib.Path, curves: Curves) -> None:
   for curve, points in curves.points.items():
     for i, point in enumerate(points):
       arrays[f'{curve} {i}'] = point.measured.logits_ExT
-  with record.replacing(directory / 'density.npz') as temporary, temporary.open('wb') as file:
+  with whole_file.replacing(directory / 'density.npz') as temporary, temporary.open('wb') as file:
     np.savez(file, **arrays)
 
 

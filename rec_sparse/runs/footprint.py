@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from data_pipelines import blocks
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
@@ -213,9 +214,10 @@ def _resident_bytes(config: config_lib.Config, schema: schema_lib.FeatureSchema)
   """Of the splits that training keeps on every device; 0 where the data are not known."""
   if config.feed != 'resident':
     return 0
-  fields = len(schema.fields)
-  record = 4 * fields + len(schema.tasks) + 4 * schema.numeric_count
-  record += 4 if schema.group is not None else 0
+  dtype = blocks.record_dtype(
+    len(schema.fields), len(schema.tasks), schema.numeric_count, schema.group is not None
+  )
+  record = sum(dtype[name].itemsize for name in dtype.names)  # columns: no padding
   rows = sum(split.rows for name, split in schema.splits.items() if name != 'test')
   return rows * record
 

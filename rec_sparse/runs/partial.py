@@ -8,16 +8,14 @@ from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
-import zipfile
-import zlib
 
 import jax
 import numpy as np
 
 from rec_sparse import config as config_lib
-from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse import whole_file
 from rec_sparse.runs import trials
 from rec_sparse.runs.standing import Standing
 
@@ -36,7 +34,7 @@ def save(out: pathlib.Path, group: Sequence[config_lib.Config], begun: trials.Be
       arrays[f'{name}_{i}'] = leaf
   path = _path(out, group)
   path.parent.mkdir(exist_ok=True)
-  with record.replacing(path) as temporary, temporary.open('wb') as file:
+  with whole_file.replacing(path) as temporary, temporary.open('wb') as file:
     np.savez(file, about=np.array(json.dumps(about)), **arrays)
 
 
@@ -45,7 +43,7 @@ def trials_of(path: pathlib.Path) -> list[str]:
   try:
     with path.open('rb') as file, np.load(file, allow_pickle=False) as stored:
       return json.loads(str(stored['about']))['trials']
-  except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as e:
+  except whole_file.NPZ_DAMAGE as e:
     raise _damaged(path, e) from None
 
 
@@ -65,7 +63,7 @@ def read(
       standings = tuple(Standing(**own) for own in about['standings'])
       states = _stack(stored, 'states', like)
       best = _stack(stored, 'best', like) if 'best_0' in stored else None
-  except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as e:
+  except (*whole_file.NPZ_DAMAGE, TypeError) as e:
     raise _damaged(path, e) from None
   return trials.Begun(about['step'], standings, states, best, about['seconds'])
 

@@ -14,6 +14,7 @@ from rec_sparse import config as config_lib
 from rec_sparse import record
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse import whole_file
 from rec_sparse.runs import evaluation
 from rec_sparse.runs import memory
 from rec_sparse.runs import metrics_log
@@ -316,7 +317,7 @@ def logits_path(out: pathlib.Path, config: config_lib.Config) -> pathlib.Path:
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
   path.parent.mkdir(exist_ok=True)
-  with record.replacing(path) as temporary, temporary.open('wb') as file:
+  with whole_file.replacing(path) as temporary, temporary.open('wb') as file:
     np.save(file, array)
 
 

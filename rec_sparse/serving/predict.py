@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from data_pipelines import columns as columns_lib
-from rec_sparse import record
+from rec_sparse import whole_file
 from rec_sparse.serving.loader import network as network_lib
 from rec_sparse.serving.scorer import Scorer
 
@@ -47,7 +47,7 @@ def predict(
       unknown_F[:] += part.unknown_BxF.sum(0)
       yield part
 
-  with record.replacing(out) as temporary, temporary.open('wb') as file:
+  with whole_file.replacing(out) as temporary, temporary.open('wb') as file:
     for scores in _scores(scorer, encoded()):
       if not np.isfinite(scores.logit_BxT).all():
         row = done + int(np.argmin(np.isfinite(scores.logit_BxT).all(1)))
