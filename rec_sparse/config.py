@@ -78,9 +78,18 @@ class Config:
   )
 
   # Which weights are kept.
-  sparsity: Literal['none', 'static', 'set', 'rigl', 'dsl', 'magnitude', 'gradual', 'snip'] = (
-    setting('none', 'rule by which weights of dense kernels are kept: sparsity/rules.py')
-  )
+  sparsity: Literal[
+    'none',
+    'static',
+    'set',
+    'rigl',
+    'dsl',
+    'magnitude',
+    'gradual',
+    'snip',
+    'grasp',
+    'synflow',
+  ] = setting('none', 'rule by which weights of dense kernels are kept: sparsity/rules.py')
   density: float = setting(1.0, 'share of these weights that is kept', above=0, most=1)
   density_by: Literal['erk', 'uniform'] = setting(
     'erk', 'more of small kernels (Erdos-Renyi), or the same share of each'

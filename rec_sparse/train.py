@@ -244,7 +244,12 @@ def _init_one(run: Program, trial: dict[str, jax.Array], constants: Any) -> Trai
   params = nn.meta.unbox(made['params'])
   sparse = None
   if run.sparsifier:
-    sparse = rules.init(run.sparsifier, params, jax.random.fold_in(dense_key, MASKS))
+    start = rules.Start(
+      jax.random.fold_in(dense_key, MASKS),
+      params,
+      functools.partial(_of_ones, run, {'constants': constants} | _moving(made)),
+    )
+    sparse = rules.init(run.sparsifier, start)
     params = masks_lib.apply(sparse.masks, params)
   return TrainState(
     jnp.int32(0),
@@ -257,6 +262,14 @@ def _init_one(run: Program, trial: dict[str, jax.Array], constants: Any) -> Trai
     table_lib.init(run.table, table_key, trial['seed']),
     sparse,
   )
+
+
+def _of_ones(run: Program, others: Mapping[str, Any], params: Any) -> jax.Array:
+  """logits_BxT of one example whose embeddings are all 1; `others` as `variables`, but params."""
+  rows = {
+    purpose: jnp.ones((1, run.inputs.fields, width)) for purpose, width in run.table.columns.items()
+  }
+  return run.module.apply({'params': params, **others}, rows, train=False)
 
 
 def _init_module(run: Program, constants: Any, key: jax.Array) -> Any:
@@ -338,7 +351,16 @@ def train_step(
   (loss, (moving, terms)), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
   masked = state
   if run.sparsifier:
-    masked, changed = _mask(run, state, grads, jax.random.fold_in(dropout_key, MASKS))
+    occasion = rules.Occasion(
+      key=jax.random.fold_in(dropout_key, MASKS),
+      step=state.step,
+      masks=state.sparse.masks,
+      params=state.params,
+      grads=grads,
+      grown=state.sparse.grown,
+      gradient=lambda params: jax.grad(loss_fn, has_aux=True)(params, looked_up.rows)[0],
+    )
+    masked, changed = _mask(run, state, occasion)
     grads = masks_lib.apply(masked.sparse.masks, grads)
   if not config_lib.is_off(config.clip_norm):
     squared_rows = _squared_norm(run, ids_BxF, row_grads, state.table.rows_RxD.shape[0])
@@ -370,18 +392,14 @@ def train_step(
 
 
 def _mask(
-  run: Program, state: TrainState, grads: Any, key: jax.Array
+  run: Program, state: TrainState, occasion: rules.Occasion
 ) -> tuple[TrainState, jax.Array]:
   """(the state under the masks in force from this step on, whether they changed).
 
-  Weights that the masks leave out, or have just let in, are 0 and carry no moments. `grads` are not
-  masked: a rule may grow by them.
+  Weights that the masks leave out, or have just let in, are 0 and carry no moments.
   """
-  old = state.sparse.masks
-  sparse, changed = rules.at_step(
-    run.sparsifier, state.sparse, state.params, grads, state.step, key
-  )
-  both = masks_lib.over(jnp.logical_and, sparse.masks, old)
+  sparse, changed = rules.at_step(run.sparsifier, occasion)
+  both = masks_lib.over(jnp.logical_and, sparse.masks, state.sparse.masks)
   moments = optax.tree_utils.tree_map_params(
     run.dense_optimizer,
     lambda moment, mask: moment if mask is None else jnp.where(mask, moment, 0),

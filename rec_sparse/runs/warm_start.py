@@ -84,7 +84,7 @@ def check(
       f'{flag}: its learning rate comes down to its last epoch (schedule={run.config.schedule}), '
       'so more epochs are another run; with another --schedule it starts from its network'
     )
-  if run.config.sparsity not in ('none', 'static', 'snip'):
+  if run.config.sparsity not in ('none', 'static', 'snip', 'grasp', 'synflow'):
     raise ValueError(
       f'{flag}: its masks change by the share of all steps that is done (sparsity='
       f'{run.config.sparsity}), so more epochs are another run; with another --sparsity it starts '

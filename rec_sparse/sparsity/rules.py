@@ -17,6 +17,10 @@ and `dsl` keep as many after a change as before it; the others thin out from den
 |             |                     | (Zhu and Gupta 2017)                                        |
 | `snip`      | dense               | at the first step: largest |gradient times weight| of all   |
 |             |                     | kernels together (Lee et al. 2019)                          |
+| `grasp`     | dense               | at the first step: largest w (H g) of all kernels together, |
+|             |                     | so that the gradient stays large (Wang et al. 2020)         |
+| `synflow`   | largest |w dR/dw|   | never: R is the network of |w| on ones, pruned in rounds    |
+|             |                     | before the first step (Tanaka et al. 2020, algorithm 1)     |
 """
 
 from collections.abc import Callable
@@ -31,6 +35,9 @@ from rec_sparse.sparsity.masks import Counts
 from rec_sparse.sparsity.masks import Masks
 
 DSL_FLOOR = 0.005  # the share that dsl exchanges never falls below (its official code)
+SYNFLOW_ROUNDS = 100  # of pruning by the same share (section 6 of its paper)
+
+OfParams = Callable[[Any], Any]  # a function of the dense parameters
 
 
 class Sparse(NamedTuple):
@@ -48,7 +55,8 @@ class Occasion(NamedTuple):
   masks: Masks
   params: Any
   grads: Any  # of the step, at the stored weights: not masked
-  grown: Any  # as in Sparse, this step included
+  grown: Any  # as in Sparse; in `change`, this step included
+  gradient: OfParams  # -> gradient of the step's loss, the table's rows as they are
 
 
 class Schedule(NamedTuple):
@@ -60,12 +68,53 @@ class Schedule(NamedTuple):
   share: float  # of the kept weights that an exchange replaces at the start
 
 
+class Start(NamedTuple):
+  """What a rule sees before the first step."""
+
+  key: jax.Array
+  params: Any
+  of_ones: OfParams  # -> logits of one example whose embeddings are all 1, in evaluation
+
+
+def _random(counts: Counts, start: Start) -> Masks:
+  return _largest(counts, jax.tree.map(jnp.zeros_like, start.params), start.key)
+
+
+def _dense(counts: Counts, start: Start) -> Masks:
+  return masks_lib.over(lambda _, param: jnp.ones(param.shape, bool), counts, start.params)
+
+
+def _by_flow(counts: Counts, start: Start) -> Masks:
+  """SynFlow: of all kernels together the largest |w dR/dw|, R = sum of logits of |w| on ones.
+
+  Each round keeps the same share of what the round before it kept.
+  """
+  sizes = jax.tree.map(jnp.abs, start.params)
+  gradient = jax.grad(lambda params: jnp.sum(start.of_ones(params)))
+  dense = _dense(counts, start)
+  weights = masks_lib.total(masks_lib.over(lambda _, param: param.size, counts, start.params))
+  wanted = masks_lib.total(counts)
+
+  def flow(mask: jax.Array, size: jax.Array, grad: jax.Array) -> jax.Array:
+    return jnp.where(mask, jnp.abs(size * grad), -1)
+
+  def pruned(i: jax.Array, masks: Masks) -> Masks:
+    done = (i + 1) / SYNFLOW_ROUNDS
+    kept = jnp.round(weights * (wanted / weights) ** done).astype(jnp.int32)
+    grads = gradient(masks_lib.apply(masks, sizes))
+    key = jax.random.fold_in(start.key, i)
+    scores = masks_lib.over(flow, masks, sizes, grads)
+    return masks_lib.largest_of_all(scores, jnp.where(done < 1, kept, wanted), key)
+
+  return jax.lax.fori_loop(0, SYNFLOW_ROUNDS, pruned, dense)
+
+
 class Rule(NamedTuple):
   """How masks start and change; `counts` are what they keep at the end."""
 
   is_due: Callable[[Schedule, jax.Array], jax.Array]  # step -> whether masks change at it
   change: Callable[[Counts, Schedule, Occasion], Masks]
-  starts_dense: bool = False  # else random
+  start: Callable[[Counts, Start], Masks] = _random
   adds_up: bool = False  # gradients between changes
   # no update of parameters at a step that exchanges weights, as in the code of rigl
   skips_update: bool = False
@@ -129,6 +178,28 @@ def _by_saliency(counts: Counts, schedule: Schedule, occasion: Occasion) -> Mask
   return masks_lib.largest_of_all(scores, masks_lib.total(counts), occasion.key)
 
 
+def _by_gradient_flow(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+  """GraSP: without w, the squared norm of the gradients of kernels falls by 2 w (H g).
+
+  H g is the derivative of g's product with itself held fixed: backward twice, since functions with
+  a backward pass of their own have no forward one.
+  """
+  del schedule
+
+  def flow(params: Any) -> jax.Array:
+    products = masks_lib.over(
+      lambda _, grad, fixed: jnp.sum(grad * fixed),
+      counts,
+      occasion.gradient(params),
+      occasion.grads,
+    )
+    return sum(jax.tree.leaves(products))
+
+  curved = jax.grad(flow)(occasion.params)
+  scores = masks_lib.over(lambda _, param, bent: param * bent, counts, occasion.params, curved)
+  return masks_lib.largest_of_all(scores, masks_lib.total(counts), occasion.key)
+
+
 def _largest(counts: Any, scores: Any, key: jax.Array) -> Masks:
   def of_kernel(count: Any, score: jax.Array, key: jax.Array) -> jax.Array:
     return masks_lib.largest(score, count, key)
@@ -183,9 +254,11 @@ RULES = {
   'set': Rule(is_due=_periodic, change=_grow_at_random, skips_update=True),
   'rigl': Rule(is_due=_periodic, change=_grow_by_gradient, skips_update=True),
   'dsl': Rule(is_due=_periodic, change=_grow_by_sum, adds_up=True),
-  'magnitude': Rule(is_due=_once, change=_by_magnitude, starts_dense=True),
-  'gradual': Rule(is_due=_falling, change=_fewer, starts_dense=True),
-  'snip': Rule(is_due=_at_start, change=_by_saliency, starts_dense=True),
+  'magnitude': Rule(is_due=_once, change=_by_magnitude, start=_dense),
+  'gradual': Rule(is_due=_falling, change=_fewer, start=_dense),
+  'snip': Rule(is_due=_at_start, change=_by_saliency, start=_dense),
+  'grasp': Rule(is_due=_at_start, change=_by_gradient_flow, start=_dense),
+  'synflow': Rule(is_due=_never, change=_keep, start=_by_flow),
 }
 
 
@@ -224,32 +297,29 @@ def dropped(own: Sparsifier) -> int:
   return own.weights - masks_lib.total(own.counts)
 
 
-def init(own: Sparsifier, params: Any, key: jax.Array) -> Sparse:
+def init(own: Sparsifier, start: Start) -> Sparse:
   """Masks at step 0."""
-  if own.rule.starts_dense:
-    masks = masks_lib.over(lambda _, param: jnp.ones(param.shape, bool), own.counts, params)
-  else:
-    masks = _largest(own.counts, jax.tree.map(jnp.zeros_like, params), key)
   grown = None
   if own.rule.adds_up:
-    grown = masks_lib.over(lambda _, param: jnp.zeros_like(param), own.counts, params)
-  return Sparse(masks, grown)
+    grown = masks_lib.over(lambda _, param: jnp.zeros_like(param), own.counts, start.params)
+  return Sparse(own.rule.start(own.counts, start), grown)
 
 
-def at_step(
-  own: Sparsifier, sparse: Sparse, params: Any, grads: Any, step: jax.Array, key: jax.Array
-) -> tuple[Sparse, jax.Array]:
-  """(masks in force from this step on, whether they changed), before the step's own update."""
+def at_step(own: Sparsifier, occasion: Occasion) -> tuple[Sparse, jax.Array]:
+  """(masks in force from this step on, whether they changed), before the step's own update.
+
+  `occasion` has what was in force before the step.
+  """
   if own.rule.adds_up:
     summed = masks_lib.over(
-      lambda _, grown, grad: grown + jnp.abs(grad), own.counts, sparse.grown, grads
+      lambda _, grown, grad: grown + jnp.abs(grad), own.counts, occasion.grown, occasion.grads
     )
-    sparse = sparse._replace(grown=summed)
-  is_due = own.rule.is_due(own.schedule, step)
+    occasion = occasion._replace(grown=summed)
+  is_due = own.rule.is_due(own.schedule, occasion.step)
 
   def changed(sparse: Sparse) -> Sparse:
-    occasion = Occasion(key, step, sparse.masks, params, grads, sparse.grown)
     masks = own.rule.change(own.counts, own.schedule, occasion)
     return Sparse(masks, jax.tree.map(jnp.zeros_like, sparse.grown))
 
+  sparse = Sparse(occasion.masks, occasion.grown)
   return jax.lax.cond(is_due, changed, lambda sparse: sparse, sparse), is_due

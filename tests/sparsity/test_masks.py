@@ -86,7 +86,7 @@ def test_an_exchange_drops_the_smallest_weights_and_grows_the_largest_gradients(
   mask = jnp.array([True, True, True, False, False, False])
   grads = jnp.array([9.0, 0.0, 9.0, -3.0, 2.0, 1.0])
   occasion = rules.Occasion(
-    jax.random.key(0), jnp.int32(0), {'k': mask}, {'k': param}, {'k': grads}, None
+    jax.random.key(0), jnp.int32(0), {'k': mask}, {'k': param}, {'k': grads}, None, None
   )
   schedule = rules.Schedule(0, 1, 10, 1 / 3)
   found = rules.RULES['rigl'].change({'k': 3}, schedule, occasion)
@@ -95,6 +95,42 @@ def test_an_exchange_drops_the_smallest_weights_and_grows_the_largest_gradients(
   regretted = occasion._replace(grads={'k': grads.at[1].set(4.0)})  # the dropped one may come back
   found = rules.RULES['rigl'].change({'k': 3}, schedule, regretted)
   assert found['k'].tolist() == [True, True, True, False, False, False]
+
+
+def test_grasp_keeps_weights_without_which_the_gradient_would_shrink():
+  """Of the loss w A w / 2: H is A, and g is A w; what has no mask has no part in g."""
+  rng = np.random.default_rng(0)
+  a = rng.normal(size=(6, 6)).astype(np.float32)
+  a = a @ a.T
+  w = rng.normal(size=6).astype(np.float32)
+  params = {'k': jnp.array(w), 'bias': jnp.ones(6)}
+
+  def loss(params):
+    return params['k'] @ a @ params['k'] / 2 + params['bias'] @ params['k']
+
+  gradient = jax.grad(loss)
+  grads = gradient(params)
+  occasion = rules.Occasion(
+    jax.random.key(0), jnp.int32(0), {'k': w != 0, 'bias': None}, params, grads, None, gradient
+  )
+  found = rules.RULES['grasp'].change({'k': 3, 'bias': None}, None, occasion)
+  scores = w * (a @ (a @ w + 1))
+  assert found['bias'] is None
+  np.testing.assert_array_equal(np.flatnonzero(found['k']), np.sort(np.argsort(scores)[3:]))
+
+
+def test_synflow_leaves_a_path_where_one_round_would_cut_a_layer():
+  """No weight is kept without a way in and out; one round keeps 1 of `wide`, 15 of `thin`."""
+  rng = np.random.default_rng(0)
+  params = {'wide': rng.normal(size=(8, 40)), 'thin': 1e-3 * rng.normal(size=(40, 1))}
+  params = jax.tree.map(jnp.float32, params)
+  start = rules.Start(
+    jax.random.key(0), params, lambda params: jnp.ones((1, 8)) @ params['wide'] @ params['thin']
+  )
+  found = rules.RULES['synflow'].start({'wide': 12, 'thin': 4}, start)
+  wide, thin = np.asarray(found['wide']), np.asarray(found['thin'])[:, 0]
+  assert wide.sum() + thin.sum() == 16
+  assert thin.sum() and (wide.any(0) == thin).all()
 
 
 @functools.cache
@@ -142,7 +178,7 @@ def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
   assert kept[-1] == budget == round(0.3 * own.weights)
   if rule in ('magnitude', 'gradual'):
     assert kept == sorted(kept, reverse=True) and kept[6] == own.weights  # a quarter is dense
-  elif rule == 'snip':
+  elif rule in ('snip', 'grasp'):
     assert kept == [own.weights] + [budget] * STEPS
   else:
     assert set(kept) == {budget}
@@ -152,7 +188,14 @@ def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
     for i, (old, new) in enumerate(zip(states, states[1:], strict=False))
     if (flat(old.sparse.masks) != flat(new.sparse.masks)).any()
   ]
-  want = {'static': [], 'snip': [0], 'magnitude': [6], 'gradual': [8, 12, 16, 18]}
+  want = {
+    'static': [],
+    'synflow': [],
+    'snip': [0],
+    'grasp': [0],
+    'magnitude': [6],
+    'gradual': [8, 12, 16, 18],
+  }
   assert changed == want.get(rule, [4, 8, 12, 16])
 
   for state in states:
