@@ -105,6 +105,13 @@ class Config:
     0.75, 'share of all steps after which masks stay: set, rigl, dsl, gradual', above=0, most=1
   )
 
+  mask_structure: Literal['none', 'n_m', 'block'] = setting(
+    'none',
+    'what is kept or dropped as one: a weight; N of mask_group inputs, the same in each; a block',
+  )
+  mask_group: int = setting(4, 'of n_m: inputs of a group (M); N is density times it', least=2)
+  mask_block: int = setting(16, 'of block: most inputs, and most outputs, of one', least=2)
+
   # On what, and in which order.
   data_fingerprint: str = setting('', "SHA-256 of the prepared data set; '' until it is known")
   init_from: str = setting('', "checkpoint that it starts from: run id/step; '' for a start anew")

@@ -131,6 +131,24 @@ def _check_sparsity(config: Config) -> None:
     raise ValueError(
       f'mask_from={config.mask_from:g}: expected below mask_until={config.mask_until:g}'
     )
+  _check_mask_structure(config)
+
+
+def _check_mask_structure(config: Config) -> None:
+  """Raises ValueError for a structure without masks, and for groups that no whole N fits."""
+  structure, group = config.mask_structure, config.mask_group
+  if structure != 'none' and config.sparsity == 'none':
+    raise ValueError(f'mask_structure={structure}: needs a rule of sparsity, such as rigl')
+  if structure != 'n_m':
+    return
+  if config.density_by != 'uniform':
+    raise ValueError('mask_structure=n_m: needs density_by=uniform, all groups keep as many inputs')
+  kept = config.density * group
+  if not math.isclose(kept, round(kept)) or not round(kept):
+    raise ValueError(
+      f'density={config.density:g}: times mask_group={group} it is {kept:g} inputs, '
+      'expected a whole number with mask_structure=n_m'
+    )
 
 
 def from_json(text: str) -> Config:

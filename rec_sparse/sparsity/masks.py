@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from rec_sparse.models.marks import Mark
+from rec_sparse.sparsity import structure as structure_lib
+from rec_sparse.sparsity.structure import Structure
 
 Masks = Any  # tree of the parameters: boolean arrays, and None
 Counts = Any  # the same tree: integers, and None
@@ -45,31 +47,46 @@ def _is_none(leaf: Any) -> bool:
   return leaf is None
 
 
-def counts(params: Any, marks: Any, density: float, by: Literal['uniform', 'erk']) -> Counts:
+def counts(
+  params: Any,
+  marks: Any,
+  density: float,
+  by: Literal['uniform', 'erk'],
+  structure: Structure = structure_lib.UNSTRUCTURED,
+) -> Counts:
   """How many weights of each kernel (a parameter that decays) are kept.
 
-  Together they are `density` of all kernel weights, to the nearest one. uniform: each kernel keeps
+  Together they are `density` of all kernel weights, to the nearest one that whole units of the
+  structure allow. uniform: each kernel keeps
   that share. erk: a kernel with n inputs and h outputs keeps eps (n + h) / (n h) of its weights, or
   all where that is above 1, with eps as the total wants it (Erdos-Renyi, Mocanu et al. 2018;
   Evci et al. 2020, section 3). A stack of views counts as its views. `params` are arrays or shapes.
-  Raises ValueError where a kernel would keep none.
+  Raises ValueError where a kernel would keep none, or does not have the structure.
   """
   sizes = {}
   shares = {}
+  steps = {}
   leaves = jax.tree.leaves_with_path(params)
   for (path, param), mark in zip(leaves, _leaves(marks), strict=True):
     if mark.decays:
       inputs, outputs = param.shape[-2:]
       sizes[path] = param.size
       shares[path] = (inputs + outputs) / (inputs * outputs) if by == 'erk' else 1.0
+      try:
+        steps[path] = structure_lib.grid(structure, param.shape).step
+      except ValueError as e:
+        raise ValueError(f'mask_structure={structure.kind}: {_name(path)} {e}') from None
 
   wanted = round(density * sum(sizes.values()))
-  kept = _whole(_exact(sizes, shares, wanted), sizes, wanted)
+  kept = _whole(_exact(sizes, shares, wanted), steps, wanted)
   for path, count in kept.items():
     if not count:
-      name = jax.tree_util.keystr(path, simple=True, separator='/')
-      raise ValueError(f'density={density:g}: leaves no weight of {name}')
+      raise ValueError(f'density={density:g}: leaves no weight of {_name(path)}')
   return jax.tree.map_with_path(lambda path, _: kept.get(path), params)
+
+
+def _name(path: Any) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def _leaves(marks: Any) -> list[Mark]:
@@ -93,24 +110,28 @@ def _exact(sizes: dict, shares: dict, wanted: int) -> dict:
   }
 
 
-def _whole(exact: dict, sizes: dict, wanted: int) -> dict:
-  """Whole numbers with the sum `wanted`: rounded down, the largest remainders up."""
-  kept = {path: min(math.floor(count + 1e-9), sizes[path]) for path, count in exact.items()}
-  by_remainder = sorted(exact, key=lambda path: kept[path] - exact[path])
-  for path in by_remainder[: wanted - sum(kept.values())]:
-    kept[path] += 1
+def _whole(exact: dict, steps: dict, wanted: int) -> dict:
+  """Multiples of `steps` with the sum `wanted`, or near it: down, the largest remainders up."""
+  kept = {
+    path: math.floor(count / steps[path] + 1e-9) * steps[path] for path, count in exact.items()
+  }
+  remainders = {path: (exact[path] - kept[path]) / steps[path] for path in exact}
+  for path in sorted(exact, key=lambda path: -remainders[path]):
+    left = wanted - sum(kept.values())
+    if remainders[path] > 0 and left > steps[path] / 2:
+      kept[path] += steps[path]
   return kept
 
 
 def largest(scores: jax.Array, count: Any, key: jax.Array) -> jax.Array:
-  """The mask of exactly `count` (it may be traced) largest scores; equal ones by lot.
+  """The mask of exactly `count` largest scores along the last axis; equal ones by lot.
 
-  By lot and not by index: gradients of 0 would else fill a kernel from its first row on.
+  `count` may be traced, and differ along the other axes. By lot and not by index: gradients of 0
+  would else fill a kernel from its first row on.
   """
-  flat = scores.reshape(-1)
-  order = jnp.lexsort((jax.random.uniform(key, flat.shape), -flat))
-  kept = jnp.arange(flat.size) < count
-  return jnp.zeros(flat.shape, bool).at[order].set(kept).reshape(scores.shape)
+  order = jnp.lexsort((jax.random.uniform(key, scores.shape), -scores))
+  kept = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1) < count
+  return jnp.put_along_axis(jnp.zeros(scores.shape, bool), order, kept, -1, inplace=False)
 
 
 def largest_of_all(scores: Any, count: Any, key: jax.Array) -> Masks:

@@ -2,7 +2,9 @@
 
 A rule is two pure functions: at which steps masks change, and what becomes of them. Whatever the
 rule, weights outside of a mask are exact zeros and neither move nor carry moments. `set`, `rigl`
-and `dsl` keep as many after a change as before it; the others thin out from dense.
+and `dsl` keep as many after a change as before it; the others thin out from dense. Where weights
+are kept in blocks or groups (structure.py), rules compare sums over blocks, groups keep as many
+each, and `snip`, `grasp` and `synflow` keep of each kernel its own share.
 
 | rule        | masks start         | change                                                      |
 |-------------|---------------------|-------------------------------------------------------------|
@@ -31,8 +33,10 @@ import jax.numpy as jnp
 
 from rec_sparse.config import Config
 from rec_sparse.sparsity import masks as masks_lib
+from rec_sparse.sparsity import structure as structure_lib
 from rec_sparse.sparsity.masks import Counts
 from rec_sparse.sparsity.masks import Masks
+from rec_sparse.sparsity.structure import Structure
 
 DSL_FLOOR = 0.005  # the share that dsl exchanges never falls below (its official code)
 SYNFLOW_ROUNDS = 100  # of pruning by the same share (section 6 of its paper)
@@ -76,45 +80,50 @@ class Start(NamedTuple):
   of_ones: OfParams  # -> logits of one example whose embeddings are all 1, in evaluation
 
 
-def _random(counts: Counts, start: Start) -> Masks:
-  return _largest(counts, jax.tree.map(jnp.zeros_like, start.params), start.key)
+def _random(own: 'Sparsifier', start: Start) -> Masks:
+  return _largest(own, own.counts, jax.tree.map(jnp.zeros_like, start.params), start.key)
 
 
-def _dense(counts: Counts, start: Start) -> Masks:
-  return masks_lib.over(lambda _, param: jnp.ones(param.shape, bool), counts, start.params)
+def _dense(own: 'Sparsifier', start: Start) -> Masks:
+  return masks_lib.over(lambda _, param: jnp.ones(param.shape, bool), own.counts, start.params)
 
 
-def _by_flow(counts: Counts, start: Start) -> Masks:
+def _by_flow(own: 'Sparsifier', start: Start) -> Masks:
   """SynFlow: of all kernels together the largest |w dR/dw|, R = sum of logits of |w| on ones.
 
-  Each round keeps the same share of what the round before it kept.
+  Counts fall along an exponential curve, from all weights.
   """
   sizes = jax.tree.map(jnp.abs, start.params)
   gradient = jax.grad(lambda params: jnp.sum(start.of_ones(params)))
-  dense = _dense(counts, start)
-  weights = masks_lib.total(masks_lib.over(lambda _, param: param.size, counts, start.params))
-  wanted = masks_lib.total(counts)
 
   def flow(mask: jax.Array, size: jax.Array, grad: jax.Array) -> jax.Array:
     return jnp.where(mask, jnp.abs(size * grad), -1)
 
   def pruned(i: jax.Array, masks: Masks) -> Masks:
-    done = (i + 1) / SYNFLOW_ROUNDS
-    kept = jnp.round(weights * (wanted / weights) ** done).astype(jnp.int32)
     grads = gradient(masks_lib.apply(masks, sizes))
-    key = jax.random.fold_in(start.key, i)
     scores = masks_lib.over(flow, masks, sizes, grads)
-    return masks_lib.largest_of_all(scores, jnp.where(done < 1, kept, wanted), key)
+    counts = _exponential(own.counts, sizes, (i + 1) / SYNFLOW_ROUNDS)
+    return _together(own, counts, scores, jax.random.fold_in(start.key, i))
 
-  return jax.lax.fori_loop(0, SYNFLOW_ROUNDS, pruned, dense)
+  return jax.lax.fori_loop(0, SYNFLOW_ROUNDS, pruned, _dense(own, start))
+
+
+def _exponential(counts: Counts, params: Any, done: jax.Array) -> Counts:
+  """From all weights (`done` 0) to `counts` (1), by the same share for the same way."""
+
+  def so_far(count: int, param: jax.Array) -> jax.Array:
+    now = jnp.round(param.size * (count / param.size) ** done).astype(jnp.int32)
+    return jnp.where(done < 1, now, count)
+
+  return masks_lib.over(so_far, counts, params)
 
 
 class Rule(NamedTuple):
-  """How masks start and change; `counts` are what they keep at the end."""
+  """How masks start and change."""
 
   is_due: Callable[[Schedule, jax.Array], jax.Array]  # step -> whether masks change at it
-  change: Callable[[Counts, Schedule, Occasion], Masks]
-  start: Callable[[Counts, Start], Masks] = _random
+  change: Callable[['Sparsifier', Occasion], Masks]
+  start: Callable[['Sparsifier', Start], Masks] = _random
   adds_up: bool = False  # gradients between changes
   # no update of parameters at a step that exchanges weights, as in the code of rigl
   skips_update: bool = False
@@ -144,84 +153,95 @@ def _falling(schedule: Schedule, step: jax.Array) -> jax.Array:
   return (is_inside & is_turn) | (step == schedule.end)
 
 
-def _keep(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
-  del counts, schedule
+def _keep(own: 'Sparsifier', occasion: Occasion) -> Masks:
+  del own
   return occasion.masks
 
 
-def _by_magnitude(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
-  del schedule
-  return _largest(counts, jax.tree.map(jnp.abs, occasion.params), occasion.key)
+def _by_magnitude(own: 'Sparsifier', occasion: Occasion) -> Masks:
+  return _largest(own, own.counts, jax.tree.map(jnp.abs, occasion.params), occasion.key)
 
 
-def _fewer(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+def _fewer(own: 'Sparsifier', occasion: Occasion) -> Masks:
   """From all weights at `first` to the counts at `end`, along 1 - (1 - done)^3."""
-  steps = (occasion.step - schedule.first).astype(jnp.float32)
-  done = jnp.clip(steps / max(schedule.end - schedule.first, 1), 0, 1)
-  dropped = 1 - (1 - done) ** 3
+  dropped = 1 - (1 - _done(own.schedule, occasion.step)) ** 3
 
   def so_far(count: int, param: jax.Array) -> jax.Array:
     return param.size - jnp.round(dropped * (param.size - count)).astype(jnp.int32)
 
-  now = masks_lib.over(so_far, counts, occasion.params)
-  return _largest(now, jax.tree.map(jnp.abs, occasion.params), occasion.key)
+  now = masks_lib.over(so_far, own.counts, occasion.params)
+  return _largest(own, now, jax.tree.map(jnp.abs, occasion.params), occasion.key)
 
 
-def _by_saliency(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
-  del schedule
+def _done(schedule: Schedule, step: jax.Array) -> jax.Array:
+  """The share of the way from `first` to `end`."""
+  steps = (step - schedule.first).astype(jnp.float32)
+  return jnp.clip(steps / max(schedule.end - schedule.first, 1), 0, 1)
 
+
+def _by_saliency(own: 'Sparsifier', occasion: Occasion) -> Masks:
   def saliency(count: int, param: jax.Array, grad: jax.Array) -> jax.Array:
     del count
     return jnp.abs(param * grad)
 
-  scores = masks_lib.over(saliency, counts, occasion.params, occasion.grads)
-  return masks_lib.largest_of_all(scores, masks_lib.total(counts), occasion.key)
+  scores = masks_lib.over(saliency, own.counts, occasion.params, occasion.grads)
+  return _together(own, own.counts, scores, occasion.key)
 
 
-def _by_gradient_flow(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+def _by_gradient_flow(own: 'Sparsifier', occasion: Occasion) -> Masks:
   """GraSP: without w, the squared norm of the gradients of kernels falls by 2 w (H g).
 
   H g is the derivative of g's product with itself held fixed: backward twice, since functions with
   a backward pass of their own have no forward one.
   """
-  del schedule
 
   def flow(params: Any) -> jax.Array:
     products = masks_lib.over(
       lambda _, grad, fixed: jnp.sum(grad * fixed),
-      counts,
+      own.counts,
       occasion.gradient(params),
       occasion.grads,
     )
     return sum(jax.tree.leaves(products))
 
   curved = jax.grad(flow)(occasion.params)
-  scores = masks_lib.over(lambda _, param, bent: param * bent, counts, occasion.params, curved)
-  return masks_lib.largest_of_all(scores, masks_lib.total(counts), occasion.key)
+  scores = masks_lib.over(lambda _, param, bent: param * bent, own.counts, occasion.params, curved)
+  return _together(own, own.counts, scores, occasion.key)
 
 
-def _largest(counts: Any, scores: Any, key: jax.Array) -> Masks:
+def _largest(own: 'Sparsifier', counts: Counts, scores: Any, key: jax.Array) -> Masks:
+  """Of each kernel as many as `counts` say (they may be traced), or a few more in whole units."""
+
   def of_kernel(count: Any, score: jax.Array, key: jax.Array) -> jax.Array:
-    return masks_lib.largest(score, count, key)
+    grid = structure_lib.grid(own.structure, score.shape)
+    of_group = -(-count // grid.step)
+    kept = masks_lib.largest(structure_lib.units(grid, score), of_group, key)
+    return structure_lib.spread(grid, kept)
 
   return masks_lib.over(of_kernel, counts, scores, masks_lib.keys(key, counts))
 
 
-def _grow_at_random(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+def _together(own: 'Sparsifier', counts: Counts, scores: Any, key: jax.Array) -> Masks:
+  """Of all kernels together; with a structure, of each kernel as `counts` say."""
+  if own.structure.kind == 'none':
+    return masks_lib.largest_of_all(scores, masks_lib.total(counts), key)
+  return _largest(own, counts, scores, key)
+
+
+def _grow_at_random(own: 'Sparsifier', occasion: Occasion) -> Masks:
   lots = jax.tree.map(jnp.zeros_like, occasion.grads)  # all alike: `largest` draws
-  return _exchange(counts, _share(schedule, occasion.step), occasion, lots)
+  return _exchange(own, _share(own.schedule, occasion.step), occasion, lots)
 
 
-def _grow_by_gradient(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
+def _grow_by_gradient(own: 'Sparsifier', occasion: Occasion) -> Masks:
   scores = jax.tree.map(jnp.abs, occasion.grads)
-  return _exchange(counts, _share(schedule, occasion.step), occasion, scores)
+  return _exchange(own, _share(own.schedule, occasion.step), occasion, scores)
 
 
-def _grow_by_sum(counts: Counts, schedule: Schedule, occasion: Occasion) -> Masks:
-  share = (
-    DSL_FLOOR + (schedule.share - DSL_FLOOR) * _share(schedule, occasion.step) / schedule.share
-  )
-  return _exchange(counts, share, occasion, occasion.grown)
+def _grow_by_sum(own: 'Sparsifier', occasion: Occasion) -> Masks:
+  most = own.schedule.share
+  share = DSL_FLOOR + (most - DSL_FLOOR) * _share(own.schedule, occasion.step) / most
+  return _exchange(own, share, occasion, occasion.grown)
 
 
 def _share(schedule: Schedule, step: jax.Array) -> jax.Array:
@@ -230,23 +250,28 @@ def _share(schedule: Schedule, step: jax.Array) -> jax.Array:
   return schedule.share * (1 + jnp.cos(jnp.pi * done)) / 2
 
 
-def _exchange(counts: Counts, share: jax.Array, occasion: Occasion, scores: Any) -> Masks:
+def _exchange(own: 'Sparsifier', share: jax.Array, occasion: Occasion, scores: Any) -> Masks:
   """Drops a share of the kept weights, the smallest, and grows as many by their scores.
 
-  A weight that is dropped may grow again at once.
+  A weight that is dropped may grow again at once. Every group grows what it has lost.
   """
 
   def of_kernel(
     count: int, mask: jax.Array, param: jax.Array, score: jax.Array, key: jax.Array
   ) -> jax.Array:
-    replaced = jnp.ceil(share * count).astype(jnp.int32)
+    grid = structure_lib.grid(own.structure, mask.shape)
+    kept = count // grid.weights
+    replaced = jnp.ceil(share * kept).astype(jnp.int32)
     drop_key, grow_key = jax.random.split(key)
-    held = masks_lib.largest(jnp.where(mask, jnp.abs(param), -1), count - replaced, drop_key)
-    grown = masks_lib.largest(jnp.where(held, -1, score), replaced, grow_key)
-    return held | grown
 
-  keys = masks_lib.keys(occasion.key, counts)
-  return masks_lib.over(of_kernel, counts, occasion.masks, occasion.params, scores, keys)
+    sizes = structure_lib.units(grid, jnp.where(mask, jnp.abs(param), -1))
+    held = masks_lib.largest(sizes.reshape(-1), kept - replaced, drop_key).reshape(sizes.shape)
+    lost = count // grid.step - jnp.sum(held, -1, keepdims=True)
+    grown = masks_lib.largest(jnp.where(held, -1, structure_lib.units(grid, score)), lost, grow_key)
+    return structure_lib.spread(grid, held | grown)
+
+  keys = masks_lib.keys(occasion.key, own.counts)
+  return masks_lib.over(of_kernel, own.counts, occasion.masks, occasion.params, scores, keys)
 
 
 RULES = {
@@ -269,6 +294,7 @@ class Sparsifier(NamedTuple):
   counts: Counts  # of kept weights, at the end
   schedule: Schedule
   weights: int  # of all kernels that have masks
+  structure: Structure = structure_lib.UNSTRUCTURED
 
 
 def of_run(config: Config, params: Any, marks: Any, last: int) -> Sparsifier | None:
@@ -285,11 +311,13 @@ def of_run(config: Config, params: Any, marks: Any, last: int) -> Sparsifier | N
     end=max(round(config.mask_until * last), 1),
     share=config.mask_share,
   )
-  counts = masks_lib.counts(params, marks, config.density, config.density_by)
+  structure = Structure(config.mask_structure, config.mask_group, config.mask_block)
+  counts = masks_lib.counts(params, marks, config.density, config.density_by, structure)
   if not jax.tree.leaves(counts):
     raise ValueError(f'sparsity={config.sparsity}: {config.model} has no kernel to mask')
   sizes = masks_lib.over(lambda _, param: param.size, counts, params)
-  return Sparsifier(RULES[config.sparsity], counts, schedule, masks_lib.total(sizes))
+  weights = masks_lib.total(sizes)
+  return Sparsifier(RULES[config.sparsity], counts, schedule, weights, structure)
 
 
 def dropped(own: Sparsifier) -> int:
@@ -302,7 +330,7 @@ def init(own: Sparsifier, start: Start) -> Sparse:
   grown = None
   if own.rule.adds_up:
     grown = masks_lib.over(lambda _, param: jnp.zeros_like(param), own.counts, start.params)
-  return Sparse(own.rule.start(own.counts, start), grown)
+  return Sparse(own.rule.start(own, start), grown)
 
 
 def at_step(own: Sparsifier, occasion: Occasion) -> tuple[Sparse, jax.Array]:
@@ -318,7 +346,7 @@ def at_step(own: Sparsifier, occasion: Occasion) -> tuple[Sparse, jax.Array]:
   is_due = own.rule.is_due(own.schedule, occasion.step)
 
   def changed(sparse: Sparse) -> Sparse:
-    masks = own.rule.change(own.counts, own.schedule, occasion)
+    masks = own.rule.change(own, occasion)
     return Sparse(masks, jax.tree.map(jnp.zeros_like, sparse.grown))
 
   sparse = Sparse(occasion.masks, occasion.grown)

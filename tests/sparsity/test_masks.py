@@ -18,6 +18,8 @@ from rec_sparse import train
 from rec_sparse.models.marks import Mark
 from rec_sparse.sparsity import masks
 from rec_sparse.sparsity import rules
+from rec_sparse.sparsity import structure as structure_lib
+from rec_sparse.sparsity.structure import UNSTRUCTURED
 
 SIZES = (40, 30)
 BATCH = 32
@@ -81,20 +83,24 @@ def test_of_all_kernels_together_the_largest_stay():
   assert found['a'].tolist() == [[True, False]] and found['b'].tolist() == [[True, True, False]]
 
 
+def sparsifier(rule, counts, schedule=None, structure=UNSTRUCTURED):
+  return rules.Sparsifier(rules.RULES[rule], counts, schedule, 0, structure)
+
+
 def test_an_exchange_drops_the_smallest_weights_and_grows_the_largest_gradients():
-  param = jnp.array([0.5, -0.1, 0.3, 0.0, 0.0, 0.0])
-  mask = jnp.array([True, True, True, False, False, False])
-  grads = jnp.array([9.0, 0.0, 9.0, -3.0, 2.0, 1.0])
+  param = jnp.array([[0.5, -0.1, 0.3, 0.0, 0.0, 0.0]])
+  mask = jnp.array([[True, True, True, False, False, False]])
+  grads = jnp.array([[9.0, 0.0, 9.0, -3.0, 2.0, 1.0]])
   occasion = rules.Occasion(
     jax.random.key(0), jnp.int32(0), {'k': mask}, {'k': param}, {'k': grads}, None, None
   )
-  schedule = rules.Schedule(0, 1, 10, 1 / 3)
-  found = rules.RULES['rigl'].change({'k': 3}, schedule, occasion)
-  assert found['k'].tolist() == [True, False, True, True, False, False]
+  own = sparsifier('rigl', {'k': 3}, rules.Schedule(0, 1, 10, 1 / 3))
+  found = own.rule.change(own, occasion)
+  assert found['k'].tolist() == [[True, False, True, True, False, False]]
 
-  regretted = occasion._replace(grads={'k': grads.at[1].set(4.0)})  # the dropped one may come back
-  found = rules.RULES['rigl'].change({'k': 3}, schedule, regretted)
-  assert found['k'].tolist() == [True, True, True, False, False, False]
+  regretted = occasion._replace(grads={'k': grads.at[0, 1].set(4.0)})  # the dropped may come back
+  found = own.rule.change(own, regretted)
+  assert found['k'].tolist() == [[True, True, True, False, False, False]]
 
 
 def test_grasp_keeps_weights_without_which_the_gradient_would_shrink():
@@ -103,20 +109,22 @@ def test_grasp_keeps_weights_without_which_the_gradient_would_shrink():
   a = rng.normal(size=(6, 6)).astype(np.float32)
   a = a @ a.T
   w = rng.normal(size=6).astype(np.float32)
-  params = {'k': jnp.array(w), 'bias': jnp.ones(6)}
+  params = {'k': jnp.array(w)[:, None], 'bias': jnp.ones(6)}
 
   def loss(params):
-    return params['k'] @ a @ params['k'] / 2 + params['bias'] @ params['k']
+    w = params['k'][:, 0]
+    return w @ a @ w / 2 + params['bias'] @ w
 
   gradient = jax.grad(loss)
   grads = gradient(params)
   occasion = rules.Occasion(
     jax.random.key(0), jnp.int32(0), {'k': w != 0, 'bias': None}, params, grads, None, gradient
   )
-  found = rules.RULES['grasp'].change({'k': 3, 'bias': None}, None, occasion)
+  own = sparsifier('grasp', {'k': 3, 'bias': None})
+  found = own.rule.change(own, occasion)
   scores = w * (a @ (a @ w + 1))
   assert found['bias'] is None
-  np.testing.assert_array_equal(np.flatnonzero(found['k']), np.sort(np.argsort(scores)[3:]))
+  np.testing.assert_array_equal(np.flatnonzero(found['k'][:, 0]), np.sort(np.argsort(scores)[3:]))
 
 
 def test_synflow_leaves_a_path_where_one_round_would_cut_a_layer():
@@ -127,10 +135,76 @@ def test_synflow_leaves_a_path_where_one_round_would_cut_a_layer():
   start = rules.Start(
     jax.random.key(0), params, lambda params: jnp.ones((1, 8)) @ params['wide'] @ params['thin']
   )
-  found = rules.RULES['synflow'].start({'wide': 12, 'thin': 4}, start)
+  own = sparsifier('synflow', {'wide': 12, 'thin': 4})
+  found = own.rule.start(own, start)
   wide, thin = np.asarray(found['wide']), np.asarray(found['thin'])[:, 0]
   assert wide.sum() + thin.sum() == 16
   assert thin.sum() and (wide.any(0) == thin).all()
+
+
+STRUCTURES = {
+  'block': structure_lib.Structure('block', block=4),
+  'n_m': structure_lib.Structure('n_m', group=4),
+}
+KERNELS = {'stack': (2, 8, 6), 'plain': (12, 1)}  # blocks of 4 x 3 and of 4 x 1
+
+
+@functools.cache
+def by_every_rule(structure):
+  """A compiled (params, grads, key) -> rule -> masks after the last change; and the counts."""
+  shapes = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in KERNELS.items()}
+  counts = masks.counts(shapes, dict.fromkeys(shapes, KERNEL), 0.5, 'uniform', structure)
+
+  def of_ones(params):
+    return jnp.sum(params['stack'], (0, 1)) @ params['plain'][:6] + params['plain'][6:].sum()
+
+  def masks_of(rule, params, grads, key):
+    own = sparsifier(rule, counts, rules.Schedule(0, 1, 4, 0.4), structure)
+    start = own.rule.start(own, rules.Start(key, params, of_ones))
+    params = masks.apply(start, params)
+    grown = jax.tree.map(jnp.abs, grads)
+
+    def gradient(params):
+      return jax.tree.map(jnp.square, params)
+
+    occasion = rules.Occasion(key, jnp.int32(4), start, params, grads, grown, gradient)
+    return own.rule.change(own, occasion)
+
+  def all_masks(params, grads, key):
+    return {rule: masks_of(rule, params, grads, key) for rule in rules.RULES}
+
+  return jax.jit(all_masks, compiler_options={'xla_backend_optimization_level': 0}), counts
+
+
+@given(structure=st.sampled_from(sorted(STRUCTURES)), seed=st.integers(0, 99))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_every_rule_keeps_whole_units_and_its_budget_in_any_structure(structure, seed):
+  """Of weights and gradients many of which are equal."""
+  rng = np.random.default_rng(seed)
+  params = {name: jnp.float32(rng.integers(-1, 2, shape)) for name, shape in KERNELS.items()}
+  grads = {name: jnp.float32(rng.integers(-1, 2, shape)) for name, shape in KERNELS.items()}
+  every_rule, counts = by_every_rule(STRUCTURES[structure])
+
+  for rule, found in every_rule(params, grads, jax.random.key(seed)).items():
+    for name, shape in KERNELS.items():
+      grid = structure_lib.grid(STRUCTURES[structure], shape)
+      kept = np.asarray(structure_lib.units(grid, found[name]))
+      assert set(np.unique(kept)) <= {0, grid.weights}
+      if structure == 'n_m':
+        assert (kept.sum(-1) == 2).all()
+      assert kept.sum() == counts[name], rule
+
+
+def test_units_are_blocks_of_a_kernel_or_inputs_that_follow_one_another():
+  kernel = jnp.arange(24).reshape(4, 6)
+  blocks = structure_lib.grid(structure_lib.Structure('block', block=2), kernel.shape)
+  assert structure_lib.units(blocks, kernel)[0, :3].tolist() == [14, 22, 30]  # 0 + 1 + 6 + 7, ...
+  groups = structure_lib.grid(structure_lib.Structure('n_m', group=2), kernel.shape)
+  assert structure_lib.units(groups, kernel)[:2].tolist() == [[0, 6], [1, 7]]
+  for grid in (blocks, groups):
+    mask = structure_lib.units(grid, kernel) > 30
+    again = structure_lib.units(grid, structure_lib.spread(grid, mask)) > 0
+    np.testing.assert_array_equal(again, mask)
 
 
 @functools.cache
@@ -253,6 +327,22 @@ def test_records_count_what_is_kept():
   'overrides, message',
   [
     ({'density': 0.5}, 'density=0.5: needs a rule of sparsity'),
+    ({'mask_structure': 'block'}, 'mask_structure=block: needs a rule of sparsity'),
+    ({'mask_structure': 'n_m', 'sparsity': 'set'}, 'mask_structure=n_m: needs density_by=uniform'),
+    (
+      {'mask_structure': 'n_m', 'sparsity': 'set', 'density_by': 'uniform', 'density': 0.3},
+      'density=0.3: times mask_group=4 it is 1.2 inputs, expected a whole number',
+    ),
+    (
+      {
+        'mask_structure': 'n_m',
+        'sparsity': 'set',
+        'density_by': 'uniform',
+        'density': 0.5,
+        'width': 6,
+      },
+      'mask_structure=n_m: head/linear/kernel has 6 inputs, expected a multiple of mask_group=4',
+    ),
     ({'sparsity': 'rigl', 'density': 0}, 'density=0.*above 0'),
     ({'sparsity': 'gradual', 'density': 0.5, 'mask_from': 0.8}, 'mask_from=0.8: expected below'),
     ({'sparsity': 'rigl', 'density': 1e-3}, 'density=0.001: leaves no weight of'),
