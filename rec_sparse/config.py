@@ -86,6 +86,7 @@ class Config:
     'dsl',
     'magnitude',
     'gradual',
+    'rewind',
     'snip',
     'grasp',
     'synflow',
@@ -95,16 +96,20 @@ class Config:
     'erk', 'more of small kernels (Erdos-Renyi), or the same share of each'
   )
   mask_every: int = setting(
-    100, 'steps between changes of the masks: set, rigl, dsl, gradual', least=1
+    100, 'steps between changes of the masks: set, rigl, dsl, gradual, rewind', least=1
   )
   mask_share: float = setting(
     0.3, 'of the kept weights, exchanged at a change early on: set, rigl, dsl', above=0, most=1
   )
-  mask_from: float = share(0.25, 'share of all steps that is dense at first: magnitude, gradual')
-  mask_until: float = setting(
-    0.75, 'share of all steps after which masks stay: set, rigl, dsl, gradual', above=0, most=1
+  mask_from: float = share(
+    0.25, 'share of all steps that is dense at first: magnitude, gradual, rewind'
   )
-
+  mask_until: float = setting(
+    0.75,
+    'share of all steps after which masks stay: set, rigl, dsl, gradual, rewind',
+    above=0,
+    most=1,
+  )
   mask_structure: Literal['none', 'n_m', 'block'] = setting(
     'none',
     'what is kept or dropped as one: a weight; N of mask_group inputs, the same in each; a block',

@@ -127,7 +127,7 @@ def _check_sparsity(config: Config) -> None:
   """Raises ValueError for a density without a rule, and for a rule whose steps do not follow."""
   if config.sparsity == 'none' and config.density < 1:
     raise ValueError(f'density={config.density:g}: needs a rule of sparsity, such as rigl')
-  if config.sparsity == 'gradual' and config.mask_from >= config.mask_until:
+  if config.sparsity in ('gradual', 'rewind') and config.mask_from >= config.mask_until:
     raise ValueError(
       f'mask_from={config.mask_from:g}: expected below mask_until={config.mask_until:g}'
     )

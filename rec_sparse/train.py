@@ -206,7 +206,9 @@ def shardings(run: Program, state: TrainState) -> TrainState:
   sparse = state.sparse
   if sparse is not None:
     sparse = jax.tree.map(lambda _: one, sparse)._replace(
-      masks=masks_lib.beside(sparse.masks, params), grown=masks_lib.beside(sparse.grown, params)
+      masks=masks_lib.beside(sparse.masks, params),
+      grown=masks_lib.beside(sparse.grown, params),
+      early=None if sparse.early is None else params,
     )
   return jax.tree.map(lambda _: one, state)._replace(
     sparse=sparse,
@@ -354,10 +356,9 @@ def train_step(
     occasion = rules.Occasion(
       key=jax.random.fold_in(dropout_key, MASKS),
       step=state.step,
-      masks=state.sparse.masks,
+      sparse=state.sparse,
       params=state.params,
       grads=grads,
-      grown=state.sparse.grown,
       gradient=lambda params: jax.grad(loss_fn, has_aux=True)(params, looked_up.rows)[0],
     )
     masked, changed = _mask(run, state, occasion)
@@ -396,9 +397,14 @@ def _mask(
 ) -> tuple[TrainState, jax.Array]:
   """(the state under the masks in force from this step on, whether they changed).
 
-  Weights that the masks leave out, or have just let in, are 0 and carry no moments.
+  Weights that the masks leave out, or have just let in, are 0 and carry no moments. A rule that
+  rewinds has all dense parameters start again from where they were early on.
   """
   sparse, changed = rules.at_step(run.sparsifier, occasion)
+  if run.sparsifier.rule.rewinds:
+    anew = sparse.early, run.dense_optimizer.init(sparse.early)
+    params, moments = _chosen(changed, anew, (state.params, state.moments))
+    state = state._replace(params=params, moments=moments)
   both = masks_lib.over(jnp.logical_and, sparse.masks, state.sparse.masks)
   moments = optax.tree_utils.tree_map_params(
     run.dense_optimizer,

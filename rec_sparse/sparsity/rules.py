@@ -17,6 +17,9 @@ each, and `snip`, `grasp` and `synflow` keep of each kernel its own share.
 | `magnitude` | dense               | once: the largest weights stay                              |
 | `gradual`   | dense               | the largest weights, fewer and fewer along a cubic curve    |
 |             |                     | (Zhu and Gupta 2017)                                        |
+| `rewind`    | dense               | the largest weights, fewer and fewer along an exponential   |
+|             |                     | curve, and all parameters back to what they were at         |
+|             |                     | `mask_from` (Frankle et al. 2020, 1912.05671)               |
 | `snip`      | dense               | at the first step: largest |gradient times weight| of all   |
 |             |                     | kernels together (Lee et al. 2019)                          |
 | `grasp`     | dense               | at the first step: largest w (H g) of all kernels together, |
@@ -39,7 +42,7 @@ from rec_sparse.sparsity.masks import Masks
 from rec_sparse.sparsity.structure import Structure
 
 DSL_FLOOR = 0.005  # the share that dsl exchanges never falls below (its official code)
-SYNFLOW_ROUNDS = 100  # of pruning by the same share (section 6 of its paper)
+SYNFLOW_ROUNDS = 100  # of pruning, as in its paper's experiments
 
 OfParams = Callable[[Any], Any]  # a function of the dense parameters
 
@@ -49,6 +52,7 @@ class Sparse(NamedTuple):
 
   masks: Masks
   grown: Any  # |gradient| added up since the last change; None for rules that do not ask for it
+  early: Any = None  # of `rewind`: all dense parameters as they were at `Schedule.first`
 
 
 class Occasion(NamedTuple):
@@ -56,19 +60,18 @@ class Occasion(NamedTuple):
 
   key: jax.Array
   step: jax.Array
-  masks: Masks
+  sparse: Sparse  # in force before the step; in `change`, gradients of this step added up
   params: Any
   grads: Any  # of the step, at the stored weights: not masked
-  grown: Any  # as in Sparse; in `change`, this step included
   gradient: OfParams  # -> gradient of the step's loss, the table's rows as they are
 
 
 class Schedule(NamedTuple):
   """When masks change, in steps of the run."""
 
-  first: int  # dense before it (magnitude, gradual)
+  first: int  # dense before it (magnitude, gradual, rewind)
   every: int
-  end: int  # no change at or after it; gradual: its last one is there
+  end: int  # no change at or after it; gradual, rewind: the last one is there
   share: float  # of the kept weights that an exchange replaces at the start
 
 
@@ -127,6 +130,7 @@ class Rule(NamedTuple):
   adds_up: bool = False  # gradients between changes
   # no update of parameters at a step that exchanges weights, as in the code of rigl
   skips_update: bool = False
+  rewinds: bool = False  # dense parameters and their moments, at a change
 
 
 def _never(schedule: Schedule, step: jax.Array) -> jax.Array:
@@ -153,9 +157,13 @@ def _falling(schedule: Schedule, step: jax.Array) -> jax.Array:
   return (is_inside & is_turn) | (step == schedule.end)
 
 
+def _after_first(schedule: Schedule, step: jax.Array) -> jax.Array:
+  return _falling(schedule, step) & (step > schedule.first)
+
+
 def _keep(own: 'Sparsifier', occasion: Occasion) -> Masks:
   del own
-  return occasion.masks
+  return occasion.sparse.masks
 
 
 def _by_magnitude(own: 'Sparsifier', occasion: Occasion) -> Masks:
@@ -170,6 +178,12 @@ def _fewer(own: 'Sparsifier', occasion: Occasion) -> Masks:
     return param.size - jnp.round(dropped * (param.size - count)).astype(jnp.int32)
 
   now = masks_lib.over(so_far, own.counts, occasion.params)
+  return _largest(own, now, jax.tree.map(jnp.abs, occasion.params), occasion.key)
+
+
+def _fewer_by_shares(own: 'Sparsifier', occasion: Occasion) -> Masks:
+  """From all weights at `first` to the counts at `end`, the largest of those still kept."""
+  now = _exponential(own.counts, occasion.params, _done(own.schedule, occasion.step))
   return _largest(own, now, jax.tree.map(jnp.abs, occasion.params), occasion.key)
 
 
@@ -241,7 +255,7 @@ def _grow_by_gradient(own: 'Sparsifier', occasion: Occasion) -> Masks:
 def _grow_by_sum(own: 'Sparsifier', occasion: Occasion) -> Masks:
   most = own.schedule.share
   share = DSL_FLOOR + (most - DSL_FLOOR) * _share(own.schedule, occasion.step) / most
-  return _exchange(own, share, occasion, occasion.grown)
+  return _exchange(own, share, occasion, occasion.sparse.grown)
 
 
 def _share(schedule: Schedule, step: jax.Array) -> jax.Array:
@@ -271,7 +285,7 @@ def _exchange(own: 'Sparsifier', share: jax.Array, occasion: Occasion, scores: A
     return structure_lib.spread(grid, held | grown)
 
   keys = masks_lib.keys(occasion.key, own.counts)
-  return masks_lib.over(of_kernel, own.counts, occasion.masks, occasion.params, scores, keys)
+  return masks_lib.over(of_kernel, own.counts, occasion.sparse.masks, occasion.params, scores, keys)
 
 
 RULES = {
@@ -281,6 +295,13 @@ RULES = {
   'dsl': Rule(is_due=_periodic, change=_grow_by_sum, adds_up=True),
   'magnitude': Rule(is_due=_once, change=_by_magnitude, start=_dense),
   'gradual': Rule(is_due=_falling, change=_fewer, start=_dense),
+  'rewind': Rule(
+    is_due=_after_first,
+    change=_fewer_by_shares,
+    start=_dense,
+    skips_update=True,
+    rewinds=True,
+  ),
   'snip': Rule(is_due=_at_start, change=_by_saliency, start=_dense),
   'grasp': Rule(is_due=_at_start, change=_by_gradient_flow, start=_dense),
   'synflow': Rule(is_due=_never, change=_keep, start=_by_flow),
@@ -330,24 +351,34 @@ def init(own: Sparsifier, start: Start) -> Sparse:
   grown = None
   if own.rule.adds_up:
     grown = masks_lib.over(lambda _, param: jnp.zeros_like(param), own.counts, start.params)
-  return Sparse(own.rule.start(own, start), grown)
+  early = jax.tree.map(jnp.copy, start.params) if own.rule.rewinds else None
+  return Sparse(own.rule.start(own, start), grown, early)
 
 
 def at_step(own: Sparsifier, occasion: Occasion) -> tuple[Sparse, jax.Array]:
-  """(masks in force from this step on, whether they changed), before the step's own update.
-
-  `occasion` has what was in force before the step.
-  """
-  if own.rule.adds_up:
-    summed = masks_lib.over(
-      lambda _, grown, grad: grown + jnp.abs(grad), own.counts, occasion.grown, occasion.grads
-    )
-    occasion = occasion._replace(grown=summed)
+  """(what is in force from this step on, whether masks changed), before the step's own update."""
+  sparse = _remembered(own, occasion)
   is_due = own.rule.is_due(own.schedule, occasion.step)
 
   def changed(sparse: Sparse) -> Sparse:
-    masks = own.rule.change(own, occasion)
-    return Sparse(masks, jax.tree.map(jnp.zeros_like, sparse.grown))
+    masks = own.rule.change(own, occasion._replace(sparse=sparse))
+    return sparse._replace(masks=masks, grown=jax.tree.map(jnp.zeros_like, sparse.grown))
 
-  sparse = Sparse(occasion.masks, occasion.grown)
   return jax.lax.cond(is_due, changed, lambda sparse: sparse, sparse), is_due
+
+
+def _remembered(own: Sparsifier, occasion: Occasion) -> Sparse:
+  """What a rule keeps of this step, whether masks change at it or not."""
+  sparse = occasion.sparse
+  if own.rule.adds_up:
+    grown = masks_lib.over(
+      lambda _, grown, grad: grown + jnp.abs(grad), own.counts, sparse.grown, occasion.grads
+    )
+    sparse = sparse._replace(grown=grown)
+  if own.rule.rewinds:
+    is_early = occasion.step == own.schedule.first
+    early = jax.tree.map(
+      lambda now, early: jnp.where(is_early, now, early), occasion.params, sparse.early
+    )
+    sparse = sparse._replace(early=early)
+  return sparse

@@ -91,8 +91,9 @@ def test_an_exchange_drops_the_smallest_weights_and_grows_the_largest_gradients(
   param = jnp.array([[0.5, -0.1, 0.3, 0.0, 0.0, 0.0]])
   mask = jnp.array([[True, True, True, False, False, False]])
   grads = jnp.array([[9.0, 0.0, 9.0, -3.0, 2.0, 1.0]])
+  sparse = rules.Sparse({'k': mask}, None)
   occasion = rules.Occasion(
-    jax.random.key(0), jnp.int32(0), {'k': mask}, {'k': param}, {'k': grads}, None, None
+    jax.random.key(0), jnp.int32(0), sparse, {'k': param}, {'k': grads}, None
   )
   own = sparsifier('rigl', {'k': 3}, rules.Schedule(0, 1, 10, 1 / 3))
   found = own.rule.change(own, occasion)
@@ -117,9 +118,8 @@ def test_grasp_keeps_weights_without_which_the_gradient_would_shrink():
 
   gradient = jax.grad(loss)
   grads = gradient(params)
-  occasion = rules.Occasion(
-    jax.random.key(0), jnp.int32(0), {'k': w != 0, 'bias': None}, params, grads, None, gradient
-  )
+  sparse = rules.Sparse({'k': w != 0, 'bias': None}, None)
+  occasion = rules.Occasion(jax.random.key(0), jnp.int32(0), sparse, params, grads, gradient)
   own = sparsifier('grasp', {'k': 3, 'bias': None})
   found = own.rule.change(own, occasion)
   scores = w * (a @ (a @ w + 1))
@@ -162,12 +162,12 @@ def by_every_rule(structure):
     own = sparsifier(rule, counts, rules.Schedule(0, 1, 4, 0.4), structure)
     start = own.rule.start(own, rules.Start(key, params, of_ones))
     params = masks.apply(start, params)
-    grown = jax.tree.map(jnp.abs, grads)
+    sparse = rules.Sparse(start, jax.tree.map(jnp.abs, grads))
 
     def gradient(params):
       return jax.tree.map(jnp.square, params)
 
-    occasion = rules.Occasion(key, jnp.int32(4), start, params, grads, grown, gradient)
+    occasion = rules.Occasion(key, jnp.int32(4), sparse, params, grads, gradient)
     return own.rule.change(own, occasion)
 
   def all_masks(params, grads, key):
@@ -228,6 +228,7 @@ def batch(step):
   }
 
 
+@functools.cache
 def trained(steps=STEPS, **overrides):
   """The states of a run: at the start, and after each step."""
   program, schema = built(**overrides)
@@ -250,7 +251,7 @@ def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
   budget = masks.total(own.counts)
   kept = [int(flat(state.sparse.masks).sum()) for state in states]
   assert kept[-1] == budget == round(0.3 * own.weights)
-  if rule in ('magnitude', 'gradual'):
+  if rule in ('magnitude', 'gradual', 'rewind'):
     assert kept == sorted(kept, reverse=True) and kept[6] == own.weights  # a quarter is dense
   elif rule in ('snip', 'grasp'):
     assert kept == [own.weights] + [budget] * STEPS
@@ -262,13 +263,15 @@ def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
     for i, (old, new) in enumerate(zip(states, states[1:], strict=False))
     if (flat(old.sparse.masks) != flat(new.sparse.masks)).any()
   ]
+  thinned = [8, 12, 16, 18]
   want = {
     'static': [],
     'synflow': [],
     'snip': [0],
     'grasp': [0],
     'magnitude': [6],
-    'gradual': [8, 12, 16, 18],
+    'gradual': thinned,
+    'rewind': thinned,
   }
   assert changed == want.get(rule, [4, 8, 12, 16])
 
@@ -291,6 +294,17 @@ def test_rigl_skips_the_update_of_a_step_that_exchanges_weights():
   both = masks.over(jnp.logical_and, states[4].sparse.masks, states[5].sparse.masks)
   before, after = (flat(masks.apply(both, states[i].params)) for i in (4, 5))
   np.testing.assert_array_equal(before, after)
+
+
+def test_rewinding_takes_kept_weights_and_biases_back_to_an_early_step():
+  program, states = trained(sparsity='rewind', density=0.3, mask_every=4, density_by='uniform')
+  assert program.sparsifier.schedule.first == 6
+  for after in (9, 13):  # steps 8 and 12 thin out
+    early = masks.apply(states[after].sparse.masks, states[6].params)
+    jax.tree.map(np.testing.assert_array_equal, states[after].params, early)
+    assert int(states[after].moments.count) == 0
+    assert not any(leaf.any() for leaf in jax.tree.leaves(states[after].moments.mu))
+  assert (flat(states[12].params) != flat(states[9].params)).any()
 
 
 def test_trials_side_by_side_have_masks_of_their_own():
