@@ -2,6 +2,7 @@
 
 python -m launch.sweep --data=data/teacher --out=studies/teacher --study=teacher
 python -m launch.sweep --data=data/ml1m --out=studies/ml1m --arms=dense_mlp,ssr_s --widths=16,32
+python -m launch.sweep --data=data/ml1m --out=studies/ml1m --study=views --plan_only
 
 A study file says more than the flags: rec_sparse/scaling/study_file.py tells what it holds.
 """
@@ -17,7 +18,7 @@ from rec_sparse import schema as schema_lib
 
 def main() -> int:
   """Runs the missing trials -> 75 when a signal came, 1 when the memory did not hold some
-  or every one failed, or 0.
+  or every one failed, or 0; with --plan_only runs none -> 3 when some would not fit.
 
   A trial that failed is a result as long as others did not.
   """
@@ -25,6 +26,7 @@ def main() -> int:
   from launch import progress
   from rec_sparse import record
   from rec_sparse.runs import evaluation
+  from rec_sparse.runs import preview
   from rec_sparse.runs import sweep
   from rec_sparse.scaling import grid
 
@@ -35,21 +37,29 @@ def main() -> int:
   named = dict.fromkeys(arm.data for study in studies for arm in study.arms if arm.data)
   others = {name: schema_lib.load_schema(name, needs=schema_lib.SPLITS) for name in named}
   planned = [(study, grid.trials(study, schema, others)) for study in studies]
+  datasets = [sweep.Data(data, schema)]
+  datasets += [sweep.Data(pathlib.Path(name), own) for name, own in others.items()]
+  if sweep_flags.PLAN_ONLY.value:
+    arms = sweep.arms_of(planned)
+    found = []
+    for shape in preview.of_study(datasets, sweep.missing_of(out, arms)):
+      print(f'{arms[shape.config]}: {preview.line(shape)}', flush=True)
+      found.append(shape)
+    print(preview.total(found))
+    return 0 if all(shape.fits for shape in found) else 3
   by_flags = sweep_flags.STUDY.value is None
   with contextlib.closing(progress.SweepOnTerminal()) as terminal:
     left = sweep.run_studies(
-      sweep.Data(data, schema),
+      datasets[0],
       out,
       planned,
       sweep_flags.command(),
       grows=by_flags,
       observer=terminal,
-      others=[sweep.Data(pathlib.Path(name), own) for name, own in others.items()],
+      others=datasets[1:],
     )
 
-  configs = list(
-    dict.fromkeys(config for _, arms in planned for own in arms.values() for config in own)
-  )
+  configs = list(sweep.arms_of(planned))
   paths = [sweep.trial_path(out, c) for c in configs]
   recorded = [record.read_json(path) for path in paths if path.exists()]
   failed = [found for found in recorded if found['status'] == 'failed']

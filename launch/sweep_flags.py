@@ -67,6 +67,11 @@ EXECUTOR = define.enum(
   ['local'],
   'Where trials run: this process, on its devices.',
 )
+PLAN_ONLY = define.boolean(
+  'plan_only',
+  False,
+  'Train nothing: say sizes, memory and time of every shape, from a few steps of each.',
+)
 OWN_FLAG = {
   'width': WIDTHS,
   'depth': DEPTHS,
@@ -79,7 +84,7 @@ OWN_FLAG = {
   'patience': PATIENCE,
   'data_fingerprint': DATA,
 }
-BESIDE_A_FILE = (DATA, OUT, STUDY, EXECUTOR)
+BESIDE_A_FILE = (DATA, OUT, STUDY, EXECUTOR, PLAN_ONLY)
 
 
 def studies() -> list[Study]:

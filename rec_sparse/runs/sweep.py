@@ -65,11 +65,7 @@ def run_studies(
   trials on other data or, where a study grows, of another recipe, or no study; when a config does
   not fit its data; and when the test labels of two data sets differ.
   """
-  arms: dict[config_lib.Config, str] = {}
-  for _, configs in planned:
-    for arm, own in configs.items():
-      for config in own:
-        arms.setdefault(config, arm)
+  arms = arms_of(planned)
   datasets = {own.schema.fingerprint: own for own in (data, *others)}
   for own in others:
     check_same_rows(data, own)
@@ -123,9 +119,8 @@ def run_missing(
   by halves. SIGTERM or Ctrl-C saves the running group and ends the call.
   """
   missing = {fingerprint: [] for fingerprint in datasets}
-  for config in arms:
-    if _is_missing(out, config):
-      missing[config.data_fingerprint].append(config)
+  for config in missing_of(out, arms):
+    missing[config.data_fingerprint].append(config)
   steps = 0
   for fingerprint, configs in missing.items():
     rows = datasets[fingerprint].schema.splits['train'].rows
@@ -264,6 +259,21 @@ def _record(
       _write_array(logits_path(out, config), trial.test_logits_ExT)
     record.write_json(trial_path(out, config), trial.record | {'arm': arms[config]})
   partial.remove(out, group)
+
+
+def arms_of(planned: Sequence[tuple[Study, grid_lib.Trials]]) -> dict[config_lib.Config, str]:
+  """The arm of each trial; the first one, where several have it."""
+  arms: dict[config_lib.Config, str] = {}
+  for _, configs in planned:
+    for arm, own in configs.items():
+      for config in own:
+        arms.setdefault(config, arm)
+  return arms
+
+
+def missing_of(out: pathlib.Path, configs: Iterable[config_lib.Config]) -> list[config_lib.Config]:
+  """Those that a call would train."""
+  return [config for config in configs if _is_missing(out, config)]
 
 
 def _is_missing(out: pathlib.Path, config: config_lib.Config) -> bool:

@@ -64,6 +64,42 @@ def open_data(
   )
 
 
+# (states, steps)
+Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]
+# (states, split) -> metrics of each trial, logits_SxExT
+Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]
+
+
+class Group(NamedTuple):
+  """Trials of one shape, as one program on the devices that they are dealt out among."""
+
+  configs: list[config_lib.Config]
+  run: train.Program
+  timetable: timetable_lib.Timetable
+  mesh: jax.sharding.Mesh
+  fillers: int  # the last trial again where a device would have one less
+  advance: Advance
+  evaluate: Evaluate
+
+
+def open_group(opened: Resident, configs: list[config_lib.Config]) -> Group:
+  """Compiles nothing yet; raises ValueError when the configs do not fit the data."""
+  timetable = timetable_lib.of(configs[0], opened.schema.splits['train'].rows)
+  run = train.program(configs[0], opened.schema)
+  mesh = _mesh(opened.devices, len(configs))
+  # copies nothing
+  opened = opened._replace(splits=jax.device_put(opened.splits, jax.NamedSharding(mesh, jax.P())))
+  return Group(
+    configs,
+    run,
+    timetable,
+    mesh,
+    fillers=-len(configs) % mesh.size,
+    advance=_advance(run, opened, mesh),
+    evaluate=_evaluate(run, opened, mesh),
+  )
+
+
 class Begun(NamedTuple):
   """A group between two dispatches; on the host it is all that going on needs."""
 
@@ -113,38 +149,31 @@ def run_group(
   Raises ValueError when the configs do not fit the data.
   """
   clock = time.perf_counter()
-  config = configs[0]
   wanted = len(configs)
-  timetable = timetable_lib.of(config, opened.schema.splits['train'].rows)
-  run = train.program(config, opened.schema)
-  mesh = _mesh(opened.devices, wanted)
-  # copies nothing
-  opened = opened._replace(splits=jax.device_put(opened.splits, jax.NamedSharding(mesh, jax.P())))
-  fillers = -wanted % mesh.size  # the last trial again where a device would have one less
-  advance = _advance(run, opened, mesh)
-  evaluate = _evaluate(run, opened, mesh)
+  group = open_group(opened, configs)
+  timetable = group.timetable
   if begun is None:
-    begun = _begin(run, opened, configs, mesh, fillers)
+    begun = begin(opened, group)
   else:
-    begun = _go_on(begun, mesh, fillers)
+    begun = _go_on(begun, group)
   clock -= begun.seconds
   progress(begun.step * wanted)
 
   while _goes_on(begun, timetable):
     stop = timetable.next_stop(begun.step, feeds.DISPATCH)
     steps = stop - begun.step
-    states, sums = advance(begun.states, steps)
+    states, sums = group.advance(begun.states, steps)
     progress(steps * wanted)
     begun = _after_steps(begun, stop, states, np.asarray(sums.loss))
     if timetable.validates(stop):
-      results, _ = evaluate(begun.states, 'valid')
-      begun = _after_validation(run, begun, results, is_last=stop == timetable.last)
+      results, _ = group.evaluate(begun.states, 'valid')
+      begun = _after_validation(group.run, begun, results, is_last=stop == timetable.last)
       validated(begun.standings[:wanted], results[:wanted])
     if stop_wanted():
       begun = begun._replace(seconds=time.perf_counter() - clock)
       raise Interrupted(_leave(begun, wanted))
 
-  tested, logits = evaluate(begun.best, 'test')
+  tested, logits = group.evaluate(begun.best, 'test')
   seconds = (time.perf_counter() - clock) / wanted
   return [
     Finished(_record(config, opened.schema, begun.standings[i], tested[i], seconds), logits[i])
@@ -189,23 +218,18 @@ def _after_validation(
   return begun._replace(standings=standings, states=states, best=best)
 
 
-def _begin(
-  run: train.Program,
-  opened: Resident,
-  configs: list[config_lib.Config],
-  mesh: jax.sharding.Mesh,
-  fillers: int,
-) -> Begun:
+def begin(opened: Resident, group: Group) -> Begun:
   """A group at step 0."""
-  configs = configs + configs[-1:] * fillers
-  placed = jax.NamedSharding(mesh, jax.P(AXIS))
-  states = train.init_trials(run, opened.schema, configs, placed)
+  configs = group.configs + group.configs[-1:] * group.fillers
+  placed = jax.NamedSharding(group.mesh, jax.P(AXIS))
+  states = train.init_trials(group.run, opened.schema, configs, placed)
   return Begun(0, (Standing(),) * len(configs), states, None, 0.0)
 
 
-def _go_on(begun: Begun, mesh: jax.sharding.Mesh, fillers: int) -> Begun:
+def _go_on(begun: Begun, group: Group) -> Begun:
   """A group that was left, on the devices at hand."""
-  place = jax.NamedSharding(mesh, jax.P(AXIS))
+  fillers = group.fillers
+  place = jax.NamedSharding(group.mesh, jax.P(AXIS))
 
   def placed(stack: train.TrainState | None) -> train.TrainState | None:
     filled = jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * fillers]), stack)
@@ -231,19 +255,16 @@ def _leave(begun: Begun, wanted: int) -> Begun:
   )
 
 
-# (states, steps)
-Advance = Callable[[train.TrainState, int], tuple[train.TrainState, train.StepSums]]
+def training(run: train.Program, mesh: jax.sharding.Mesh) -> jax.stages.Wrapped:
+  """The program (states, training data, steps) -> (states, sums) of all trials; donates states."""
+  return jax.jit(
+    on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0
+  )
 
 
 def _advance(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> Advance:
-  mapped = jax.jit(
-    on_each_device(mesh, functools.partial(feeds.advance_resident, run)), donate_argnums=0
-  )
-  return lambda states, steps: mapped(states, opened.splits['train'], np.int32(steps))
-
-
-# metrics, logits_SxExT
-Evaluate = Callable[[train.TrainState, str], tuple[list[dict[str, Any] | None], np.ndarray]]
+  program = training(run, mesh)
+  return lambda states, steps: program(states, opened.splits['train'], np.int32(steps))
 
 
 def _evaluate(run: train.Program, opened: Resident, mesh: jax.sharding.Mesh) -> Evaluate:

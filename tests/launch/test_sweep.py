@@ -17,6 +17,7 @@ from launch import train
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse.runs import feeds
+from rec_sparse.runs import preview
 from rec_sparse.runs import stopping
 from rec_sparse.runs import trials
 
@@ -543,3 +544,26 @@ def test_a_sweep_keeps_the_logits_that_a_report_reads(toy, tmp_path):
   assert run(toy, out, '--arms=dense_mlp', '--widths=2,4,8', '--learning_rates=1e-2') == 0
   assert {path.stem for path in (out / 'logits').iterdir()} == names
   assert before == {name: record['test_logloss'] for name, record in records(out).items()}
+
+
+def test_plan_only_says_what_a_study_needs_and_trains_nothing(toy, tmp_path, capsys):
+  out = tmp_path / 'study'
+  assert run(toy, out, '--arms=dense_mlp,ssr_s', '--plan_only') == 0
+  *lines, last = capsys.readouterr().out.splitlines()
+  assert lines[0].startswith('dense_mlp: dense_mlp 6x1: 4 trials, ')
+  assert lines[1].startswith('ssr_s: ssr_s 6x1, 2 views: 4 trials, ')
+  assert all('ms a step, at most' in line for line in lines)
+  assert last.startswith('8 trials in 2 shapes, at most ')
+  assert not out.exists()
+
+  assert run(toy, out, '--arms=dense_mlp') == 0
+  capsys.readouterr()
+  assert run(toy, out, '--arms=dense_mlp,ssr_s', '--plan_only') == 0
+  assert capsys.readouterr().out.splitlines()[-1].startswith('4 trials in 1 shapes')
+
+
+def test_plan_only_names_what_does_not_fit(toy, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(preview, 'memory_of', lambda devices: 1000)
+  assert run(toy, tmp_path, '--arms=dense_mlp', '--plan_only') == 3
+  said = capsys.readouterr().out
+  assert 'GB: does not fit; half as many trials' in said and '1 do not fit' in said
