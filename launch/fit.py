@@ -35,6 +35,7 @@ TOPOLOGY = define.string(
 DEVICES = define.integer('devices', 1, 'Without --topology: simulated CPU devices.', lower_bound=1)
 MESH = define.list('mesh', [], 'data,model; default: all devices on the data axis.')
 LOOKUP = mesh_flags.define_lookup(FLAGS)
+LAYOUT = mesh_flags.define_layout(FLAGS)
 ANALYTIC = define.boolean('analytic', False, 'Count the state alone, and compile nothing.')
 SETTINGS = define.multi_string(
   'set', [], 'name=value, as another way to write --name=value; repeatable.'
@@ -64,6 +65,7 @@ def main() -> int:
   os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_WORKER_HOSTNAMES='localhost')
   import jax
 
+  from rec_sparse import train
   from rec_sparse.embedding import placement
   from rec_sparse.runs import chips
   from rec_sparse.runs import footprint
@@ -92,7 +94,8 @@ def main() -> int:
     else:
       known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
       mesh = placement.make_mesh(data, model_axis, known)
-      found = footprint.check(config, schema, mesh, LOOKUP.value, chip, memory)
+      run = train.program(config, schema, mesh, LOOKUP.value, LAYOUT.value)
+      found = footprint.check(run, schema, chip, memory)
   except chips.NoCompiler as e:
     main_lib.say([f'{e}; what follows is an analytic count'])
     found = footprint.count(config, schema, devices, memory)

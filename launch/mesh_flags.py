@@ -17,6 +17,16 @@ def define_lookup(own: flags.FlagValues) -> flags.FlagHolder:
   )
 
 
+def define_layout(own: flags.FlagValues) -> flags.FlagHolder:
+  """The flag --layout."""
+  return flag_definers.into(own).enum(
+    'layout',
+    'rows',
+    ['rows', 'packed'],
+    'How table rows lie in memory: each by itself, or several in one of 128 lanes, for TPUs.',
+  )
+
+
 def sizes(mesh: Sequence[str], devices: int) -> tuple[int, int]:
   """(data, model) that --mesh names, which has its parts as text; none: all devices over data.
 

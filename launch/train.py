@@ -39,6 +39,7 @@ MESH = define.list(
   'over data, dense parameters over model, rows of the table over all.',
 )
 LOOKUP = mesh_flags.define_lookup(FLAGS)
+LAYOUT = mesh_flags.define_layout(FLAGS)
 COORDINATOR = define.string(
   'coordinator', None, 'host:port of process 0, for a run of several processes.'
 )
@@ -122,7 +123,7 @@ def main() -> int:
   if INIT_FROM.value:
     origin = warm_start.find(pathlib.Path(INIT_FROM.value), INIT_CHECKPOINT.value, config)
     config = dataclasses.replace(config, init_from=origin.name)
-  run_program = train.program(config, schema, mesh_from_flags(), LOOKUP.value)
+  run_program = train.program(config, schema, mesh_from_flags(), LOOKUP.value, LAYOUT.value)
   of_run = timetable.of(config, schema.splits['train'].rows)
   with contextlib.closing(progress.RunOnTerminal(config, of_run)) as terminal:
     found = loop.run_training(run_program, schema, data, out, terminal, origin)

@@ -81,6 +81,7 @@ def program(
   schema: schema_lib.FeatureSchema,
   mesh: jax.sharding.Mesh | None = None,
   lookup: table_lib.ExchangeName = 'reduce_scatter',
+  layout: table_lib.LayoutName = 'rows',
 ) -> Program:
   """Everything static of a run of `config` on data of `schema`, by default on the first device.
 
@@ -99,6 +100,7 @@ def program(
     decays_all=config.table_decay_rows == 'all' and config.table_weight_decay > 0,
     mesh=mesh,
     exchange=lookup,
+    layout=layout,
   )
   run = Program(
     config=config,
@@ -364,7 +366,7 @@ def train_step(
     masked, changed = _mask(run, state, occasion)
     grads = masks_lib.apply(masked.sparse.masks, grads)
   if not config_lib.is_off(config.clip_norm):
-    squared_rows = _squared_norm(run, ids_BxF, row_grads, state.table.rows_RxD.shape[0])
+    squared_rows = _squared_norm(run, ids_BxF, row_grads, run.table.height)
     scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
     grads, row_grads = jax.tree.map(lambda grad: grad * scale, (grads, row_grads))
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count

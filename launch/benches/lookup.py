@@ -53,7 +53,7 @@ def _on_this_device(sizes: Sizes) -> Iterator[Figure]:
   ids_O = ids_BxF.reshape(-1)
   grads_OxD = jax.random.normal(jax.random.key(0), (ids_O.size, sizes.dim))
   table_RxD = jax.random.normal(jax.random.key(1), (sizes.table, sizes.dim))
-  calls = {'lookup': timing.repeated(gather.lookup_rows, sizes.turns, table_RxD, ids_BxF)[0]}
+  calls = {'lookup': timing.repeated(gather.read_rows, sizes.turns, table_RxD, ids_BxF)[0]}
   for method in ('scratch', 'sort'):
     calls[method] = _summing(sizes, method, ids_O, grads_OxD)
   seconds = timing.interleave(calls, sizes.rounds)

@@ -28,7 +28,6 @@ from jax import P
 import jax.numpy as jnp
 
 from rec_sparse.embedding import duplicates
-from rec_sparse.embedding import gather
 from rec_sparse.embedding import routing
 from rec_sparse.embedding import storage
 from rec_sparse.embedding.placement import AXES
@@ -39,6 +38,13 @@ class Found(NamedTuple):
 
   rows_CxFxD: jax.Array  # float32 or bfloat16; without meaning for ids outside of the table
   dropped: jax.Array  # int32 scalar, over all devices; anything but 0 is an error
+
+
+class Held(NamedTuple):
+  """The rows of one device, as an exchange reads them."""
+
+  rows: int  # R
+  read: Callable[[jax.Array], jax.Array]  # local rows_O -> rows_OxD as they are stored
 
 
 class Delivered(NamedTuple):
@@ -53,35 +59,35 @@ class Exchange(NamedTuple):
   """Where the rows of a table lie, and what is sent to read and to train them."""
 
   spec: P  # of all that has the height of the table
-  lookup: Callable[[jax.Array, jax.Array], Found]  # (stored rows_RxD, ids_CxF)
+  lookup: Callable[[Held, jax.Array], Found]  # (rows of this device, ids_CxF)
   deliver: Callable[[int, jax.Array, jax.Array], Delivered]  # (R, ids_CxF, grads_CxFxD)
   # local rows -> rows of the whole table, which the noise of the stochastic rounding is drawn for
   logical_row: Callable[[jax.Array], jax.Array]
 
 
-def _lookup_here(rows_RxD: jax.Array, ids_CxF: jax.Array) -> Found:
-  return Found(gather.lookup_rows(rows_RxD, ids_CxF), jnp.int32(0))
+def _lookup_here(held: Held, ids_CxF: jax.Array) -> Found:
+  return Found(_rows(held, ids_CxF), jnp.int32(0))
 
 
-def _lookup_reduce_scatter(rows_RxD: jax.Array, ids_CxF: jax.Array) -> Found:
+def _lookup_reduce_scatter(held: Held, ids_CxF: jax.Array) -> Found:
   """The sum over devices has one non-zero term."""
   ids_BxF = lax.all_gather(ids_CxF, 'data', tiled=True)
-  local_BxF, mine_BxF = routing.my_rows(ids_BxF, rows_RxD.shape[0])
-  rows_BxFxD = jnp.where(mine_BxF[..., None], gather.lookup_rows(rows_RxD, local_BxF), 0)
+  local_BxF, mine_BxF = routing.my_rows(ids_BxF, held.rows)
+  rows_BxFxD = jnp.where(mine_BxF[..., None], _rows(held, local_BxF), 0)
 
   rows_CxFxD = lax.psum_scatter(rows_BxFxD, 'data', scatter_dimension=0, tiled=True)
   return Found(lax.psum(rows_CxFxD, 'model'), jnp.int32(0))
 
 
-def _lookup_all_to_all(rows_RxD: jax.Array, ids_CxF: jax.Array) -> Found:
+def _lookup_all_to_all(held: Held, ids_CxF: jax.Array) -> Found:
   """Ids to their owners and rows back, each distinct id once per device."""
   shards = lax.axis_size(AXES)
-  ids_Q = routing.my_share(ids_CxF.reshape(-1), fill=shards * rows_RxD.shape[0])
-  plan = routing.route(ids_Q, shards, rows_RxD.shape[0])
+  ids_Q = routing.my_share(ids_CxF.reshape(-1), fill=shards * held.rows)
+  plan = routing.route(ids_Q, shards, held.rows)
 
   asked = jnp.zeros(shards * plan.capacity, jnp.int32)
   asked = asked.at[plan.slot_Q].set(plan.local_rows_Q, mode='drop')
-  (found,) = gather.gather_rows((rows_RxD,), routing.swap(asked, shards))
+  found = held.read(routing.swap(asked, shards))
   answers = routing.swap(found, shards).at[plan.slot_Q].get(mode='fill', fill_value=0)
 
   rows_QxD = jnp.zeros_like(answers).at[plan.order_Q].set(answers, unique_indices=True)
@@ -127,6 +133,11 @@ def _deliver_all_reduce(rows: int, ids_CxF: jax.Array, grads_CxFxD: jax.Array) -
   grads_RxD, touches_R = lax.psum((grads_RxD, touched_R.astype(jnp.int32)), 'data')
   ids_R = jnp.where(touches_R > 0, jnp.arange(rows, dtype=jnp.int32), rows)
   return Delivered(ids_R, grads_RxD, jnp.int32(0))
+
+
+def _rows(held: Held, ids_CxF: jax.Array) -> jax.Array:
+  """rows_CxFxD, decoded to float32 or bfloat16."""
+  return storage.decode(held.read(ids_CxF.reshape(-1))).reshape(*ids_CxF.shape, -1)
 
 
 def _flat(ids_CxF: jax.Array, grads_CxFxD: jax.Array) -> tuple[jax.Array, jax.Array]:

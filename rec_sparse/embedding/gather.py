@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-from rec_sparse.embedding import storage
 from rec_sparse.unfused import unfused
 
 
@@ -24,7 +23,7 @@ def gather_rows(arrays_RxX: tuple[jax.Array, ...], ids_O: jax.Array) -> tuple[ja
   return unfused(gather, ids_O)
 
 
-def lookup_rows(table_RxD: jax.Array, ids_BxF: jax.Array) -> jax.Array:
-  """rows_BxFxD of one device's table, decoded to float32 or bfloat16."""
-  (rows_OxD,) = gather_rows((table_RxD,), ids_BxF.reshape(-1))
-  return storage.decode(rows_OxD).reshape(*ids_BxF.shape, -1)
+def read_rows(table_RxD: jax.Array, ids_X: jax.Array) -> jax.Array:
+  """rows_XxD of one table, as they are stored."""
+  (rows_OxD,) = gather_rows((table_RxD,), ids_X.reshape(-1))
+  return rows_OxD.reshape(*ids_X.shape, -1)

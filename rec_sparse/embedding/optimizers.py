@@ -12,6 +12,7 @@ float32 always.
 """
 
 from collections.abc import Callable
+import functools
 import itertools
 from typing import NamedTuple, Protocol
 
@@ -19,9 +20,12 @@ import jax
 import jax.numpy as jnp
 
 from rec_sparse.embedding import duplicates
+from rec_sparse.embedding import packed_numbers
+from rec_sparse.embedding import packed_update
 from rec_sparse.embedding import storage
 from rec_sparse.embedding.chunks import in_chunks
 from rec_sparse.embedding.gather import gather_rows
+from rec_sparse.embedding.packing import Packing
 from rec_sparse.embedding.rounding import stochastic_round
 
 
@@ -67,9 +71,10 @@ class Update(Protocol):
     *,
     logical_row: Callable[[jax.Array], jax.Array] = ...,
     scale: jax.Array | None = None,
+    packing: Packing | None = None,
   ) -> tuple[jax.Array, Slots]:
     """One step. `logical_row` names stored rows in the whole table (sharding), for the rounding
-    noise.
+    noise; a `packing` says that table and moments are packed so, with no scratch cells.
 
     With a `scale`, a row is what is stored times it, and all rows decay: what is written is the new
     row over `decayed(scale, rates)`, which is the scale of the table after the step.
@@ -87,6 +92,15 @@ class TableOptimizer(NamedTuple):
 Direction = Callable[
   [jax.Array, tuple[jax.Array, ...], jax.Array], tuple[jax.Array, tuple[jax.Array, ...]]
 ]
+
+
+class Packed(NamedTuple):
+  """What an optimizer does on packed rows, given their packing."""
+
+  direction: Callable[[Packing], Direction]  # of whole physical rows
+  read: Callable[..., tuple[jax.Array, ...]]  # (packing, moments, physical_O) -> moments_OxL
+  # (packing, moments, physical_O, old moments_OxL, new ones) -> moments
+  write: Callable[..., tuple[jax.Array, ...]]
 
 
 def rowwise_adagrad(
@@ -117,7 +131,22 @@ def rowwise_adagrad(
       accumulators.append(accumulator_O)
     return jnp.concatenate(directions, axis=1), tuple(accumulators)
 
-  return _optimizer(init_moments, direction, method)
+  def packed_direction(packing):
+    def direction(grads_OxL, moments, count):
+      del count
+      accumulator_OxL = moments[0] + packed_numbers.mean_squares(packing, widths, grads_OxL)
+      return grads_OxL / (jnp.sqrt(accumulator_OxL) + eps), (accumulator_OxL,)
+
+    return direction
+
+  def read(packing, moments, physical_O):
+    return (packed_numbers.read(packing, widths, moments, physical_O),)
+
+  def write(packing, moments, physical_O, old, new):
+    return packed_numbers.add(packing, widths, moments, physical_O, new[0] - old[0])
+
+  packed = Packed(packed_direction, read, write)
+  return _optimizer(init_moments, direction, method, packed)
 
 
 def row_adam(
@@ -146,7 +175,7 @@ def row_adam(
     m_hat_OxD, v_hat_OxD = m_OxD / (1 - b1**steps), v_OxD / (1 - b2**steps)
     return m_hat_OxD / (jnp.sqrt(v_hat_OxD) + eps), (m_OxD, v_OxD)
 
-  return _optimizer(init_moments, direction, method)
+  return _optimizer(init_moments, direction, method, _by_number(direction))
 
 
 def row_sgd(*, method: duplicates.Method | None = None) -> TableOptimizer:
@@ -160,13 +189,28 @@ def row_sgd(*, method: duplicates.Method | None = None) -> TableOptimizer:
     del count
     return grads_OxD, moments
 
-  return _optimizer(init_moments, direction, method)
+  return _optimizer(init_moments, direction, method, _by_number(direction))
+
+
+def _by_number(direction: Direction) -> Packed:
+  """Of an optimizer to which each number of a row is as if it were alone."""
+
+  def read(packing, moments, physical_O):
+    del packing
+    return packed_update.read_rows(moments, physical_O)
+
+  def write(packing, moments, physical_O, old, new):
+    del packing
+    return packed_update.put_rows(moments, physical_O, old, new)
+
+  return Packed(lambda packing: direction, read, write)
 
 
 def _optimizer(
   init_moments: Callable[[jax.Array], tuple[jax.Array, ...]],
   direction: Direction,
   method: duplicates.Method | None,
+  packed: Packed,
 ) -> TableOptimizer:
   """Gathers rows, moves them along `direction`, decays them (decoupled, once each) and writes them.
 
@@ -190,44 +234,60 @@ def _optimizer(
     )
 
   def update(
-    table_RxD, slots, ids_O, grads_OxD, rates, *, logical_row=lambda rows_O: rows_O, scale=None
+    table_RxD,
+    slots,
+    ids_O,
+    grads_OxD,
+    rates,
+    *,
+    logical_row=lambda rows_O: rows_O,
+    scale=None,
+    packing=None,
   ):
     storage.check(table_RxD)
     arrays_RxX = table_RxD, *slots.moments
     rows, count = table_RxD.shape[0], slots.count + 1
+    column_D = jnp.arange(table_RxD.shape[1]) if packing is None else packing.column_L
+    turn = direction if packing is None else packed.direction(packing)
 
-    def moved(old_OxX, ids_O, summed_OxD):
-      """New rows and moments of these ids."""
+    def moved(old_OxX, rows_OxX, summed_OxD):
+      """New rows and moments; `rows_OxX` says whose the numbers are, for each row or each lane."""
       stored_OxD, *moments_OxX = old_OxX
       rows_OxD = storage.decode(stored_OxD).astype(jnp.float32)
       if scale is not None:
         rows_OxD = rows_OxD * scale
       if rates.l2 is not None:
         summed_OxD = summed_OxD + rates.l2 * rows_OxD
-      direction_OxD, moments_OxX = direction(summed_OxD, tuple(moments_OxX), count)
+      direction_OxD, moments_OxX = turn(summed_OxD, tuple(moments_OxX), count)
       if rates.weight_decay is not None:
         direction_OxD = direction_OxD + rates.weight_decay * rows_OxD
       rows_OxD -= rates.learning_rate * direction_OxD
       if scale is not None:
         rows_OxD = rows_OxD / decayed(scale, rates)
       if stored_OxD.dtype == jnp.uint16:
-        rows_OxD = stochastic_round(rows_OxD, logical_row(ids_O), count, slots.seed)
+        rows_OxX = logical_row(rows_OxX)
+        rows_OxD = stochastic_round(rows_OxD, rows_OxX, column_D, count, slots.seed)
       return rows_OxD, *moments_OxX
 
     def at_ids(arrays_RxX, occurrences):
       unique_O, summed_OxD = occurrences
-      new_OxX = moved(gather_rows(arrays_RxX, unique_O), unique_O, summed_OxD)
+      new_OxX = moved(gather_rows(arrays_RxX, unique_O), unique_O[:, None], summed_OxD)
       return tuple(_write(old, unique_O, new) for old, new in zip(arrays_RxX, new_OxX, strict=True))
 
     def top_to_bottom(touched_R, summed_RxD):
-      new_RxX = moved(arrays_RxX, jnp.arange(rows, dtype=jnp.int32), summed_RxD)
+      new_RxX = moved(arrays_RxX, jnp.arange(rows, dtype=jnp.int32)[:, None], summed_RxD)
       return tuple(
         jnp.where(touched_R.reshape(rows, *(1,) * (old.ndim - 1)), new, old)
         for old, new in zip(arrays_RxX, new_RxX, strict=True)
       )
 
     scratch_R = slots.scratch_R
-    if rates.l2 is not None:
+    if packing is not None:
+      over = packed_update.over_touched if rates.l2 is None else packed_update.over_all
+      read, write = (functools.partial(f, packing) for f in (packed.read, packed.write))
+      rule = packed_update.Rule(moved, read, write)
+      table_RxD, *moments_RxX = over(packing, arrays_RxX, ids_O, grads_OxD, rule)
+    elif rates.l2 is not None:
       summed_RxD = duplicates.dense(method, ids_O, grads_OxD, rows)
       table_RxD, *moments_RxX = top_to_bottom(jnp.ones(rows, bool), summed_RxD)
     elif method == 'scratch' and rows <= ids_O.shape[0]:

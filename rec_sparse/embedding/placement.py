@@ -12,6 +12,7 @@ or adds to it. A one-device table is stored in logical order, without padding.
 
 from collections.abc import Callable, Sequence
 import functools
+import math
 
 import jax
 from jax import lax
@@ -34,9 +35,9 @@ def make_mesh(
   )
 
 
-def padded_rows(rows: int, shards: int = 1) -> int:
-  """The height of a table that holds `rows` rows."""
-  multiple = shards * shards
+def padded_rows(rows: int, shards: int = 1, together: int = 1) -> int:
+  """The height of a table that holds `rows` rows, of each device so many `together`."""
+  multiple = shards * math.lcm(shards, together)
   padded = -(-rows // multiple) * multiple
   if padded >= 2**31:
     raise ValueError(f'{rows} table rows do not fit int32 ids')
@@ -46,6 +47,13 @@ def padded_rows(rows: int, shards: int = 1) -> int:
 def sharding(mesh: jax.sharding.Mesh, *, replicated: bool = False) -> jax.NamedSharding:
   """Of a table, its moments and its scratch cells: rows over all devices, or all on each."""
   return jax.NamedSharding(mesh, P() if replicated else P(AXES))
+
+
+def by_device(
+  change: Callable[[jax.Array], jax.Array], array_RxX: jax.Array, mesh: jax.sharding.Mesh
+) -> jax.Array:
+  """The array after `change` of what each device has of it; `change` must hash by what it does."""
+  return _each(change, mesh)(array_RxX)
 
 
 def from_logical(logical_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
@@ -76,6 +84,14 @@ def _over_shards(
   if array_RxX.shape[0] % mesh.size**2:
     raise ValueError(f'{array_RxX.shape[0]} rows are no multiple of {mesh.size}^2; see padded_rows')
   return _compiled(exchange, mesh)(array_RxX)
+
+
+@functools.lru_cache
+def _each(change: Callable[[jax.Array], jax.Array], mesh: jax.sharding.Mesh) -> Callable:
+  """Kept, as `_compiled`."""
+  if mesh.size == 1:
+    return jax.jit(change)
+  return jax.jit(jax.shard_map(change, mesh=mesh, in_specs=P(AXES), out_specs=P(AXES)))
 
 
 @functools.lru_cache

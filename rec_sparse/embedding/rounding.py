@@ -10,30 +10,31 @@ from rec_sparse.embedding import storage
 
 
 def stochastic_round(
-  x_OxD: jax.Array, rows_O: jax.Array, count: jax.Array, seed: jax.Array
+  x_OxD: jax.Array, rows_OxX: jax.Array, column_D: jax.Array, count: jax.Array, seed: jax.Array
 ) -> jax.Array:
   """Rounds float32 to bfloat16 bits (storage.py), up with the probability that makes the mean
   exact.
 
   The noise depends on (seed, count, row, column) alone: not on the batch order and not on where a
-  row is stored. NaN and infinities stay what they are.
+  row is stored; `rows_OxX` and `column_D` are those of each number, X is 1 or D. NaN and infinities
+  stay what they are.
   """
   bits_OxD = lax.bitcast_convert_type(x_OxD, jnp.uint32)
   # carries into the 16 bits that stay
-  up_OxD = bits_OxD + (noise(x_OxD.shape[1], rows_O, count, seed) >> 16)
+  up_OxD = bits_OxD + (noise(rows_OxX, column_D, count, seed) >> 16)
   return jnp.where(
     jnp.isfinite(x_OxD), (up_OxD >> 16).astype(jnp.uint16), storage.encode(x_OxD, 'bfloat16')
   )
 
 
-def noise(dim: int, rows_O: jax.Array, count: jax.Array, seed: jax.Array) -> jax.Array:
-  """Uniform uint32 of shape (O, dim), a counter-based hash: a tenth of the price of the default
+def noise(rows_OxX: jax.Array, column_D: jax.Array, count: jax.Array, seed: jax.Array) -> jax.Array:
+  """Uniform uint32 of shape (O, D), a counter-based hash: a tenth of the price of the default
   generator on CPU.
   """
   step = mix(seed ^ mix(count.astype(jnp.uint32)))
-  row_O = mix(rows_O.astype(jnp.uint32) ^ step)
-  column_D = jnp.arange(1, dim + 1, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
-  return mix(row_O[:, None] + column_D[None, :])
+  row_OxX = mix(rows_OxX.astype(jnp.uint32) ^ step)
+  column_D = (column_D + 1).astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
+  return mix(row_OxX + column_D[None, :])
 
 
 def mix(x: jax.Array) -> jax.Array:

@@ -21,7 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rec_sparse.embedding import exchange as exchange_lib
+from rec_sparse.embedding import gather
 from rec_sparse.embedding import optimizers
+from rec_sparse.embedding import packed_numbers
+from rec_sparse.embedding import packing as packing_lib
 from rec_sparse.embedding import placement
 from rec_sparse.embedding import storage
 from rec_sparse.embedding import tiny_fields
@@ -29,6 +32,7 @@ from rec_sparse.embedding import tiny_fields
 SMALLEST = 2.0**-20  # scale of a table; below it, rows are multiplied by it
 Rows = dict[str, jax.Array]  # purpose -> rows_BxFxD, or their gradients; D is its width
 ExchangeName = Literal['reduce_scatter', 'all_to_all']
+LayoutName = Literal['rows', 'packed']
 EXCHANGES: dict[ExchangeName, exchange_lib.Exchange] = {
   'reduce_scatter': exchange_lib.REDUCE_SCATTER,
   'all_to_all': exchange_lib.ALL_TO_ALL,
@@ -38,7 +42,8 @@ EXCHANGES: dict[ExchangeName, exchange_lib.Exchange] = {
 class Table(NamedTuple):
   """The arrays of a table: all that a step changes, and all that a checkpoint holds of it."""
 
-  rows_RxD: jax.Array  # columns of all purposes, stored as `storage` and `placement` say
+  # columns of all purposes, stored as `storage` and `placement` say, packed as `packing` does
+  rows_RxD: jax.Array
   slots: optimizers.Slots | None  # what the optimizer keeps; None where nothing is trained
   # the rows of tiny fields, a table on every device; with it those in rows_RxD are stale
   tiny: Optional['Table'] = None
@@ -57,12 +62,25 @@ class Placed:
   optimizer: optimizers.TableOptimizer
   mesh: jax.sharding.Mesh  # rows lie over all its devices, batches over `data`
   exchange: ExchangeName = 'reduce_scatter'  # how rows travel between devices
+  # `packed`: several rows in one of 128 lanes, but those of tiny fields
+  layout: LayoutName = 'rows'
   decays_all: bool = False  # `Rates.weight_decay` is of all rows, not of touched ones
 
   @functools.cached_property
   def tiny(self) -> tiny_fields.Fields | None:
     """Fields whose rows need not travel; None on one device."""
     return tiny_fields.choose(self.sizes, self.mesh)
+
+  @functools.cached_property
+  def packing(self) -> packing_lib.Packing | None:
+    """Of the rows in physical rows; None: a row is one."""
+    return packing_lib.of(sum(self.columns.values())) if self.layout == 'packed' else None
+
+  @property
+  def height(self) -> int:
+    """R: rows of the table with its padding."""
+    together = self.packing.per if self.packing else 1
+    return placement.padded_rows(sum(self.sizes), self.mesh.size, together)
 
   @functools.cached_property
   def borders(self) -> tuple[int, ...]:
@@ -90,11 +108,12 @@ def init(placed: Placed, key: jax.Array, seed: jax.Array) -> Table:
   What 'embedding' columns start from does not depend on the other columns, so arms of a comparison
   start from the same embeddings, whatever else their models read.
   """
-  rows = placement.padded_rows(sum(placed.sizes), placed.mesh.size)
   starts = []
   for purpose, width in placed.columns.items():
     own = key if purpose == 'embedding' else jax.random.fold_in(key, zlib.crc32(purpose.encode()))
-    starts.append(jax.random.uniform(own, (rows, width), minval=-placed.start, maxval=placed.start))
+    starts.append(
+      jax.random.uniform(own, (placed.height, width), minval=-placed.start, maxval=placed.start)
+    )
 
   rows_RxD = storage.encode(jnp.concatenate(starts, axis=1), placed.dtype)
   scale = jnp.float32(1) if placed.decays_all else None
@@ -105,12 +124,12 @@ def lookup(placed: Placed, table: Table, ids_BxF: jax.Array) -> Lookup:
   """The rows of the ids, by purpose."""
   exchange = _exchange(placed)
   if placed.tiny is None:
-    found = _lookup(placed, exchange, table, ids_BxF)
+    found = _lookup(placed, exchange, table, ids_BxF, placed.packing)
     return Lookup(by_purpose(placed, _exact(found.rows_CxFxD, table)), found.dropped)
 
   ids = tiny_fields.split_ids(placed.tiny, ids_BxF)
-  tiny = _lookup(placed, exchange_lib.EVERYWHERE, table.tiny, ids.tiny)
-  found = _lookup(placed, exchange, table, ids.large)
+  tiny = _lookup(placed, exchange_lib.EVERYWHERE, table.tiny, ids.tiny, None)
+  found = _lookup(placed, exchange, table, ids.large, placed.packing)
   rows_BxFxD = tiny_fields.join(placed.tiny, tiny.rows_CxFxD, found.rows_CxFxD)
   return Lookup(by_purpose(placed, _exact(rows_BxFxD, table)), found.dropped)
 
@@ -130,7 +149,7 @@ def update(
   exchange = _exchange(placed)
   grads_BxFxD = jnp.concatenate([grads[purpose] for purpose in placed.columns], axis=2)
   if placed.tiny is None:
-    return _update(placed, exchange, table, ids_BxF, grads_BxFxD, rates)
+    return _update(placed, exchange, table, ids_BxF, grads_BxFxD, rates, placed.packing)
 
   def row_of_stack(rows_O: jax.Array) -> jax.Array:
     return jnp.asarray(placed.tiny.rows_Y)[rows_O]
@@ -138,9 +157,9 @@ def update(
   ids = tiny_fields.split_ids(placed.tiny, ids_BxF)
   grads_of = tiny_fields.split(placed.tiny, grads_BxFxD)
   everywhere = exchange_lib.EVERYWHERE._replace(logical_row=row_of_stack)
-  tiny = _update(placed, everywhere, table.tiny, ids.tiny, grads_of.tiny, rates)
+  tiny = _update(placed, everywhere, table.tiny, ids.tiny, grads_of.tiny, rates, None)
   spread = table._replace(tiny=None)
-  updated = _update(placed, exchange, spread, ids.large, grads_of.large, rates)
+  updated = _update(placed, exchange, spread, ids.large, grads_of.large, rates, placed.packing)
   return updated._replace(table=updated.table._replace(tiny=tiny.table))
 
 
@@ -185,19 +204,51 @@ def from_logical(placed: Placed, table: Table) -> Table:
   """A table in logical row order (as `init` gives and checkpoints hold it) -> as it is trained."""
   arrays = tuple(placement.from_logical(array, placed.mesh) for array in _arrays(table))
   table = _with_arrays(table, arrays)
-  if placed.tiny is None:
-    return table
-  tiny = _with_arrays(table, tiny_fields.take(placed.tiny, _arrays(table), placed.mesh))
-  return table._replace(tiny=_of_its_own(placed, tiny))
+  if placed.tiny is not None:
+    tiny = _with_arrays(table, tiny_fields.take(placed.tiny, arrays, placed.mesh))
+    table = table._replace(tiny=_of_its_own(placed, tiny))
+  return table if placed.packing is None else _packed(placed, table)
 
 
 def to_logical(placed: Placed, table: Table) -> Table:
   """The inverse of `from_logical`: row after row, whatever the number of devices."""
   arrays = _arrays(table)
+  if placed.packing is not None:
+    arrays = _unpacked(placed, arrays)
   if placed.tiny is not None:
     arrays = tiny_fields.put(placed.tiny, arrays, _arrays(table.tiny), placed.mesh)
   arrays = tuple(placement.to_logical(array, placed.mesh) for array in arrays)
   return _with_arrays(table, arrays)._replace(tiny=None)
+
+
+def _packed(placed: Placed, table: Table) -> Table:
+  """The table in physical rows, without scratch cells: its duplicates are summed another way."""
+  arrays = []
+  for array in _arrays(table):
+    by_rows = packing_lib.Pack(placed.packing)
+    pack = by_rows if array.ndim == 2 else packed_numbers.Pack()
+    arrays.append(placement.by_device(pack, array, placed.mesh))
+  table = _with_arrays(table, tuple(arrays))
+  if table.slots is None:
+    return table
+  return table._replace(slots=table.slots._replace(scratch_R=jnp.zeros(0, jnp.int32)))
+
+
+def _unpacked(placed: Placed, arrays_RxL: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+  """The arrays in rows again; where there are no slots, those are not among them."""
+  arrays = []
+  for packed_RxL, like in zip(arrays_RxL, _arrays(abstract(placed)), strict=False):
+    of_numbers = packed_numbers.Unpack(placed.height // placed.mesh.size)
+    unpack = packing_lib.Unpack(placed.packing) if like.ndim == 2 else of_numbers
+    arrays.append(placement.by_device(unpack, packed_RxL, placed.mesh))
+  return tuple(arrays)
+
+
+def _held(rows_RxD: jax.Array, packing: packing_lib.Packing | None) -> exchange_lib.Held:
+  if packing is None:
+    return exchange_lib.Held(rows_RxD.shape[0], functools.partial(gather.read_rows, rows_RxD))
+  read = functools.partial(packing_lib.read, packing, rows_RxD)
+  return exchange_lib.Held(rows_RxD.shape[0] * packing.per, read)
 
 
 def _exact(stored_BxFxD: jax.Array, table: Table) -> jax.Array:
@@ -238,11 +289,18 @@ def _exchange(placed: Placed) -> exchange_lib.Exchange:
 
 
 def _lookup(
-  placed: Placed, exchange: exchange_lib.Exchange, table: Table, ids_BxF: jax.Array
+  placed: Placed,
+  exchange: exchange_lib.Exchange,
+  table: Table,
+  ids_BxF: jax.Array,
+  packing: packing_lib.Packing | None,
 ) -> exchange_lib.Found:
+  def look(rows_RxD: jax.Array, ids_CxF: jax.Array) -> exchange_lib.Found:
+    return exchange.lookup(_held(rows_RxD, packing), ids_CxF)
+
   in_specs = exchange.spec, P('data')
   out_specs = exchange_lib.Found(P('data'), P())
-  local = _over_devices(placed, exchange.lookup, in_specs, out_specs)
+  local = _over_devices(placed, look, in_specs, out_specs)
   return local(table.rows_RxD, ids_BxF)
 
 
@@ -253,9 +311,11 @@ def _update(
   ids_BxF: jax.Array,
   grads_BxFxD: jax.Array,
   rates: optimizers.Rates,
+  packing: packing_lib.Packing | None,
 ) -> Updated:
   def step(table, ids_CxF, grads_CxFxD, rates):
-    arrived = exchange.deliver(table.rows_RxD.shape[0], ids_CxF, grads_CxFxD)
+    rows = table.rows_RxD.shape[0] * (packing.per if packing else 1)
+    arrived = exchange.deliver(rows, ids_CxF, grads_CxFxD)
     rows_RxD, slots = placed.optimizer.update(
       table.rows_RxD,
       table.slots,
@@ -264,6 +324,7 @@ def _update(
       rates,
       logical_row=exchange.logical_row,
       scale=table.scale,
+      packing=packing,
     )
     scale = table.scale
     if scale is not None:
@@ -290,9 +351,8 @@ def _over_devices(
 
 
 def _by_height(table: Table, rows: Any, one: Any) -> Table:
-  """`rows` for each leaf that has the table's height, `one` for the others."""
-  height = table.rows_RxD.shape[:1]
-  return jax.tree.map(lambda leaf: rows if leaf.shape[:1] == height else one, table)
+  """`rows` for each leaf that holds something of each row, `one` for scalars and what is empty."""
+  return jax.tree.map(lambda leaf: rows if leaf.ndim and leaf.shape[0] else one, table)
 
 
 def _arrays(table: Table) -> tuple[jax.Array, ...]:

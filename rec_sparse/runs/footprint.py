@@ -71,21 +71,14 @@ def schema_of(rows: int, fields: int) -> schema_lib.FeatureSchema:
 
 
 def check(
-  config: config_lib.Config,
-  schema: schema_lib.FeatureSchema,
-  mesh: jax.sharding.Mesh,
-  lookup: table_lib.ExchangeName,
-  chip: Chip | None,
-  memory: int,
+  run: train.Program, schema: schema_lib.FeatureSchema, chip: Chip | None, memory: int
 ) -> Footprint:
-  """Compiles a training step for the devices of `mesh`; `chip` has their peaks, if known.
-
-  Raises ValueError when the config does not fit the data; a lack of memory is an answer.
+  """Compiles a training step for the devices of `run`, which need not be there; `chip` has their
+  peaks, if known. A lack of memory is an answer.
   """
-  run = train.program(config, schema, mesh, lookup)
   state = _placed_state(run, schema)
   sizes = _sizes(run, state)
-  data_bytes = _resident_bytes(config, schema)
+  data_bytes = _resident_bytes(run.config, schema)
   batch = _batch(run)
   sums = jax.eval_shape(functools.partial(train.zero_sums, run.terms))
   step = jax.jit(functools.partial(train.train_step, run), donate_argnums=(0, 1))

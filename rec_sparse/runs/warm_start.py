@@ -139,7 +139,7 @@ def _flat(config: config_lib.Config) -> dict[str, Any]:
 
 def _program(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) -> train.Program:
   """That of the other run, on the devices of this one."""
-  return train.program(origin.config, schema, run.mesh, run.table.exchange)
+  return train.program(origin.config, schema, run.mesh, run.table.exchange, run.table.layout)
 
 
 def _shapes(run: train.Program, schema: schema_lib.FeatureSchema) -> Any:

@@ -10,8 +10,14 @@ from rec_sparse.embedding.rounding import stochastic_round
 
 
 def rounded(x_OxD, rows_O, count=1, seed=0):
-  bits = stochastic_round(x_OxD, jnp.asarray(rows_O, jnp.int32), jnp.int32(count), jnp.uint32(seed))
+  rows_Ox1, column_D = jnp.asarray(rows_O, jnp.int32)[:, None], jnp.arange(x_OxD.shape[1])
+  bits = stochastic_round(x_OxD, rows_Ox1, column_D, jnp.int32(count), jnp.uint32(seed))
   return np.asarray(storage.decode(bits).astype(jnp.float32))
+
+
+def drawn(dim, rows_O, count, seed):
+  rows_Ox1 = jnp.asarray(rows_O, jnp.int32)[:, None]
+  return np.asarray(noise(rows_Ox1, jnp.arange(dim), jnp.int32(count), jnp.uint32(seed)))
 
 
 def test_mean_of_many_roundings_is_the_number():
@@ -32,19 +38,12 @@ def test_numbers_of_bfloat16_are_kept_and_specials_survive():
 @pytest.mark.parametrize('other', [{'rows_O': [8, 9]}, {'count': 2}, {'seed': 1}])
 def test_noise_changes_with_row_step_and_seed(other):
   one = {'rows_O': [3, 4], 'count': 1, 'seed': 0}
-  draw = [
-    np.asarray(
-      noise(64, jnp.asarray(k['rows_O'], jnp.int32), jnp.int32(k['count']), jnp.uint32(k['seed']))
-    )
-    for k in (one, one | other)
-  ]
+  draw = [drawn(64, **k) for k in (one, one | other)]
   assert np.mean(draw[0] == draw[1]) < 0.01
 
 
 def test_noise_is_uniform_and_uncorrelated():
-  draws = [
-    np.asarray(noise(16, jnp.arange(4096), jnp.int32(count), jnp.uint32(7))) for count in (1, 2)
-  ]
+  draws = [drawn(16, np.arange(4096), count, 7) for count in (1, 2)]
   u = np.stack(draws) / 2**32
   counts, _ = np.histogram(u, bins=64, range=(0, 1))
   chi_square = np.sum((counts - u.size / 64) ** 2 / (u.size / 64))

@@ -26,7 +26,7 @@ def bytes_of(tree):
 def test_a_state_is_counted_as_it_lies_on_a_device(devices):
   mesh = placement.make_mesh(devices)
   schema = footprint.schema_of(ROWS, FIELDS)
-  found = footprint.check(config(), schema, mesh, 'reduce_scatter', None, 10**9)
+  found = footprint.check(train.program(config(), schema, mesh), schema, None, 10**9)
   assert found.fits and found.modelled_seconds is None
 
   state = train.init(train.program(config(), schema, mesh), schema)
