@@ -148,6 +148,12 @@ class Config:
   rate_floor: float = setting(
     1e-3, 'lowest rate of a schedule that falls / learning_rate', least=0, most=1, differs='yes'
   )
+  label_smoothing: float = share(
+    0.0, 'share of the way from 0 and 1 to 1/2 that the labels go in the training loss'
+  )
+  positive_weight: float = setting(
+    1.0, 'what a label of 1 weighs in the training loss; one of 0 weighs 1', above=0
+  )
   clip_norm: float = setting(
     0.0, 'largest norm of all gradients of a step together; 0: any', least=0, differs='off_or_on'
   )

@@ -38,13 +38,24 @@ class Objective(NamedTuple):
   rank: Callable[[Found], float]  # the monitor: what ranks validations, higher is better
 
 
-def clicks(tasks: tuple[str, ...], monitor: str) -> Objective:
+def clicks(
+  tasks: tuple[str, ...],
+  monitor: str,
+  label_smoothing: float = 0.0,
+  positive_weight: float = 1.0,
+) -> Objective:
   """Each task is whether something happens: log losses, summed over tasks.
 
-  Outputs are logits_BxT. `monitor` is a name of the metrics, mean over tasks.
+  Outputs are logits_BxT. `monitor` is a name of the metrics, mean over tasks. The loss is what
+  `smoothed_loss` says; the metrics are those of the labels as they are.
   """
+  loss = clicks_loss
+  if label_smoothing or positive_weight != 1:
+    loss = functools.partial(
+      smoothed_loss, label_smoothing=label_smoothing, positive_weight=positive_weight
+    )
   return Objective(
-    loss=clicks_loss,
+    loss=loss,
     zeros=functools.partial(metrics.zeros, len(tasks)),
     add=_add_clicks,
     compute=functools.partial(clicks_metrics, tasks),
@@ -55,6 +66,22 @@ def clicks(tasks: tuple[str, ...], monitor: str) -> Objective:
 def clicks_loss(logits_BxT: jax.Array, batch: Batch) -> jax.Array:
   """Log loss in nats, summed over tasks, mean over the examples that weigh."""
   losses_BxT = optax.sigmoid_binary_cross_entropy(logits_BxT, batch['label_BxT'])
+  return jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
+
+
+def smoothed_loss(
+  logits_BxT: jax.Array, batch: Batch, *, label_smoothing: float, positive_weight: float
+) -> jax.Array:
+  """`clicks_loss` of labels that are less sure, and with a weight for those of 1.
+
+  A label y becomes (1 - s) y + s / 2 (arXiv 1512.00567, section 7). The loss of an example of
+  label 1 is multiplied by `positive_weight`; the mean is over examples, whatever they weigh, as
+  class weights of common libraries have it. Either moves the mean of what is predicted.
+  """
+  label_BxT = batch['label_BxT']
+  soft_BxT = (1 - label_smoothing) * label_BxT + 0.5 * label_smoothing
+  weight_BxT = jnp.where(label_BxT > 0, positive_weight, 1.0)
+  losses_BxT = weight_BxT * optax.sigmoid_binary_cross_entropy(logits_BxT, soft_BxT)
   return jnp.mean(jnp.sum(losses_BxT, 1), where=batch['weight_B'] > 0)
 
 

@@ -105,7 +105,9 @@ def program(
   run = Program(
     config=config,
     inputs=inputs,
-    objective=objective_lib.clicks(schema.tasks, config.monitor),
+    objective=objective_lib.clicks(
+      schema.tasks, config.monitor, config.label_smoothing, config.positive_weight
+    ),
     module=model.module(config, inputs),
     last=_last_step(config, schema),
     dense_optimizer=optimizer.dense(),

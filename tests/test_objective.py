@@ -53,3 +53,24 @@ def test_outputs_that_are_not_finite_have_no_metrics():
   of_tasks = objective.clicks(TASKS, 'auc')
   labels = objective.Labels(np.zeros((4, 2), np.uint8), None)
   assert of_tasks.compute(of_tasks.zeros(), np.full((4, 2), np.nan, np.float32), labels) is None
+
+
+@pytest.mark.parametrize('smoothing, positive', [(0.2, 1.0), (0.0, 3.0), (0.1, 0.5)])
+def test_smoothed_and_weighted_loss_is_the_mean_over_examples_written_out(smoothing, positive):
+  rng = np.random.default_rng(2)
+  logits_BxT = rng.normal(size=(7, 2)).astype(np.float32)
+  label_BxT = (rng.random((7, 2)) < 0.4).astype(np.float32)
+  batch = {'label_BxT': label_BxT, 'weight_B': np.array([1, 1, 1, 0, 1, 1, 0], np.float32)}
+  of_tasks = objective.clicks(TASKS, 'logloss', smoothing, positive)
+  total = 0.0
+  for logits, labels, weight in zip(logits_BxT, label_BxT, batch['weight_B'], strict=True):
+    for logit, label in zip(logits, labels, strict=True):
+      probability = 1 / (1 + np.exp(-logit))
+      share = label * (1 - smoothing) + smoothing / 2
+      own = -share * np.log(probability) - (1 - share) * np.log(1 - probability)
+      total += weight * own * (positive if label else 1.0)
+  assert float(of_tasks.loss(logits_BxT, batch)) == pytest.approx(total / 5, rel=1e-5)
+
+
+def test_without_smoothing_and_weights_the_loss_is_the_plain_one():
+  assert objective.clicks(TASKS, 'auc', 0.0, 1.0).loss is objective.clicks_loss
