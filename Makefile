@@ -3,7 +3,7 @@ BIN := .venv/bin
 DATA := data/teacher
 STUDY := studies/teacher
 
-.PHONY: venv test lint study clean
+.PHONY: venv test lint study baselines clean
 
 venv: .venv/.installed
 
@@ -25,6 +25,13 @@ study: venv
 	$(BIN)/python -m launch.prepare --source=synthetic --rows=150000 --out=$(DATA)
 	$(BIN)/python -m launch.sweep --study=teacher --data=$(DATA) --out=$(STUDY)
 	$(BIN)/python -m launch.report --study=$(STUDY)
+
+# Every baseline at its published settings, on the data sets that docs/results.md prepares. Goes on where it was cut.
+baselines: venv
+	$(BIN)/python -m launch.sweep --study=published_frappe --data=data/frappe --out=studies/published_frappe
+	$(BIN)/python -m launch.report --study=studies/published_frappe
+	$(BIN)/python -m launch.sweep --study=published_ml1m --data=data/ml1m7 --out=studies/published_ml1m
+	$(BIN)/python -m launch.report --study=studies/published_ml1m
 
 clean:
 	rm -rf .venv $(DATA) $(STUDY)

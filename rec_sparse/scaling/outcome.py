@@ -110,7 +110,7 @@ def _arm_json(o: Outcome) -> dict[str, Any]:
   differences = {
     f'{name}_difference': d and d._asdict() for name, d in (('auc', o.auc), ('logloss', o.logloss))
   }
-  metrics = {name: _moments(list(by_seed.values())) for name, by_seed in o.metrics.items()}
+  metrics = {name: moments(list(by_seed.values())) for name, by_seed in o.metrics.items()}
   return {
     'model': o.arm.model,
     'says': o.arm.says,
@@ -125,10 +125,11 @@ def _arm_json(o: Outcome) -> dict[str, Any]:
     **metrics,
     **differences,
     'published_auc_points': o.arm.published,
+    'published_auc': o.arm.published_auc,
   }
 
 
-def _moments(values: Sequence[float]) -> dict[str, float | None]:
+def moments(values: Sequence[float]) -> dict[str, float | None]:
   """Mean and standard deviation over seeds; None of an AUC that is undefined."""
   if np.isnan(values).any():
     return {'mean': None, 'sd': None}
@@ -164,7 +165,7 @@ def _row(o: Outcome, first: str, areas: Sequence[str]) -> list[str]:
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
   means = [
-    _number(_moments(list(o.metrics[name].values()))['mean'], '.4f') if name in o.metrics else ''
+    _number(moments(list(o.metrics[name].values()))['mean'], '.4f') if name in o.metrics else ''
     for name in areas
   ]
   if not o.metrics:

@@ -25,6 +25,7 @@ class Arm:
   against: str = ''  # arm of one size that it is compared with; its own name for a reference
   equal: Count = ''  # the width gives the reference's count; '': the width is as given
   published: float | None = None  # difference in AUC that a paper prints, in points (1e-2)
+  published_auc: float | None = None  # AUC on test rows that a benchmark prints
   data: str = ''  # dataset directory with the same test rows as the study's; '': the study's
 
   @property

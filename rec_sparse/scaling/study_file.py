@@ -25,6 +25,7 @@ against = 'ssr_d'                    # optional: another reference than the firs
 equal = 'dense_params_nonzero'       # optional: the width gives this count of the reference
 says = 'ReLU in place of ICS'        # optional: what differs, for tables and pictures
 published = -0.22                    # optional: the paper's difference in AUC, in points (1e-2)
+published_auc = 0.9833               # optional: AUC on test rows that a benchmark prints
 data = 'data/clicks_chosen'          # optional: other data than --data, with the same test rows
 
 `launch.sweep` trains it, `launch.report` writes chart and table.
@@ -42,9 +43,9 @@ from rec_sparse.scaling.study import Arm
 from rec_sparse.scaling.study import Study
 
 # entries of an arm that are no config fields
-OF_ARM = ('model', 'scale', 'says', 'against', 'equal', 'published', 'data')
+OF_ARM = ('model', 'scale', 'says', 'against', 'equal', 'published', 'published_auc', 'data')
 # those that are about the row of a table
-OF_ROW = ('against', 'equal', 'published')
+OF_ROW = ('against', 'equal', 'published', 'published_auc')
 # config fields that the study sets itself
 OF_STUDY = ('seed', 'learning_rate', 'data_fingerprint', 'init_from', 'feed')
 

@@ -38,6 +38,7 @@ model = 'ssr_d'
 model = 'ssr_d'
 gate = 'relu'
 published = -0.1
+published_auc = 0.625
 [arms.broken]
 model = 'ssr_s'
 width = 20
@@ -95,6 +96,7 @@ def test_a_study_end_to_end(toy, tmp_path, study, capsys, monkeypatch):
     and broken['auc_difference'] is None
     and broken['learning_rate'] is None
   )
+  _check_the_published_beside_ours(out, relu)
   assert (out / 'small.png').read_bytes()[:4] == b'\x89PNG'
   _check_against_the_trials(toy, out, reference, relu)
 
@@ -207,6 +209,19 @@ def test_a_table_waits_for_every_trial(toy, one_class, tmp_path, study, capsys, 
 
 def raise_memory_error(*_):
   raise MemoryError
+
+
+def _check_the_published_beside_ours(out, relu):
+  with open(out / 'small_published.csv', encoding='utf-8', newline='') as file:
+    rows = {row['arm']: row for row in csv.DictReader(file)}
+  assert list(rows) == ['ssr_d', 'relu', 'broken']
+  own = rows['relu']
+  assert own['published_auc'] == '0.625' and own['seeds'] == '2'
+  assert float(own['valid_auc_mean']) == relu['valid_auc']['mean']
+  assert float(own['test_auc_sd']) == relu['test_auc']['sd']
+  assert rows['broken']['seeds'] == '0' and rows['broken']['valid_auc_mean'] == ''
+  line = (out / 'small_published.md').read_text().splitlines()[3]
+  assert line.startswith('| relu |') and line.endswith('| 0.6250 |')
 
 
 def test_what_it_refuses(toy, tmp_path, study, capsys, monkeypatch):
