@@ -16,7 +16,10 @@ define = flag_definers.into(FLAGS)
 DATA = define.string('data', None, 'Dataset directory, made by launch.prepare.', required=True)
 OUT = define.string('out', None, 'Where plan.npz, trace.json and pictures go.', required=True)
 K = define.integer(
-  'k', None, 'Fields to keep; with --level=value, values that keep a row.', lower_bound=1
+  'k',
+  None,
+  'Fields to keep; with --level=value, values that keep a row; with --by=autofis, pairs of fields.',
+  lower_bound=1,
 )
 UNTIL = define.enum(
   'until',
@@ -28,10 +31,11 @@ UNTIL = define.enum(
 BY = define.enum(
   'by',
   'afe',
-  ['afe', 'jmi', 'mi', 'frequency', 'random', 'lasso', 'gates'],
+  ['afe', 'jmi', 'mi', 'frequency', 'random', 'lasso', 'gates', 'autofis'],
   'Order. afe; jmi: the same without setting redundant fields back; and its controls: mi: '
   'information alone; frequency: training rows per value; random; lasso: group LASSO on one-hot '
-  'fields; gates: learned field gates, as in AutoField.',
+  'fields; gates: learned field gates, as in AutoField. autofis: not fields but pairs of them, '
+  'whose inner products fm and deepfm take.',
 )
 LEVEL = define.enum(
   'level', 'field', ['field', 'value'], 'What is kept: whole fields, or table rows.'
@@ -59,7 +63,7 @@ PAIRS = define.boolean(
   'pairs', False, 'Also draw what fields have in common; a pass over the rows for each.'
 )
 SEED = define.integer(
-  'seed', 0, 'Of permutations, and of the orders random and gates.', lower_bound=0
+  'seed', 0, 'Of permutations, and of the orders random, gates and autofis.', lower_bound=0
 )
 
 
@@ -97,6 +101,8 @@ def main() -> int:
   plan_lib.save(found.plan, out / 'plan.npz')
   print(report.table(found.plan, found.steps, found.heldout))
   print(f'keeps {", ".join(names[field] for field in found.kept)}')
+  if 'kept_pairs' in found.plan.arrays:
+    print(report.pairs(found.plan))
   print(out / 'plan.npz')
   return 0
 

@@ -1,6 +1,7 @@
 """DeepFM (arXiv 1703.04247): a factorization machine beside an MLP on the same embeddings.
 
-Equations 1 to 4: `logit = sum_f w_f + sum_{f<g} <e_f, e_g> + MLP(x_0)`.
+Equations 1 to 4: `logit = sum_f w_f + sum_{f<g} <e_f, e_g> + MLP(x_0)`; with `kept_pairs`, the
+products of these pairs alone, each with a weight (models/kept_pairs.py).
 """
 
 import functools
@@ -13,6 +14,7 @@ from rec_sparse import flops
 from rec_sparse.config import Config
 from rec_sparse.models import fm
 from rec_sparse.models import folded
+from rec_sparse.models import kept_pairs
 from rec_sparse.models import layers
 from rec_sparse.models import parts
 from rec_sparse.models.architecture import Architecture
@@ -34,7 +36,7 @@ class DeepFM(nn.Module):
   def __call__(self, rows: Rows, weight_B: jax.Array | None = None, *, train: bool) -> jax.Array:
     cfg = self.config
     first_BxT = jnp.sum(rows['linear'], 1)
-    pairs_B = fm.pairs(rows['embedding'])
+    pairs_B = fm.interactions(self, rows['embedding'])
 
     x_NxB = layers.Input(cfg, name='input')(rows['embedding'], weight_B, train=train)
     hidden_HxB = layers.hidden(cfg, x_NxB, weight_B, train=train)
@@ -44,10 +46,15 @@ class DeepFM(nn.Module):
 
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """The MLP, its head, and the machine; first-order weights lie in the table."""
-  machine = parts.first_order_cost(inputs) + fm.pairs_cost(inputs)
+  machine = parts.first_order_cost(inputs) + fm.pairs_cost(cfg, inputs)
   return machine + layers.mlp_cost(inputs.size, cfg, inputs.tasks)
 
 
 ARCHITECTURE = Architecture(
-  DeepFM, cost, columns=fm.columns, merge=functools.partial(folded.serve, DeepFM)
+  DeepFM,
+  cost,
+  kept_pairs.Options,
+  constants=kept_pairs.constants,
+  columns=fm.columns,
+  merge=functools.partial(folded.serve, DeepFM),
 )

@@ -1,6 +1,7 @@
 """Factorization machine (Rendle, ICDM 2010): first-order weights and inner products of all pairs.
 
-Equation 1: `logit = b + sum_f w_f + sum_{f<g} <e_f, e_g>`, in the time of lemma 3.1.
+Equation 1: `logit = b + sum_f w_f + sum_{f<g} <e_f, e_g>`, in the time of lemma 3.1. With
+`kept_pairs`, weighted products of these pairs alone (models/kept_pairs.py).
 """
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from rec_sparse import flops
 from rec_sparse.config import Config
+from rec_sparse.models import kept_pairs
 from rec_sparse.models import layers
 from rec_sparse.models import parts
 from rec_sparse.models.architecture import Architecture
@@ -34,7 +36,16 @@ class FM(nn.Module):
     kept_FxDxB = drop(jnp.transpose(rows['embedding'], (1, 2, 0)), train=train)
     bias_T = self.param('bias', nn.initializers.zeros, (self.inputs.tasks,))
     first_BxT = jnp.sum(rows['linear'], 1) + bias_T[None]
-    return first_BxT + pairs(jnp.transpose(kept_FxDxB, (2, 0, 1)))[:, None]
+    pairs_B = interactions(self, jnp.transpose(kept_FxDxB, (2, 0, 1)))
+    return first_BxT + pairs_B[:, None]
+
+
+def interactions(module: nn.Module, rows_BxFxD: jax.Array) -> jax.Array:
+  """What a model adds up of pairs of fields, as its `kept_pairs` says."""
+  if not module.config.options.kept_pairs:
+    return pairs(rows_BxFxD)
+  fields_2xP = module.get_variable('constants', 'pairs')
+  return kept_pairs.KeptPairs(name='kept_pairs', parent=module)(rows_BxFxD, fields_2xP)
 
 
 def pairs(rows_BxFxD: jax.Array) -> jax.Array:
@@ -44,8 +55,10 @@ def pairs(rows_BxFxD: jax.Array) -> jax.Array:
   return 0.5 * jnp.sum(square_of_sum_BxD - sum_of_squares_BxD, 1)
 
 
-def pairs_cost(inputs: Inputs) -> flops.Cost:
-  """Two sums over fields, and the squares."""
+def pairs_cost(cfg: Config, inputs: Inputs) -> flops.Cost:
+  """Two sums over fields, and the squares; of kept pairs, one product each."""
+  if cfg.options.kept_pairs:
+    return kept_pairs.cost(cfg, inputs)
   return flops.Cost(params=0, flops=3 * inputs.size)
 
 
@@ -56,9 +69,16 @@ def columns(cfg: Config, inputs: Inputs) -> dict[str, int]:
 
 def cost(cfg: Config, inputs: Inputs) -> flops.Cost:
   """Biases; first-order sums, and inner products."""
-  del cfg
   biases = flops.Cost(params=inputs.tasks, flops=0)
-  return parts.first_order_cost(inputs) + biases + pairs_cost(inputs)
+  return parts.first_order_cost(inputs) + biases + pairs_cost(cfg, inputs)
 
 
-ARCHITECTURE = Architecture(FM, cost, columns=columns, knobs=(), check=parts.check_reads_rows_alone)
+ARCHITECTURE = Architecture(
+  FM,
+  cost,
+  kept_pairs.Options,
+  constants=kept_pairs.constants,
+  columns=columns,
+  knobs=(),
+  check=parts.check_reads_rows_alone,
+)

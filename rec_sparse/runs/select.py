@@ -22,10 +22,12 @@ from rec_sparse.search import field_gates
 from rec_sparse.search import heldout
 from rec_sparse.search import information
 from rec_sparse.search import lasso
+from rec_sparse.search import pair_gates
 from rec_sparse.search import values
 
 GREEDY = ('afe', 'jmi')  # jmi: AFE's plain score, in which no field is redundant
 RANKED = ('mi', 'frequency', 'random', 'lasso', 'gates')
+OF_PAIRS = ('autofis',)  # which inner products of pairs of fields are taken; all fields stay
 ORDERS = GREEDY + RANKED
 OF_VALUES = ('afe', 'mi', 'frequency', 'random')  # orders that rank values; afe is mi there
 PATIENCE = 3  # fields in a row that do not lower the held-out loss
@@ -36,15 +38,15 @@ class Job:
   """What to choose, and how."""
 
   data: pathlib.Path  # dataset directory
-  by: str = 'afe'  # one of ORDERS
+  by: str = 'afe'  # one of ORDERS, or of OF_PAIRS
   level: str = 'field'  # or value: table rows
-  k: int = 0  # fields, or values that keep a row of their own; 0: as many as `until` says
+  k: int = 0  # fields, values that keep a row of their own, or pairs; 0: as many as `until` says
   until: str = ''  # information: while J is surely above 0; heldout: while the held-out loss falls
   correct: str = 'permutation'  # one of information.METHODS
   buckets: int = buckets.MOST  # of a field; larger fields are hashed
   pair_start: bool = False  # start from the most synergistic pair of fields
   with_pairs: bool = False  # normalised information of all pairs of fields, too
-  seed: int = 0  # of permutations, of the orders random and gates
+  seed: int = 0  # of permutations, of the orders random, gates and autofis
 
 
 class Found(NamedTuple):
@@ -66,6 +68,8 @@ def select(job: Job) -> Found:
     found = _values(job, opened)
   elif job.by in GREEDY:
     found = _greedy(job, opened)
+  elif job.by in OF_PAIRS:
+    found = _pairs(job, opened)
   else:
     kept = tuple(_ranked(job, opened)[: job.k])
     found = Found(_plan(job, opened, plan_lib.keep_fields(schema, list(kept))), (), (), kept)
@@ -83,10 +87,14 @@ def _check(job: Job, schema: schema_lib.FeatureSchema) -> None:
   if job.level == 'value' and job.by not in OF_VALUES:
     raise ValueError(f'--by={job.by}: ranks fields alone; of values, {", ".join(OF_VALUES)}')
   most = len(schema.fields)
+  of = f'{job.level}s'
   if job.level == 'value':
     most = sum(f.vocab_size - 1 for f in schema.fields if f.kind == 'categorical')
+  elif job.by in OF_PAIRS:
+    most = most * (most - 1) // 2
+    of = 'pairs of fields'
   if not 0 <= job.k <= most:
-    raise ValueError(f'--k={job.k}: the data set has {most} {job.level}s')
+    raise ValueError(f'--k={job.k}: the data set has {most} {of}')
   if len(schema.tasks) > counts.TASKS:
     raise ValueError(
       f'{job.data}: has {len(schema.tasks)} labels, whose joint counts are too many; '
@@ -191,6 +199,19 @@ def _ranked(job: Job, opened: counted_lib.Counted) -> list[int]:
   if job.by == 'lasso':
     return lasso.order(code_FxE, opened.sizes, label_ExT)
   return field_gates.order(code_FxE, opened.sizes, label_ExT, job.seed)
+
+
+def _pairs(job: Job, opened: counted_lib.Counted) -> Found:
+  """Keeps all fields, and names in `kept_pairs` the k pairs with the largest gates."""
+  code_FxE, label_ExT = counted_lib.sample(opened)
+  gate_P = pair_gates.gates(code_FxE, opened.sizes, label_ExT, job.seed)
+  fields = list(range(len(opened.sizes)))
+  arrays = plan_lib.keep_fields(opened.schema, fields)
+  arrays |= {
+    'kept_pairs': np.array(pair_gates.largest(gate_P, job.k), np.int32),
+    'gate_P': gate_P.astype(np.float32),
+  }
+  return Found(_plan(job, opened, arrays), (), (), tuple(fields))
 
 
 def _values(job: Job, opened: counted_lib.Counted) -> Found:

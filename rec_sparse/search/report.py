@@ -43,6 +43,15 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
   }
 
 
+def pairs(plan: Plan) -> str:
+  """The kept pairs by name, and the setting that trains a model on their products alone."""
+  names = plan.made_by['fields']
+  first_P, second_P = np.triu_indices(len(names), 1)
+  kept = plan.arrays['kept_pairs'].tolist()
+  shown = ', '.join(f'{names[first_P[pair]]} x {names[second_P[pair]]}' for pair in kept)
+  return f'of pairs {shown}\n--kept_pairs={",".join(map(str, kept))}'
+
+
 def table(plan: Plan, steps: Sequence[Step], heldout: Sequence[float]) -> str:
   """The trace in 1e-3 nats, a line a choice; then how much of the table stays."""
   names = plan.made_by['fields']

@@ -101,6 +101,19 @@ def test_orders_keep_as_many_fields_as_asked(data, tmp_path, by):
     assert set(names[plan.arrays['kept_F']]) & {'item', 'same_item'}
 
 
+def test_autofis_keeps_all_fields_and_names_pairs(data, tmp_path, capsys):
+  assert choose(f'--data={data}', '--k=3', '--by=autofis', f'--out={tmp_path}') == 0
+  plan = plan_lib.load(tmp_path / 'plan.npz')
+  kept = plan.arrays['kept_pairs'].tolist()
+  fields = len(plan.made_by['fields'])
+  assert plan.arrays['kept_F'].all() and plan.arrays['gate_P'].shape == (
+    fields * (fields - 1) // 2,
+  )
+  assert len(kept) == 3 and f'--kept_pairs={",".join(map(str, kept))}' in capsys.readouterr().out
+  assert choose(f'--data={data}', '--k=99', '--by=autofis', f'--out={tmp_path}') == 1
+  assert 'pairs of fields' in capsys.readouterr().err
+
+
 def test_a_plan_that_keeps_all_changes_no_row(data, tmp_path, capsys):
   assert choose(f'--data={data}', '--k=6', f'--out={tmp_path}') == 0
   plan = f'--plan={tmp_path}/plan.npz'

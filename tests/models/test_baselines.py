@@ -32,6 +32,7 @@ def network(model, tasks=1, **overrides):
   config = settings.make(model, small | overrides)
   architecture = models.find(model)
   module = architecture.module(config, inputs)
+  filters = {'constants': architecture.constants(config, inputs, 0)}
   rng = np.random.default_rng(3)
   rows = {
     purpose: rng.standard_normal((BATCH, FIELDS, width)).astype(np.float32)
@@ -40,13 +41,13 @@ def network(model, tasks=1, **overrides):
 
   def init(rows):
     key = {'params': jax.random.key(1)}
-    return module.apply({}, rows, train=False, rngs=key, mutable=['params', *train.MOVING])[1]
+    return module.apply(filters, rows, train=False, rngs=key, mutable=['params', *train.MOVING])[1]
 
   def anywhere(leaf):
     return np.abs(rng.normal(0, 0.4, leaf.shape)).astype(np.float32) - 0.1
 
   made = nn.meta.unbox(jax.eval_shape(init, rows))
-  variables = {name: jax.tree.map(anywhere, made.get(name, {})) for name in made}
+  variables = filters | {name: jax.tree.map(anywhere, made.get(name, {})) for name in made}
   return jax.jit(functools.partial(module.apply, train=False)), variables, rows
 
 
@@ -87,6 +88,26 @@ def test_fm_is_the_double_loop_over_pairs():
   expected_BxT = rows['linear'].sum(1) + variables['params']['bias'][None]
   expected_BxT = expected_BxT + inner_products(rows['embedding'])[:, None]
   np.testing.assert_allclose(forward(variables, rows), expected_BxT, rtol=1e-4, atol=1e-5)
+
+
+def test_kept_pairs_are_weighted_products_of_these_pairs_alone():
+  kept = (7, 0, 3)
+  forward, variables, rows = network('fm', kept_pairs=kept)
+  every = list(itertools.combinations(range(FIELDS), 2))
+  expected_B = rows['linear'].sum((1, 2)) + variables['params']['bias']
+  weights = variables['params']['kept_pairs']['weight']
+  for weight, (f, g) in zip(weights, [every[pair] for pair in kept], strict=True):
+    expected_B = expected_B + weight * np.sum(rows['embedding'][:, f] * rows['embedding'][:, g], 1)
+  np.testing.assert_allclose(forward(variables, rows)[:, 0], expected_B, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'kept, problem',
+  [((3, 3), 'kept_pairs=3,3: expected each pair once'), ((10,), 'have 5 fields, so 10 pairs')],
+)
+def test_kept_pairs_are_pairs_of_the_data(kept, problem):
+  with pytest.raises(ValueError, match=problem):
+    network('deepfm', kept_pairs=kept)
 
 
 def test_deepfm_is_its_two_parts():

@@ -31,6 +31,7 @@ VARIANTS = [  # other forms of models, with parameters of their own
   ('autoint', {'beside': (24, 24), 'hidden_norm': 'batch'}),
   ('finalmlp', {'second_widths': (24, 8), 'gates': True, 'hidden_norm': 'layer'}),
   ('finalmlp', {'fusion': 'sum'}),
+  ('deepfm', {'kept_pairs': (0, 5, 14)}),
   ('dcn_v2', {'cross': 'mixture', 'cross_rank': 5}),
   ('wukong', {'top_widths': (), 'fm_hidden': (9,), 'fm_rank': 3}),
   ('wukong', {'hidden_norm': 'batch', 'depth': 3}),

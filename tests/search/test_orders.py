@@ -6,6 +6,7 @@ import pytest
 from rec_sparse.search import field_gates
 from rec_sparse.search import heldout
 from rec_sparse.search import lasso
+from rec_sparse.search import pair_gates
 
 
 @pytest.fixture(scope='module')
@@ -29,6 +30,21 @@ def test_gates_keep_what_interacts(rows):
   code_FxE, label_ExT = rows
   order = field_gates.order(code_FxE, [30, 6, 2, 2], label_ExT, seed=0)
   assert order[-1] == 0 and sorted(order) == [0, 1, 2, 3]
+
+
+def test_pair_gates_keep_the_pair_that_interacts(rows):
+  code_FxE, label_ExT = rows
+  gate_P = pair_gates.gates(code_FxE, [30, 6, 2, 2], label_ExT, seed=0)
+  assert gate_P.shape == (6,) and (gate_P == 0).any()
+  assert pair_gates.largest(gate_P, 1) == [5]  # of fields 2 and 3
+  assert pair_gates.largest(np.array([0.1, -0.5, 0.2]), 2) == [1, 2]
+
+
+def test_grda_is_a_soft_threshold_of_the_summed_gradient():
+  total_P = np.array([-3.0, 0.0, 5.9, 100.0], np.float32)
+  alpha_P = pair_gates.grda(np.full(4, 0.6, np.float32), total_P, np.float32(0.5))
+  threshold = 0.7 * 0.5**0.8
+  assert np.allclose(alpha_P, [0.9 - threshold, 0.6 - threshold, 0, -9.4 + threshold], atol=1e-5)
 
 
 def test_heldout_loss_falls_by_what_tells_alone_or_with_its_partner(rows):
