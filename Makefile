@@ -3,7 +3,14 @@ BIN := .venv/bin
 DATA := data/teacher
 STUDY := studies/teacher
 
-.PHONY: venv test lint study baselines clean
+# Of `make accelerator`: where results go, its Python, and a prepared MovieLens-1M.
+OUT := studies/accelerator
+ACCELERATOR_PYTHON := $(BIN)/python
+ML1M := data/ml1m
+BENCHES := accelerator step filter ics vectorised
+STUDY_OF_ACCELERATOR := views
+
+.PHONY: venv test lint study baselines clean accelerator accelerator_parts
 
 venv: .venv/.installed
 
@@ -32,6 +39,21 @@ baselines: venv
 	$(BIN)/python -m launch.report --study=studies/published_frappe
 	$(BIN)/python -m launch.sweep --study=published_ml1m --data=data/ml1m7 --out=studies/published_ml1m
 	$(BIN)/python -m launch.report --study=studies/published_ml1m
+
+# What a lent GPU or TPU should answer, in calls of at most nine minutes: run it again until it says
+# that all is there. The interpreter must have a jax for the device; nothing is installed.
+accelerator:
+	@timeout --signal=TERM --kill-after=30 540 $(MAKE) accelerator_parts \
+	  || { echo "not all is in $(OUT) yet; the same command goes on"; exit 75; }
+	@echo "all is in $(OUT)"
+
+accelerator_parts: $(BENCHES:%=$(OUT)/%.json)
+	$(ACCELERATOR_PYTHON) -m launch.sweep --study=$(STUDY_OF_ACCELERATOR) --data=$(ML1M) --out=$(OUT)/study
+	$(ACCELERATOR_PYTHON) -m launch.report --study=$(OUT)/study
+
+$(OUT)/%.json:
+	$(ACCELERATOR_PYTHON) -m launch.bench --what=$* --out=$@.part
+	mv $@.part $@
 
 clean:
 	rm -rf .venv $(DATA) $(STUDY)

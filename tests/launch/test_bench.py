@@ -40,6 +40,12 @@ CONTRACT = {
   'ics': {'ics_speedup', 'ics_plain_temp_mb'},
   'feed': {'feed_rows_per_s'},
   'vectorised': {'vectorised8', 'vectorised8_over_one'},
+  'accelerator': {
+    'table_adam_sort_ms',
+    'table_sgd_sort_over_scratch',
+    'dcn_v2_examples_per_s',
+    'ssr_s_bfloat16_examples_per_s',
+  },
 }
 WORKER = """
 import json, sys
