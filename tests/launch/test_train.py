@@ -77,11 +77,12 @@ LEARNED = (
 )
 
 
+# cut right after a change of masks, at 7 of steps 0, 1, ..., and right before one, at 21
 MASKED = (
   '--model=ssr_d',
   '--sparsity=dsl',
   '--density=0.3',
-  '--mask_every=5',
+  '--mask_every=3',
 )
 
 

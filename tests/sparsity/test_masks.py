@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rec_sparse import checkpoint
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.models.marks import Mark
 from rec_sparse.sparsity import masks
 from rec_sparse.sparsity import rules
+from rec_sparse.sparsity import static_filter
 from rec_sparse.sparsity import structure as structure_lib
 from rec_sparse.sparsity.structure import UNSTRUCTURED
 
@@ -146,34 +148,32 @@ STRUCTURES = {
   'block': structure_lib.Structure('block', block=4),
   'n_m': structure_lib.Structure('n_m', group=4),
 }
-KERNELS = {'stack': (2, 8, 6), 'plain': (12, 1)}  # blocks of 4 x 3 and of 4 x 1
+STACK = (2, 8, 6)  # of two kernels, each in 2 x 2 blocks of 4 x 3
 
 
 @functools.cache
 def by_every_rule(structure):
-  """A compiled (params, grads, key) -> rule -> masks after the last change; and the counts."""
-  shapes = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in KERNELS.items()}
-  counts = masks.counts(shapes, dict.fromkeys(shapes, KERNEL), 0.5, 'uniform', structure)
+  """A compiled (param, grad, key) of one kernel -> rule -> its mask after the last change."""
+  shapes = {'stack': jax.ShapeDtypeStruct(STACK, jnp.float32)}
+  counts = masks.counts(shapes, {'stack': KERNEL}, 0.5, 'uniform', structure)
 
-  def of_ones(params):
-    return jnp.sum(params['stack'], (0, 1)) @ params['plain'][:6] + params['plain'][6:].sum()
+  def cubes(params):
+    """Logits, and a loss, with a second derivative."""
+    return jnp.sum(params['stack'] ** 3)
 
-  def masks_of(rule, params, grads, key):
+  def mask_of(rule, param, grad, key):
+    params, grads = {'stack': param}, {'stack': grad}
     own = sparsifier(rule, counts, rules.Schedule(0, 1, 4, 0.4), structure)
-    start = own.rule.start(own, rules.Start(key, params, of_ones))
+    start = own.rule.start(own, rules.Start(key, params, cubes))
     params = masks.apply(start, params)
     sparse = rules.Sparse(start, jax.tree.map(jnp.abs, grads))
+    occasion = rules.Occasion(key, jnp.int32(4), sparse, params, grads, jax.grad(cubes))
+    return own.rule.change(own, occasion)['stack']
 
-    def gradient(params):
-      return jax.tree.map(jnp.square, params)
+  def every_mask(param, grad, key):
+    return {rule: mask_of(rule, param, grad, key) for rule in rules.RULES}
 
-    occasion = rules.Occasion(key, jnp.int32(4), sparse, params, grads, gradient)
-    return own.rule.change(own, occasion)
-
-  def all_masks(params, grads, key):
-    return {rule: masks_of(rule, params, grads, key) for rule in rules.RULES}
-
-  return jax.jit(all_masks, compiler_options={'xla_backend_optimization_level': 0}), counts
+  return jax.jit(every_mask), counts['stack']
 
 
 @given(structure=st.sampled_from(sorted(STRUCTURES)), seed=st.integers(0, 99))
@@ -181,18 +181,16 @@ def by_every_rule(structure):
 def test_every_rule_keeps_whole_units_and_its_budget_in_any_structure(structure, seed):
   """Of weights and gradients many of which are equal."""
   rng = np.random.default_rng(seed)
-  params = {name: jnp.float32(rng.integers(-1, 2, shape)) for name, shape in KERNELS.items()}
-  grads = {name: jnp.float32(rng.integers(-1, 2, shape)) for name, shape in KERNELS.items()}
-  every_rule, counts = by_every_rule(STRUCTURES[structure])
+  param, grad = (jnp.float32(rng.integers(-1, 2, STACK)) for _ in range(2))
+  every_rule, count = by_every_rule(STRUCTURES[structure])
+  grid = structure_lib.grid(STRUCTURES[structure], STACK)
 
-  for rule, found in every_rule(params, grads, jax.random.key(seed)).items():
-    for name, shape in KERNELS.items():
-      grid = structure_lib.grid(STRUCTURES[structure], shape)
-      kept = np.asarray(structure_lib.units(grid, found[name]))
-      assert set(np.unique(kept)) <= {0, grid.weights}
-      if structure == 'n_m':
-        assert (kept.sum(-1) == 2).all()
-      assert kept.sum() == counts[name], rule
+  for rule, found in every_rule(param, grad, jax.random.key(seed)).items():
+    kept = np.asarray(structure_lib.units(grid, found))
+    assert set(np.unique(kept)) <= {0, grid.weights}, rule
+    assert kept.sum() == count == param.size / 2, rule
+    if structure == 'n_m':
+      assert (kept.sum(-1) == 2).all(), rule
 
 
 def test_units_are_blocks_of_a_kernel_or_inputs_that_follow_one_another():
@@ -229,13 +227,19 @@ def batch(step):
 
 
 @functools.cache
+def step_of(**overrides):
+  """The compiled (state, batch) -> state of a program."""
+  program, _ = built(**overrides)
+  return jax.jit(lambda state, batch: train.train_step(program, state, train.zero_sums(), batch)[0])
+
+
+@functools.cache
 def trained(steps=STEPS, **overrides):
   """The states of a run: at the start, and after each step."""
   program, schema = built(**overrides)
-  step = jax.jit(functools.partial(train.train_step, program))
   states = [train.init(program, schema)]
   for i in range(steps):
-    states.append(step(states[-1], train.zero_sums(), batch(i))[0])
+    states.append(step_of(**overrides)(states[-1], batch(i)))
   return program, states
 
 
@@ -244,9 +248,12 @@ def flat(tree):
   return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree)])
 
 
+CHANGING = {'density': 0.3, 'mask_every': 4, 'density_by': 'uniform'}
+
+
 @pytest.mark.parametrize('rule', sorted(rules.RULES))
 def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
-  program, states = trained(sparsity=rule, density=0.3, mask_every=4, density_by='uniform')
+  program, states = trained(sparsity=rule, **CHANGING)
   own = program.sparsifier
   budget = masks.total(own.counts)
   kept = [int(flat(state.sparse.masks).sum()) for state in states]
@@ -290,14 +297,28 @@ def test_a_network_of_density_1_is_the_dense_one_bit_for_bit():
 
 
 def test_rigl_skips_the_update_of_a_step_that_exchanges_weights():
-  _, states = trained(5, sparsity='rigl', density=0.3, mask_every=4)
+  _, states = trained(sparsity='rigl', **CHANGING)
   both = masks.over(jnp.logical_and, states[4].sparse.masks, states[5].sparse.masks)
   before, after = (flat(masks.apply(both, states[i].params)) for i in (4, 5))
   np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize('rule', sorted(rules.RULES))
+def test_a_checkpoint_right_before_or_after_a_change_goes_on_bit_for_bit(rule, tmp_path):
+  program, states = trained(sparsity=rule, **CHANGING)
+  at = {'snip': 0, 'grasp': 0, 'magnitude': 6}.get(rule, 8)  # the step of a change
+  items = checkpoint.items  # without the working space of the table's optimizer
+  like = train.abstract_state(program, built(sparsity=rule, **CHANGING)[1])
+  with checkpoint.manager(tmp_path) as manager:
+    for cut in (at, at + 1):
+      checkpoint.save(manager, program, states[cut], {}, {})
+      state, _, _ = checkpoint.restore(manager, cut, program, like)
+      again = step_of(sparsity=rule, **CHANGING)(state, batch(cut))
+      jax.tree.map(np.testing.assert_array_equal, items(again), items(states[cut + 1]))
+
+
 def test_rewinding_takes_kept_weights_and_biases_back_to_an_early_step():
-  program, states = trained(sparsity='rewind', density=0.3, mask_every=4, density_by='uniform')
+  program, states = trained(sparsity='rewind', **CHANGING)
   assert program.sparsifier.schedule.first == 6
   for after in (9, 13):  # steps 8 and 12 thin out
     early = masks.apply(states[after].sparse.masks, states[6].params)
@@ -307,8 +328,53 @@ def test_rewinding_takes_kept_weights_and_biases_back_to_an_early_step():
   assert (flat(states[12].params) != flat(states[9].params)).any()
 
 
+def test_a_static_mask_that_is_the_filter_of_ssr_s_trains_as_ssr_s():
+  """Structural and masked form are one: a kernel of kept rows, and one of all rows in a mask."""
+  _, schema = built()
+  given = {'width': 4, 'views': 3, 'depth': 1, 'embedding_dim': 4, 'batch_size': BATCH}
+  structural = train.program(settings.make('ssr_s', given | {'learning_rate': 0.01}), schema)
+  own = {'filter': 'learned', 'filter_warmup': 1, 'sparsity': 'static', 'learning_rate': 0.01}
+  masked = train.program(settings.make('ssr_s', given | own), schema)
+  ones, others = train.init(structural, schema), in_masks(train.init(masked, schema))
+
+  step = jax.jit(functools.partial(train.train_step, structural))
+  masked_step = jax.jit(functools.partial(train.train_step, masked))
+  start = ones.params
+  others = others._replace(params=spread(start, ones.constants, others.params))
+  for i in range(6):
+    ones, sums = step(ones, train.zero_sums(), batch(i))
+    others, other_sums = masked_step(others, train.zero_sums(), batch(i))
+    np.testing.assert_allclose(other_sums.loss, sums.loss, rtol=1e-5)
+  want = spread(ones.params, ones.constants, others.params)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), others.params, want)
+  assert (flat(ones.params) != flat(start)).mean() > 0.9
+
+
+def in_masks(state):
+  """A state of learned filters that are fixed as drawn, and whose kernels are masked by them."""
+  kept = {name: static_filter.mask(of).any(-1) for name, of in state.constants.items()}
+  found = dict(state.sparse.masks)
+  for name, kept_VxN in kept.items():
+    mask_VxNxH = jnp.broadcast_to(kept_VxN[..., None], found[name]['kernel'].shape)
+    found[name] = found[name] | {'kernel': mask_VxNxH}
+  ended = {name: of | {'steps': jnp.int32(1)} for name, of in state.moving['masks'].items()}
+  moving = state.moving | {'masks': ended}
+  return state._replace(sparse=state.sparse._replace(masks=found), moving=moving)
+
+
+def spread(params, constants, like):
+  """Parameters of SSR-S in the masked form of `like`: kept rows in their places, 0 elsewhere."""
+  params = dict(params)
+  for name, filter_ in constants.items():
+    kernel_VxNxH = jnp.zeros(like[name]['kernel'].shape)
+    views_Vx1 = jnp.arange(len(kernel_VxNxH))[:, None]
+    kernel_VxNxH = kernel_VxNxH.at[views_Vx1, filter_.indices_VxK].set(params[name]['kernel'])
+    params[name] = params[name] | {'kernel': kernel_VxNxH, 'scores': like[name]['scores']}
+  return params
+
+
 def test_trials_side_by_side_have_masks_of_their_own():
-  overrides = {'sparsity': 'dsl', 'density': 0.3, 'mask_every': 2}
+  overrides = {'sparsity': 'dsl', **CHANGING}
   program, schema = built(**overrides)
   placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   configs = [dataclasses.replace(program.config, seed=seed) for seed in range(2)]
@@ -318,13 +384,13 @@ def test_trials_side_by_side_have_masks_of_their_own():
     return train.train_step(program, state, train.zero_sums(), batch)[0]
 
   step = jax.jit(jax.vmap(one_step, (0, None)))
-  for i in range(3):
+  for i in range(5):
     states = step(states, batch(i))
   one, two = (flat(train.unstack(states.sparse.masks, i)) for i in range(2))
   assert one.sum() == two.sum() == masks.total(program.sparsifier.counts)
   assert (one != two).any()
-  _, alone = trained(3, **overrides)
-  np.testing.assert_array_equal(one, flat(alone[-1].sparse.masks))
+  _, alone = trained(**overrides)
+  np.testing.assert_array_equal(one, flat(alone[5].sparse.masks))
 
 
 def test_records_count_what_is_kept():
