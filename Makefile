@@ -35,9 +35,9 @@ study: venv
 
 # Every baseline at its published settings, on the data sets that docs/results.md prepares. Goes on where it was cut.
 baselines: venv
-	$(BIN)/python -m launch.sweep --study=published_frappe --data=data/frappe --out=studies/published_frappe
+	$(BIN)/python -m launch.sweep --study=published/frappe --data=data/frappe --out=studies/published_frappe
 	$(BIN)/python -m launch.report --study=studies/published_frappe
-	$(BIN)/python -m launch.sweep --study=published_ml1m --data=data/ml1m7 --out=studies/published_ml1m
+	$(BIN)/python -m launch.sweep --study=published/ml1m --data=data/ml1m7 --out=studies/published_ml1m
 	$(BIN)/python -m launch.report --study=studies/published_ml1m
 
 # What a lent GPU or TPU should answer, in calls of at most nine minutes: run it again until it says

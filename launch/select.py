@@ -18,7 +18,7 @@ OUT = define.string('out', None, 'Where plan.npz, trace.json and pictures go.', 
 K = define.integer(
   'k',
   None,
-  'Fields to keep; with --level=value, values that keep a row; with --by=autofis, pairs of fields.',
+  'Fields to keep; with --level=value, values that keep a row; with --by=autofis, pairs, at most.',
   lower_bound=1,
 )
 UNTIL = define.enum(

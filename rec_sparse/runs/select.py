@@ -202,7 +202,7 @@ def _ranked(job: Job, opened: counted_lib.Counted) -> list[int]:
 
 
 def _pairs(job: Job, opened: counted_lib.Counted) -> Found:
-  """Keeps all fields, and names in `kept_pairs` the k pairs with the largest gates."""
+  """Keeps all fields, and names in `kept_pairs` the k pairs with the largest gates, none of 0."""
   code_FxE, label_ExT = counted_lib.sample(opened)
   gate_P = pair_gates.gates(code_FxE, opened.sizes, label_ExT, job.seed)
   fields = list(range(len(opened.sizes)))

@@ -81,8 +81,9 @@ def grda(start_P: jax.Array, total_P: jax.Array, done: jax.Array) -> jax.Array:
 
 
 def largest(alpha_P: np.ndarray, k: int) -> list[int]:
-  """The k pairs with the largest gates, in their own order."""
-  return sorted(np.argsort(-np.abs(alpha_P), kind='stable')[:k].tolist())
+  """The k pairs with the largest gates, in their own order; fewer where fewer are not 0."""
+  best_P = np.argsort(-np.abs(alpha_P), kind='stable')[:k]
+  return sorted(pair for pair in best_P.tolist() if alpha_P[pair])
 
 
 def _order_of_rows(rows: int, seed: int) -> np.ndarray:

@@ -109,7 +109,9 @@ def test_autofis_keeps_all_fields_and_names_pairs(data, tmp_path, capsys):
   assert plan.arrays['kept_F'].all() and plan.arrays['gate_P'].shape == (
     fields * (fields - 1) // 2,
   )
-  assert len(kept) == 3 and f'--kept_pairs={",".join(map(str, kept))}' in capsys.readouterr().out
+  gate_P = plan.arrays['gate_P']
+  assert len(kept) == min(3, np.count_nonzero(gate_P)) > 0 and gate_P[kept].all()
+  assert f'--kept_pairs={",".join(map(str, kept))}' in capsys.readouterr().out
   assert choose(f'--data={data}', '--k=99', '--by=autofis', f'--out={tmp_path}') == 1
   assert 'pairs of fields' in capsys.readouterr().err
 

@@ -87,6 +87,16 @@ def test_a_mistake_is_one_sentence_naming_the_file(read, text, problem):
   assert problem in str(e.value) and '\n' not in str(e.value)
 
 
+@pytest.mark.parametrize('name', ['frappe', 'ml1m', 'autofis'])
+def test_studies_of_published_settings_can_be_read(name):
+  """They share no directory with others: an arm is a model as its source has it."""
+  study = study_file.read_study_file(sweep_flags.file_of(f'published/{name}'))
+  fields = tuple(schema_lib.Field(f'field_{i}', 'categorical', 10) for i in range(10))
+  schema = schema_lib.FeatureSchema(fields, ('label',), None, {}, 'abc', {}, None)
+  assert study.name == name and len(study.seeds) >= 5
+  assert all(configs for configs in grid.trials(study, schema).values())
+
+
 def test_every_study_of_the_project_can_be_read():
   """And arms of one name mean the same trials in all of them, so that they share a directory; but
   for studies at published settings, which are each for a data set of their own.

@@ -37,7 +37,8 @@ def test_pair_gates_keep_the_pair_that_interacts(rows):
   gate_P = pair_gates.gates(code_FxE, [30, 6, 2, 2], label_ExT, seed=0)
   assert gate_P.shape == (6,) and (gate_P == 0).any()
   assert pair_gates.largest(gate_P, 1) == [5]  # of fields 2 and 3
-  assert pair_gates.largest(np.array([0.1, -0.5, 0.2]), 2) == [1, 2]
+  assert pair_gates.largest(np.array([0.1, -0.5, 0.0, 0.2]), 2) == [1, 3]
+  assert pair_gates.largest(np.array([0.1, -0.5, 0.0, 0.2]), 4) == [0, 1, 3]
 
 
 def test_grda_is_a_soft_threshold_of_the_summed_gradient():
