@@ -133,7 +133,8 @@ class Rule(NamedTuple):
   rewinds: bool = False  # dense parameters and their moments, at a change
 
 
-def _never(schedule: Schedule, step: jax.Array) -> jax.Array:
+def never(schedule: Schedule, step: jax.Array) -> jax.Array:
+  """Of rules whose masks stay what they are at the start."""
   del schedule
   return jnp.zeros_like(step, bool)
 
@@ -289,7 +290,7 @@ def _exchange(own: 'Sparsifier', share: jax.Array, occasion: Occasion, scores: A
 
 
 RULES = {
-  'static': Rule(is_due=_never, change=_keep),
+  'static': Rule(is_due=never, change=_keep),
   'set': Rule(is_due=_periodic, change=_grow_at_random, skips_update=True),
   'rigl': Rule(is_due=_periodic, change=_grow_by_gradient, skips_update=True),
   'dsl': Rule(is_due=_periodic, change=_grow_by_sum, adds_up=True),
@@ -304,7 +305,7 @@ RULES = {
   ),
   'snip': Rule(is_due=_at_start, change=_by_saliency, start=_dense),
   'grasp': Rule(is_due=_at_start, change=_by_gradient_flow, start=_dense),
-  'synflow': Rule(is_due=_never, change=_keep, start=_by_flow),
+  'synflow': Rule(is_due=never, change=_keep, start=_by_flow),
 }
 
 
