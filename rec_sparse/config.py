@@ -90,6 +90,7 @@ class Config:
     'snip',
     'grasp',
     'synflow',
+    'edge_popup',
   ] = setting('none', 'rule by which weights of dense kernels are kept: sparsity/rules.py')
   density: float = setting(1.0, 'share of these weights that is kept', above=0, most=1)
   density_by: Literal['erk', 'uniform'] = setting(

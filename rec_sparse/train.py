@@ -213,6 +213,7 @@ def shardings(run: Program, state: TrainState) -> TrainState:
       masks=masks_lib.beside(sparse.masks, params),
       grown=masks_lib.beside(sparse.grown, params),
       early=None if sparse.early is None else params,
+      scores=masks_lib.beside(sparse.scores, params),
     )
   return jax.tree.map(lambda _: one, state)._replace(
     sparse=sparse,
@@ -355,10 +356,14 @@ def train_step(
   looked_up = table_lib.lookup(run.table, state.table, ids_BxF)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, (moving, terms)), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
-  masked = state
-  if run.sparsifier:
+  masked, trained = state, state.params
+  mask_key = jax.random.fold_in(dropout_key, MASKS)
+  trains_scores = run.sparsifier and run.sparsifier.rule.trains_scores
+  if trains_scores:
+    trained, grads = rules.scores_for_kernels(state.sparse, state.params, grads)
+  elif run.sparsifier:
     occasion = rules.Occasion(
-      key=jax.random.fold_in(dropout_key, MASKS),
+      key=mask_key,
       step=state.step,
       sparse=state.sparse,
       params=state.params,
@@ -366,17 +371,20 @@ def train_step(
       gradient=lambda params: jax.grad(loss_fn, has_aux=True)(params, looked_up.rows)[0],
     )
     masked, changed = _mask(run, state, occasion)
-    grads = masks_lib.apply(masked.sparse.masks, grads)
+    trained, grads = masked.params, masks_lib.apply(masked.sparse.masks, grads)
   if not config_lib.is_off(config.clip_norm):
     squared_rows = _squared_norm(run, ids_BxF, row_grads, run.table.height)
     scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
     grads, row_grads = jax.tree.map(lambda grad: grad * scale, (grads, row_grads))
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
-    updates, moments = run.dense_optimizer.update(grads, masked.moments, masked.params)
+    updates, moments = run.dense_optimizer.update(grads, masked.moments, trained)
   if not config_lib.is_off(config.weight_decay):
     decaying = marks(run, state.constants)
-    updates = optimizer.with_decay(updates, masked.params, decaying, config.weight_decay)
-  params = jax.tree.map(lambda p, u: p - learning_rate * u, masked.params, updates)
+    updates = optimizer.with_decay(updates, trained, decaying, config.weight_decay)
+  params = jax.tree.map(lambda p, u: p - learning_rate * u, trained, updates)
+  sparse = masked.sparse
+  if trains_scores:
+    params, sparse = rules.kernels_for_scores(run.sparsifier, sparse, params, mask_key)
   if run.sparsifier and run.sparsifier.rule.skips_update:
     params, moments = _chosen(changed, (masked.params, masked.moments), (params, moments))
   rates = _table_rates(config, learning_rate)
@@ -387,7 +395,7 @@ def train_step(
     moving=moving,
     moments=moments,
     table=updated.table,
-    sparse=masked.sparse,
+    sparse=sparse,
   )
   return _in_place(run, state), StepSums(
     sums.loss + loss,

@@ -10,6 +10,7 @@ import shutil
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
@@ -20,7 +21,10 @@ from rec_sparse.runs import claim
 from rec_sparse.runs import identity
 from rec_sparse.runs import run_directory
 from rec_sparse.sparsity import masks
+from rec_sparse.sparsity import rules
 
+# rules whose masks do not depend on the steps of the whole run
+STEADY = ('none', 'static', 'snip', 'grasp', 'synflow', 'edge_popup')
 LONGER = ('epochs', 'patience', 'init_from')  # all that more epochs of a run may differ in
 
 
@@ -84,7 +88,7 @@ def check(
       f'{flag}: its learning rate comes down to its last epoch (schedule={run.config.schedule}), '
       'so more epochs are another run; with another --schedule it starts from its network'
     )
-  if run.config.sparsity not in ('none', 'static', 'snip', 'grasp', 'synflow'):
+  if run.config.sparsity not in STEADY:
     raise ValueError(
       f'{flag}: its masks change by the share of all steps that is done (sparsity='
       f'{run.config.sparsity}), so more epochs are another run; with another --sparsity it starts '
@@ -95,8 +99,8 @@ def check(
 def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
   """A state at step 0 with the network of `origin`, what moves with it included; all else is new.
 
-  Its masks stay if the run keeps as many weights of each kernel; else the run's own are applied.
-  While this runs there are two tables.
+  Its masks stay if the run keeps as many weights of each kernel, in the same structure; else the
+  run's own are applied. While this runs there are two tables.
   """
   theirs = _program(origin, run, schema)
   like = train.abstract_state(theirs, schema)
@@ -106,8 +110,7 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
   params = network.params
   sparse = state.sparse
   if sparse is not None:
-    if network.sparse is not None and theirs.sparsifier.counts == run.sparsifier.counts:
-      sparse = sparse._replace(masks=network.sparse.masks)
+    sparse = _sparse(theirs.sparsifier, network, run.sparsifier, sparse)
     params = masks.apply(sparse.masks, params)
   return state._replace(
     params=params,
@@ -116,6 +119,23 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
     constants=network.constants,
     table=table_lib.with_rows_of(state.table, network.table),
   )
+
+
+def _sparse(
+  theirs: rules.Sparsifier | None,
+  network: train.TrainState,
+  ours: rules.Sparsifier,
+  new: rules.Sparse,
+) -> rules.Sparse:
+  """What is in force at the start; kernels that stay as they are, are those of `network`."""
+  is_alike = (
+    theirs is not None and theirs.counts == ours.counts and theirs.structure == ours.structure
+  )
+  if is_alike and theirs.rule.trains_scores and ours.rule.trains_scores:
+    return network.sparse
+  if new.early is not None:
+    new = new._replace(early=jax.tree.map(jnp.copy, network.params))
+  return new._replace(masks=network.sparse.masks) if is_alike else new
 
 
 def copy(origin: Origin, config: config_lib.Config, data: pathlib.Path, out: pathlib.Path) -> None:

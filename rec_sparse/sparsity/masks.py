@@ -43,6 +43,11 @@ def beside(masks: Any, tree: Any) -> Any:
   return over(lambda _, leaf: leaf, masks, tree)
 
 
+def instead(some: Any, tree: Any) -> Any:
+  """`some`, and where it has None the leaves of a tree."""
+  return jax.tree.map(lambda own, leaf: leaf if own is None else own, some, tree, is_leaf=_is_none)
+
+
 def _is_none(leaf: Any) -> bool:
   return leaf is None
 

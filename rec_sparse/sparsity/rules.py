@@ -26,6 +26,9 @@ each, and `snip`, `grasp` and `synflow` keep of each kernel its own share.
 |             |                     | so that the gradient stays large (Wang et al. 2020)         |
 | `synflow`   | largest |w dR/dw|   | never: R is the network of |w| on ones, pruned in rounds    |
 |             |                     | before the first step (Tanaka et al. 2020, algorithm 1)     |
+| `edge_popup`| random              | at every step: largest |score|; weights stay as they start, |
+|             |                     | scores train straight through the choice (Ramanujan et al.  |
+|             |                     | 2020, 1911.13299, section 3)                                |
 """
 
 from collections.abc import Callable
@@ -52,7 +55,9 @@ class Sparse(NamedTuple):
 
   masks: Masks
   grown: Any  # |gradient| added up since the last change; None for rules that do not ask for it
-  early: Any = None  # of `rewind`: all dense parameters as they were at `Schedule.first`
+  # dense parameters that kernels go back to: at the step `Schedule.first`; `edge_popup`: the start
+  early: Any = None
+  scores: Any = None  # of `edge_popup`: one beside every weight
 
 
 class Occasion(NamedTuple):
@@ -131,6 +136,7 @@ class Rule(NamedTuple):
   # no update of parameters at a step that exchanges weights, as in the code of rigl
   skips_update: bool = False
   rewinds: bool = False  # dense parameters and their moments, at a change
+  trains_scores: bool = False  # in place of kernels
 
 
 def never(schedule: Schedule, step: jax.Array) -> jax.Array:
@@ -306,6 +312,7 @@ RULES = {
   'snip': Rule(is_due=_at_start, change=_by_saliency, start=_dense),
   'grasp': Rule(is_due=_at_start, change=_by_gradient_flow, start=_dense),
   'synflow': Rule(is_due=never, change=_keep, start=_by_flow),
+  'edge_popup': Rule(is_due=never, change=_keep, trains_scores=True),
 }
 
 
@@ -352,8 +359,49 @@ def init(own: Sparsifier, start: Start) -> Sparse:
   grown = None
   if own.rule.adds_up:
     grown = masks_lib.over(lambda _, param: jnp.zeros_like(param), own.counts, start.params)
-  early = jax.tree.map(jnp.copy, start.params) if own.rule.rewinds else None
+  early = None
+  if own.rule.rewinds or own.rule.trains_scores:
+    early = jax.tree.map(jnp.copy, start.params)
+  if own.rule.trains_scores:
+    scores = _drawn_scores(own, start)
+    return Sparse(_by_score(own, scores, start.key), grown, early, scores)
   return Sparse(own.rule.start(own, start), grown, early)
+
+
+def _drawn_scores(own: Sparsifier, start: Start) -> Any:
+  """Uniform in +- 1 / sqrt(inputs), as in the code of edge_popup."""
+
+  def of_kernel(_: Any, param: jax.Array, key: jax.Array) -> jax.Array:
+    most = param.shape[-2] ** -0.5
+    return jax.random.uniform(key, param.shape, minval=-most, maxval=most)
+
+  return masks_lib.over(of_kernel, own.counts, start.params, masks_lib.keys(start.key, own.counts))
+
+
+def _by_score(own: Sparsifier, scores: Any, key: jax.Array) -> Masks:
+  return _largest(own, own.counts, jax.tree.map(jnp.abs, scores), key)
+
+
+def scores_for_kernels(sparse: Sparse, params: Any, grads: Any) -> tuple[Any, Any]:
+  """(parameters, gradients) with those of the scores in place of the kernels'.
+
+  A weight acts as w times whether its score is chosen, and the derivative of the choice is taken
+  for 1: so the gradient of a score is w times that by the weight in force.
+  """
+  score_grads = masks_lib.over(
+    lambda _, grad, weight: grad * weight, sparse.scores, grads, sparse.early
+  )
+  return masks_lib.instead(sparse.scores, params), masks_lib.instead(score_grads, grads)
+
+
+def kernels_for_scores(
+  own: Sparsifier, sparse: Sparse, trained: Any, key: jax.Array
+) -> tuple[Any, Sparse]:
+  """(parameters, what is in force) after a step that has moved scores in place of kernels."""
+  scores = masks_lib.beside(sparse.scores, trained)
+  masks = _by_score(own, scores, key)
+  params = masks_lib.instead(masks_lib.beside(scores, sparse.early), trained)
+  return masks_lib.apply(masks, params), sparse._replace(masks=masks, scores=scores)
 
 
 def at_step(own: Sparsifier, occasion: Occasion) -> tuple[Sparse, jax.Array]:
