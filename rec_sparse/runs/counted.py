@@ -3,7 +3,7 @@
 Memory follows the table and the buckets of pairs of fields, not the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import functools
 import math
 import pathlib
@@ -19,6 +19,7 @@ from rec_sparse.search import buckets
 from rec_sparse.search import counts
 from rec_sparse.search import heldout
 from rec_sparse.search import information
+from rec_sparse.search import values
 
 CHUNK = 1 << 18  # rows
 LARGEST = 1 << 29  # cells of a table of two fields: 4 GB
@@ -122,6 +123,38 @@ def pairs(counted: Counted) -> afe.Pairs:
   return lambda given, candidates: counts.pairs(
     source, given, candidates, counted.sizes, labels, counted.count
   )
+
+
+def cells(counted: Counted, given: int, fields: Sequence[int]) -> list[values.Cells]:
+  """The values of each of these fields by the buckets of `given`, in one pass over the rows.
+
+  Memory follows the pairs of values that occur.
+  """
+  tasks = len(counted.schema.tasks)
+  strata = counted.sizes[given]
+  found: list[list[values.Cells]] = [[] for _ in fields]
+  for value_FxB, label_BxT, _ in _chunks(counted.schema, counted.train, counted.edges_AxX):
+    stratum_B = counted.bucket_of[given][value_FxB[given]].astype(np.int64)
+    for own, field in zip(found, fields, strict=True):
+      cell_B = value_FxB[field].astype(np.int64) * strata + stratum_B
+      own.append(_gathered(cell_B, np.ones(len(cell_B)), label_BxT, strata))
+  return [_merged(own, strata, tasks) for own in found]
+
+
+def _merged(parts: list[values.Cells], strata: int, tasks: int) -> values.Cells:
+  cell_J = np.concatenate([part.value_J * strata + part.stratum_J for part in parts])
+  rows_J = np.concatenate([part.rows_J for part in parts])
+  positive_JxT = np.concatenate([part.positive_JxT for part in parts]).reshape(-1, tasks)
+  return _gathered(cell_J, rows_J, positive_JxT, strata)
+
+
+def _gathered(
+  cell_J: np.ndarray, rows_J: np.ndarray, positive_JxT: np.ndarray, strata: int
+) -> values.Cells:
+  """Sums of those that have one cell in common."""
+  distinct, place_J = np.unique(cell_J, return_inverse=True)
+  summed = [np.bincount(place_J, column_J) for column_J in (rows_J, *positive_JxT.T)]
+  return values.Cells(distinct // strata, distinct % strata, summed[0], np.stack(summed[1:], 1))
 
 
 def tables(counted: Counted) -> list[np.ndarray]:

@@ -3,9 +3,10 @@
 Training rows alone decide; validation rows say when to stop, where they are asked.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
+import itertools
 import pathlib
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ GREEDY = ('afe', 'jmi')  # jmi: AFE's plain score, in which no field is redundan
 RANKED = ('mi', 'frequency', 'random', 'lasso', 'gates')
 OF_PAIRS = ('autofis',)  # which inner products of pairs of fields are taken; all fields stay
 ORDERS = GREEDY + RANKED
-OF_VALUES = ('afe', 'mi', 'frequency', 'random')  # orders that rank values; afe is mi there
+OF_VALUES = ('afe', 'mi', 'frequency', 'random')  # orders that rank values
 PATIENCE = 3  # fields in a row that do not lower the held-out loss
 
 
@@ -218,28 +219,84 @@ def _values(job: Job, opened: counted_lib.Counted) -> Found:
   """Keeps the k best values, of all fields together; numeric fields stay."""
   schema = opened.schema
   categorical = len(schema.fields) - schema.numeric_count
-  score_R = np.concatenate([_score(job, opened, field) for field in range(categorical)])
+  steps: tuple[afe.Step, ...] = ()
+  if job.by == 'afe':
+    steps = _worth_choosing(job, opened)
+    scores = _scores(opened, [step.field for step in steps], categorical)
+  else:
+    scores = [_score(job, opened, field) for field in range(categorical)]
+  for score_W in scores:
+    score_W[0] = -np.inf  # the row that values which go will share is last of all
   kept_R = np.ones(schema.table_rows, bool)
-  kept_R[np.argsort(-score_R, kind='stable')[job.k :]] = False
+  kept_R[np.argsort(-np.concatenate(scores), kind='stable')[job.k :]] = False
   arrays = plan_lib.keep_rows(schema, kept_R)
   kept = tuple(np.flatnonzero(arrays['kept_F']).tolist())
-  return Found(_plan(job, opened, arrays), (), (), kept)
+  return Found(_plan(job, opened, arrays), steps, (), kept)
 
 
 def _score(job: Job, opened: counted_lib.Counted, field: int) -> np.ndarray:
-  """score_W of the values of a field; the first, which the others will share, is last of all."""
+  """score_W of the values of a field, each by itself."""
+  rows_W = opened.counts[field].sum(1)
+  if job.by == 'frequency':
+    return rows_W.astype(np.float64)
+  if job.by == 'random':
+    return np.random.default_rng([job.seed, field]).random(len(rows_W))
+  return values.preference(_positive(opened, field), rows_W, opened.train.rows)
+
+
+def _worth_choosing(job: Job, opened: counted_lib.Counted) -> tuple[afe.Step, ...]:
+  """AFE's fields, as long as J is surely above 0 and nothing explains the next one away."""
+  tables = counted_lib.tables(opened)
+  method = information.METHODS[job.correct]
+  steps = afe.steps(tables, counted_lib.pairs(opened), len(opened.schema.tasks), method, job.seed)
+  return tuple(itertools.takewhile(lambda step: step.redundant_to < 0 and step.j.low > 0, steps))
+
+
+def _scores(
+  opened: counted_lib.Counted, chosen: Sequence[int], categorical: int
+) -> list[np.ndarray]:
+  """J of the values of each field: their parts of PI, BI, and CI given the chosen fields."""
+  fields = range(categorical)
+  total = opened.train.rows
+  rows = [opened.counts[field].sum(1) for field in fields]
+  alone = [values.preference(_positive(opened, f), rows[f], total) for f in fields]
+  interactions = [[] for _ in fields]
+  for given in chosen:
+    for field, own in zip(fields, counted_lib.cells(opened, given, fields), strict=True):
+      if field != given:
+        interactions[field].append(values.given(own, alone[field], rows[field], total))
+
+  scores = []
+  for field in fields:
+    score_W = alone[field] + _given_labels(opened, field)
+    if interactions[field]:
+      score_W += np.mean(interactions[field], 0) - alone[field]
+    scores.append(score_W)
+  return scores
+
+
+def _given_labels(opened: counted_lib.Counted, field: int) -> np.ndarray:
+  """BI of the values of a field; 0 of one label."""
   count_WxY = opened.counts[field]
   rows_W = count_WxY.sum(1)
-  if job.by == 'frequency':
-    score_W = rows_W.astype(np.float64)
-  elif job.by == 'random':
-    score_W = np.random.default_rng([job.seed, field]).random(len(rows_W))
-  else:
-    tasks = len(opened.schema.tasks)
-    of_tasks = [counts.by_label(count_WxY, tasks, task).sum(0)[:, 1] for task in range(tasks)]
-    score_W = values.preference(np.stack(of_tasks, 1), rows_W, opened.train.rows)
-  score_W[0] = -np.inf
+  total = opened.train.rows
+  positive_WxT = _positive(opened, field)
+  tasks = positive_WxT.shape[1]
+  score_W = np.zeros(len(rows_W))
+  for task, other in itertools.permutations(range(tasks), 2):
+    alone_W = values.preference(positive_WxT[:, [task]], rows_W, total)
+    table_2xWx2 = counts.by_label_given(count_WxY, tasks, task, other).sum(0)
+    cells = values.of_table(table_2xWx2)
+    score_W += (values.given(cells, alone_W, rows_W, total) - alone_W) / (tasks - 1)
   return score_W
+
+
+def _positive(opened: counted_lib.Counted, field: int) -> np.ndarray:
+  """positive_WxT: training rows of each value that have label 1, task by task."""
+  tasks = len(opened.schema.tasks)
+  count_WxY = opened.counts[field]
+  of_tasks = [counts.by_label(count_WxY, tasks, task).sum(0)[:, 1] for task in range(tasks)]
+  return np.stack(of_tasks, 1)
 
 
 def _plan(job: Job, opened: counted_lib.Counted, arrays: dict[str, np.ndarray]) -> plan_lib.Plan:
