@@ -1,4 +1,4 @@
-"""A data set through a plan: fewer fields, fewer table rows, the same examples in the same order.
+"""A data set through a plan: fewer fields, table rows or dimensions, the same examples in order.
 
 What the plan drops of a field becomes the field's unknown row 0, in the blocks and in the
 vocabulary alike, so raw logs are encoded as the blocks are, and nothing after this knows of plans.
@@ -58,6 +58,7 @@ def prepare(
       source=_trimmed(source, [old.group, *(field.name for field in fields)]) | options,
       teacher=None,  # its loss is that of all values of all fields
       columns=_columns(old, fields, unknown),
+      dim_runs=plan_lib.dim_runs(plan, old),
     )
     digest = _digest(old, plan)
     if schema.columns:

@@ -90,9 +90,7 @@ RECIPE = {  # by field of teacher.Recipe
 }
 OF_SYNTHETIC = ('rows', *(flag.name for flag in RECIPE.values()))
 
-PLAN = define.string(
-  'plan', None, 'Plan of launch.select: the fields and values of --data to keep.'
-)
+PLAN = define.string('plan', None, 'Plan of launch.select or launch.dims: what of --data to keep.')
 DATA = define.string(
   'data', None, 'Dataset directory that --plan is about; its rows stay as they are.'
 )

@@ -5,11 +5,17 @@ Plans that choose among table rows hold
   kept_F   bool: the fields that stay
   row_R    int32: the new table row of each old one; -1 for the rows of fields that go
 
+those that choose among dimensions of embeddings hold these too, with all fields and rows
+
+  bin_R      int32: the bin of each table row
+  kept_ZxD   bool: the dimensions that the rows of a bin have
+
 and what else their maker wants to tell. `launch.prepare --plan` makes a compact data set of one.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
 from typing import Any
@@ -50,7 +56,7 @@ def save(plan: Plan, path: pathlib.Path) -> None:
 def load(path: pathlib.Path) -> Plan:
   """Reads what `save` wrote; raises ValueError naming the file when it is damaged or no plan."""
   if not path.is_file():
-    raise ValueError(f'{path}: not found; is it a plan made by launch.select?')
+    raise ValueError(f'{path}: not found; is it a plan made by launch.select or launch.dims?')
   try:
     with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
@@ -61,7 +67,7 @@ def load(path: pathlib.Path) -> Plan:
   if about['format_version'] != FORMAT_VERSION:
     raise ValueError(
       f'{path}: format_version is {about["format_version"]!r}, this program reads '
-      f'{FORMAT_VERSION}; make the plan again with launch.select'
+      f'{FORMAT_VERSION}; make the plan again'
     )
   plan = Plan(about['made_by'], about['data_fingerprint'], arrays)
   if plan.hash != mark:
@@ -115,6 +121,39 @@ def keep_fields(schema: schema_lib.FeatureSchema, fields: list[int]) -> dict[str
   kept_F = np.isin(np.arange(len(sizes_F)), fields)
   row_R = np.where(np.repeat(kept_F, sizes_F), np.cumsum(np.repeat(kept_F, sizes_F)) - 1, -1)
   return {'kept_F': kept_F, 'row_R': row_R.astype(np.int32)}
+
+
+def keep_dims(
+  schema: schema_lib.FeatureSchema, bin_R: np.ndarray, kept_ZxD: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Arrays of the plan that keeps all fields and rows, and of each row the dimensions of its bin.
+
+  Raises ValueError when no row has any.
+  """
+  if not kept_ZxD[bin_R].any():
+    raise ValueError('the plan would keep no dimension of any embedding')
+  every = keep_fields(schema, list(range(len(schema.fields))))
+  return every | {'bin_R': bin_R.astype(np.int32), 'kept_ZxD': kept_ZxD.astype(bool)}
+
+
+def dim_runs(plan: Plan, schema: schema_lib.FeatureSchema) -> tuple[schema_lib.DimRun, ...]:
+  """Dimensions of the rows of the compact data set that `plan` makes of data of `schema`.
+
+  A plan that says nothing of dimensions leaves those of the data as they are. A row that several
+  share has those of the first of them.
+  """
+  if 'kept_ZxD' in plan.arrays:
+    bin_R = plan.arrays['bin_R']
+    texts = [''.join('01'[kept] for kept in kept_D) for kept_D in plan.arrays['kept_ZxD'].tolist()]
+  elif schema.dim_runs:
+    bin_R = np.repeat(np.arange(len(schema.dim_runs)), [run.rows for run in schema.dim_runs])
+    texts = [run.kept for run in schema.dim_runs]
+  else:
+    return ()
+  stays_R = plan.arrays['row_R'] >= 0
+  _, first_R = np.unique(plan.arrays['row_R'][stays_R], return_index=True)
+  of_row = (texts[z] for z in bin_R[stays_R][first_R])
+  return tuple(schema_lib.DimRun(len(list(run)), kept) for kept, run in itertools.groupby(of_row))
 
 
 def _about(plan: Plan) -> str:

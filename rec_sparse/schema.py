@@ -61,6 +61,14 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
+class DimRun:
+  """Table rows, one after another, whose embeddings have the same dimensions."""
+
+  rows: int
+  kept: str  # a character a dimension of the embedding: 1, or 0 where it is always zero
+
+
+@dataclasses.dataclass(frozen=True)
 class Teacher:
   """What the synthetic teacher knows: the best that any model can reach, in expectation."""
 
@@ -81,6 +89,7 @@ class FeatureSchema:
   teacher: Teacher | None = None  # synthetic data only
   vocabulary: str = ''  # SHA-256 of what table rows and outputs stand for; '': not known
   columns: dict[str, Column] = dataclasses.field(default_factory=dict)  # by field; of raw logs only
+  dim_runs: tuple[DimRun, ...] = ()  # of all table rows, by a plan; (): they have all dimensions
   format_version: int = FORMAT_VERSION
 
   @property
@@ -185,5 +194,17 @@ def _check(schema: FeatureSchema) -> None:
       raise ValueError(
         f'splits.{name}.positives has {len(split.positives)} entries for {len(schema.tasks)} tasks'
       )
+  if schema.dim_runs:
+    _check_dims(schema)
   if schema.table_rows >= 2**31:
     raise ValueError(f'{schema.table_rows} table rows do not fit int32 ids')
+
+
+def _check_dims(schema: FeatureSchema) -> None:
+  """Raises ValueError where runs of dimensions are not those of the table."""
+  rows = sum(run.rows for run in schema.dim_runs)
+  if rows != schema.table_rows or min(run.rows for run in schema.dim_runs) < 1:
+    raise ValueError(f'dim_runs: are of {rows} rows, the table has {schema.table_rows}')
+  width = len(schema.dim_runs[0].kept)
+  if not width or any(len(run.kept) != width or set(run.kept) - {*'01'} for run in schema.dim_runs):
+    raise ValueError('dim_runs: kept is not a 0 or 1 for each dimension, of as many in each run')

@@ -22,6 +22,7 @@ from rec_sparse import objective as objective_lib
 from rec_sparse import optimizer
 from rec_sparse import schema as schema_lib
 from rec_sparse.embedding import duplicates
+from rec_sparse.embedding import kept_dims
 from rec_sparse.embedding import optimizers
 from rec_sparse.embedding import placement
 from rec_sparse.embedding import table as table_lib
@@ -74,6 +75,8 @@ class Program(NamedTuple):
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
   terms: tuple[str, ...]  # of the training loss, that are logged each by itself
   sparsifier: rules.Sparsifier | None = None  # what masks the dense parameters
+  # dimensions that embeddings have, where the data set says that rows lack some
+  dims: kept_dims.Selection | None = None
 
 
 def program(
@@ -85,7 +88,8 @@ def program(
 ) -> Program:
   """Everything static of a run of `config` on data of `schema`, by default on the first device.
 
-  Raises ValueError where the density of a rule leaves no weight of a kernel.
+  Raises ValueError where the density of a rule leaves no weight of a kernel, and where embeddings
+  are not as long as the data set says.
   """
   mesh = mesh or placement.make_mesh(1)
   model = models.find(config.model)
@@ -116,6 +120,7 @@ def program(
     mesh=mesh,
     untrained_F=unknown.untrained_rows(schema, config.unknown_share),
     terms=model.terms(config),
+    dims=kept_dims.of_schema(schema, config.embedding_dim),
   )
   return run._replace(sparsifier=_sparsifier(run, schema))
 
@@ -266,7 +271,7 @@ def _init_one(run: Program, trial: dict[str, jax.Array], constants: Any) -> Trai
     _moving(made),
     constants,
     run.dense_optimizer.init(params),
-    table_lib.init(run.table, table_key, trial['seed']),
+    kept_dims.cut(run.dims, run.table, table_lib.init(run.table, table_key, trial['seed'])),
     sparse,
   )
 
@@ -337,7 +342,7 @@ def train_step(
   def loss_fn(params: Any, rows: table_lib.Rows) -> tuple[jax.Array, Any]:
     logits_BxT, changed = module.apply(
       variables(state._replace(params=params)),
-      scaled_by_values(run, rows, batch),
+      scaled_by_values(run, kept_dims.times(run.dims, rows, ids_BxF), batch),
       batch['weight_B'],
       train=True,
       rngs={'dropout': dropout_key},
@@ -539,11 +544,10 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
   cost = model.cost(config, inputs)
   dropped = rules.dropped(program(config, schema).sparsifier) if config.density < 1 else 0
   trained = model.cost_of_training(config, inputs)
-  row = sum(model.columns(config, inputs).values())
   return {
     'dense_params': cost.params,
     'dense_params_nonzero': cost.params - cost.idle - dropped,
-    'embedding_params': schema.table_rows * row,
+    'embedding_params': kept_dims.parameters(schema, model.columns(config, inputs)),
     'flops_per_example': cost.flops - 2 * dropped,
     'trained_dense_params': trained.params,
     'trained_flops_per_example': trained.flops - 2 * dropped,

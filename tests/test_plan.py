@@ -1,5 +1,7 @@
 """Plans: one file, whole or refused; rows that stay are numbered one after another."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,22 @@ def test_plans_of_other_data_and_of_no_field_are_refused():
     plan_lib.check_fits(other, SCHEMA, '--plan=x')
   with pytest.raises(ValueError, match='does not choose among fields and rows'):
     plan_lib.check_fits(plan_lib.Plan({}, 'print', {}), SCHEMA, '--plan=x')
+
+
+def test_dimensions_follow_the_rows_that_stay():
+  bin_R = np.array([1, 0, 0, 1, 2, 2, 2, 2, 2])
+  kept_ZxD = np.array([[1, 1], [0, 1], [0, 0]], bool)
+  plan = plan_lib.Plan({}, 'print', plan_lib.keep_dims(SCHEMA, bin_R, kept_ZxD))
+  plan_lib.check_fits(plan, SCHEMA, 'x')
+  runs = plan_lib.dim_runs(plan, SCHEMA)
+  expected = [(1, '01'), (2, '11'), (1, '01'), (5, '00')]
+  assert [(run.rows, run.kept) for run in runs] == expected
+
+  with_dims = dataclasses.replace(SCHEMA, dim_runs=runs)
+  kept_R = np.array([0, 0, 1, 0, 0, 0, 0, 1, 1], bool)
+  fewer = plan_lib.Plan({}, 'print', plan_lib.keep_rows(SCHEMA, kept_R))
+  assert plan_lib.dim_runs(fewer, SCHEMA) == ()
+  found = [(run.rows, run.kept) for run in plan_lib.dim_runs(fewer, with_dims)]
+  assert found == [(1, '01'), (1, '11'), (2, '00')]
+  with pytest.raises(ValueError, match='would keep no dimension'):
+    plan_lib.keep_dims(SCHEMA, bin_R, np.zeros((3, 2), bool))

@@ -1,4 +1,4 @@
-"""Test loss against what is kept of the fields: a network trained anew on each compact data set.
+"""Test loss against what is kept of a table: a network trained anew on each compact data set.
 
 An order and a k give a plan, equal plans one arm of a study, and the study is trained and compared
 as any other: the same seeds, rates and batches, differences from all fields paired by test rows.
@@ -27,11 +27,12 @@ class Point(NamedTuple):
   """What an order keeps at one k."""
 
   order: str
-  k: int  # fields, or values with a row of their own
+  k: float  # fields, values with a row of their own, or the share of the entries of embeddings
   arm: str  # of the study; orders that keep the same share one
   fields: tuple[str, ...]  # that stay, in the order of the table
   table_rows: int
-  data: str  # the compact data set
+  data: str  # the compact data set; '': the whole one
+  dim: int = 0  # length of all embeddings; 0: as the network has them
 
 
 def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path) -> list[Point]:
@@ -87,21 +88,28 @@ def _make(
   compact.prepare(path, job.data, directory)
 
 
-def study(network: Study, found: list[Point]) -> Study:
-  """The study whose first arm is the one of `network`, on all fields; the others are its copies.
-
-  Raises ValueError when `network` has several arms, or sizes.
-  """
+def reference(network: Study) -> Arm:
+  """The arm of the network, all kept; raises ValueError when it has several arms, or sizes."""
   if len(network.arms) != 1 or network.arms[0].scale:
     raise ValueError(f'study {network.name}: expected one arm of one size, the network to train')
-  arms = {ALL: dataclasses.replace(network.arms[0], name=ALL, against=ALL, equal='')}
+  return dataclasses.replace(network.arms[0], name=ALL, against=ALL, equal='')
+
+
+def study(network: Study, found: list[Point]) -> Study:
+  """The study whose first arm is the one of `network`, on all of the table; the others are its
+  copies. Raises ValueError as `reference` does.
+  """
+  arms = {ALL: reference(network)}
   for point in found:
     arms.setdefault(point.arm, _arm(arms[ALL], point))
   return dataclasses.replace(network, arms=tuple(arms.values()))
 
 
-def _arm(reference: Arm, point: Point) -> Arm:
-  return dataclasses.replace(reference, name=point.arm, says=point.arm, data=point.data)
+def _arm(whole: Arm, point: Point) -> Arm:
+  overrides = whole.overrides | ({'embedding_dim': point.dim} if point.dim else {})
+  return dataclasses.replace(
+    whole, name=point.arm, says=point.arm, data=point.data, overrides=overrides
+  )
 
 
 def rows(found: list[Point], arms: dict[str, Any]) -> list[dict[str, Any]]:
@@ -115,6 +123,7 @@ def rows(found: list[Point], arms: dict[str, Any]) -> list[dict[str, Any]]:
       'k': point.k,
       'fields': len(point.fields),
       'table_rows': point.table_rows,
+      'embedding_params': int(arms[point.arm]['embedding_params']),
       'test_logloss': arms[point.arm]['test_logloss']['mean'],
       'test_logloss_sd': arms[point.arm]['test_logloss']['sd'],
       'test_auc': arms[point.arm]['test_auc']['mean'],

@@ -16,6 +16,7 @@ from rec_sparse import checkpoint
 from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import train
+from rec_sparse.embedding import kept_dims
 from rec_sparse.embedding import table as table_lib
 from rec_sparse.runs import claim
 from rec_sparse.runs import identity
@@ -100,7 +101,8 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
   """A state at step 0 with the network of `origin`, what moves with it included; all else is new.
 
   Its masks stay if the run keeps as many weights of each kernel, in the same structure; else the
-  run's own are applied. While this runs there are two tables.
+  run's own are applied. Dimensions that the run's embeddings lack become 0. While this runs there
+  are two tables.
   """
   theirs = _program(origin, run, schema)
   like = train.abstract_state(theirs, schema)
@@ -112,12 +114,13 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
   if sparse is not None:
     sparse = _sparse(theirs.sparsifier, network, run.sparsifier, sparse)
     params = masks.apply(sparse.masks, params)
+  table = table_lib.with_rows_of(state.table, network.table)
   return state._replace(
     params=params,
     sparse=sparse,
     moving=network.moving,
     constants=network.constants,
-    table=table_lib.with_rows_of(state.table, network.table),
+    table=kept_dims.cut_placed(run.dims, run.table, table),
   )
 
 

@@ -8,6 +8,11 @@ import numpy as np
 
 from rec_sparse.search.afe import Step
 
+COUNTS = {
+  'k': 'fields kept',
+  'table_rows': 'table rows kept',
+  'embedding_params': 'parameters of the table kept',
+}
 _PARTS = {'pi': 'preference (PI)', 'bi': 'behaviour (BI)', 'ci': 'collaboration (CI)'}
 
 
@@ -63,7 +68,7 @@ def normalised_information(nmi_FxF: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def kept(rows: Sequence[dict[str, Any]], against: str, title: str) -> Figure:
-  """Test log loss minus that of all fields, an order a line; `against`: k or table_rows."""
+  """Test log loss minus that of all fields, an order a line; `against`: a count."""
   figure = Figure(figsize=(6.5, 4.2), layout='constrained')
   axes = figure.subplots()
   orders = list(dict.fromkeys(row['order'] for row in rows))
@@ -80,9 +85,33 @@ def kept(rows: Sequence[dict[str, Any]], against: str, title: str) -> Figure:
         axes.plot([place, place], ends, color=line.get_color(), linewidth=1)
   axes.axhline(0, color='black', linewidth=0.8)
   axes.set_yscale('symlog', linthresh=1)
-  axes.set_xlabel({'k': 'fields kept', 'table_rows': 'table rows kept'}[against])
-  axes.set_ylabel('test log loss minus that of all fields, 1e-3 nats')
+  if against == 'embedding_params':
+    axes.set_xscale('log')
+  axes.set_xlabel(COUNTS[against])
+  axes.set_ylabel('test log loss minus that of all, 1e-3 nats')
   axes.set_title(title, fontsize=10)
   axes.legend(frameon=False, fontsize=8)
   axes.spines[['top', 'right']].set_visible(False)
+  return figure
+
+
+def kept_dims(kept: dict[str, np.ndarray], field_Z: np.ndarray, names: Sequence[str]) -> Figure:
+  """How many dimensions each bin of each field keeps, from frequent to rare values.
+
+  `kept`: title -> kept_ZxD of a panel.
+  """
+  place_Z = np.arange(len(field_Z)) - np.searchsorted(field_Z, field_Z)  # of a bin in its field
+  height = 0.9 + 0.28 * len(names)
+  figure = Figure(figsize=(1.6 + 2.4 * len(kept), height), layout='constrained')
+  panels = figure.subplots(1, len(kept), squeeze=False, sharey=True)[0]
+  for panel, (title, kept_ZxD) in zip(panels, kept.items(), strict=True):
+    count_FxJ = np.full((len(names), place_Z.max() + 1), np.nan)
+    count_FxJ[field_Z, place_Z] = kept_ZxD.sum(1)
+    panel.imshow(count_FxJ, vmin=0, vmax=kept_ZxD.shape[1], cmap='Blues', aspect='auto')
+    for f, j in np.argwhere(~np.isnan(count_FxJ)):
+      color = 'white' if count_FxJ[f, j] > 0.6 * kept_ZxD.shape[1] else 'black'
+      panel.text(j, f, f'{count_FxJ[f, j]:.0f}', ha='center', va='center', fontsize=7, color=color)
+    panel.set_title(title, fontsize=9)
+    panel.set_xticks([0, count_FxJ.shape[1] - 1], ['frequent', 'rare'], fontsize=8)
+  panels[0].set_yticks(range(len(names)), names, fontsize=8)
   return figure
