@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rec_sparse.models.marks import Mark
+from rec_sparse.sparsity import selection
 from rec_sparse.sparsity import structure as structure_lib
 from rec_sparse.sparsity.structure import Structure
 
@@ -134,9 +135,8 @@ def largest(scores: jax.Array, count: Any, key: jax.Array) -> jax.Array:
   `count` may be traced, and differ along the other axes. By lot and not by index: gradients of 0
   would else fill a kernel from its first row on.
   """
-  order = jnp.lexsort((jax.random.uniform(key, scores.shape), -scores))
-  kept = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1) < count
-  return jnp.put_along_axis(jnp.zeros(scores.shape, bool), order, kept, -1, inplace=False)
+  lots = jax.random.uniform(key, scores.shape)
+  return selection.smallest(jnp.stack([-scores, lots]), count)
 
 
 def largest_of_all(scores: Any, count: Any, key: jax.Array) -> Masks:
