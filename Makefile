@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+TPU_PYTHON := $(BIN)/python
 DATA := data/teacher
 STUDY := studies/teacher
 
@@ -10,7 +11,7 @@ ML1M := data/ml1m
 BENCHES := accelerator step filter ics vectorised
 STUDY_OF_ACCELERATOR := views
 
-.PHONY: venv test lint study baselines clean accelerator accelerator_parts
+.PHONY: venv test test-tpu lint study baselines clean accelerator accelerator_parts
 
 venv: .venv/.installed
 
@@ -22,6 +23,11 @@ venv: .venv/.installed
 
 test: venv lint
 	$(BIN)/python -m pytest tests
+
+# What the compiler of TPUs makes of the steps; skipped where libtpu is absent. It wants an environment
+# of its own (docs/accelerators.md): make test-tpu TPU_PYTHON=.venv-tpu/bin/python
+test-tpu: venv
+	JAX_PLATFORMS=cpu $(TPU_PYTHON) -m pytest tests/tpu --dist=load
 
 lint: venv
 	$(BIN)/ruff check .

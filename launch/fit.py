@@ -94,7 +94,8 @@ def main() -> int:
     else:
       known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
       mesh = placement.make_mesh(data, model_axis, known)
-      run = train.program(config, schema, mesh, LOOKUP.value, LAYOUT.value)
+      tables = chips.tables(known[0], LAYOUT.value, LOOKUP.value)
+      run = train.program(config, schema, mesh, tables.lookup, tables.layout)
       found = footprint.check(run, schema, chip, memory)
   except chips.NoCompiler as e:
     main_lib.say([f'{e}; what follows is an analytic count'])

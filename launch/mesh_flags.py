@@ -11,9 +11,9 @@ def define_lookup(own: flags.FlagValues) -> flags.FlagHolder:
   """The flag --lookup."""
   return flag_definers.into(own).enum(
     'lookup',
-    'reduce_scatter',
+    None,
     ['reduce_scatter', 'all_to_all'],
-    'How table rows travel between devices.',
+    'How table rows travel between devices; default: all_to_all on TPUs, else reduce_scatter.',
   )
 
 
@@ -21,9 +21,10 @@ def define_layout(own: flags.FlagValues) -> flags.FlagHolder:
   """The flag --layout."""
   return flag_definers.into(own).enum(
     'layout',
-    'rows',
+    None,
     ['rows', 'packed'],
-    'How table rows lie in memory: each by itself, or several in one of 128 lanes, for TPUs.',
+    'How table rows lie in memory: each by itself, or several in one of 128 lanes; default: packed '
+    'on TPUs, else rows.',
   )
 
 

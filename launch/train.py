@@ -110,6 +110,7 @@ def main() -> int:
   # Here, so that --help and wrong flags answer before the rest is loaded.
   from launch import progress
   from rec_sparse import train
+  from rec_sparse.runs import chips
   from rec_sparse.runs import evaluation
   from rec_sparse.runs import loop
   from rec_sparse.runs import timetable
@@ -123,7 +124,9 @@ def main() -> int:
   if INIT_FROM.value:
     origin = warm_start.find(pathlib.Path(INIT_FROM.value), INIT_CHECKPOINT.value, config)
     config = dataclasses.replace(config, init_from=origin.name)
-  run_program = train.program(config, schema, mesh_from_flags(), LOOKUP.value, LAYOUT.value)
+  mesh = mesh_from_flags()
+  tables = chips.tables(mesh.devices.flat[0], LAYOUT.value, LOOKUP.value)
+  run_program = train.program(config, schema, mesh, tables.lookup, tables.layout)
   of_run = timetable.of(config, schema.splits['train'].rows)
   with contextlib.closing(progress.RunOnTerminal(config, of_run)) as terminal:
     found = loop.run_training(run_program, schema, data, out, terminal, origin)

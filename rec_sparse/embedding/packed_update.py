@@ -68,10 +68,11 @@ def over_touched(
   """The arrays after a step at the rows of the batch, and nowhere else."""
   rows = arrays[0].shape[0] * packing.per
   chunk = min(CHUNK, ids_O.shape[0])
-  ids_O = _padded(ids_O, chunk, fill=rows)
-  grads_OxD = _padded(grads_OxD, chunk, fill=0)
+  spare = -ids_O.shape[0] % chunk
+  ids_O = jnp.pad(ids_O, (0, spare), constant_values=rows)
+  grads_DxO = jnp.pad(grads_OxD.T, ((0, 0), (0, spare)))
   slots = slots_of(packing, ids_O, rows)
-  summed_OxL = _summed(packing, slots.slot_O, ids_O, grads_OxD, chunk)
+  summed_OxL = _summed(packing, slots.slot_O, ids_O, grads_DxO, chunk)
   return _by_chunks(packing, arrays, slots, summed_OxL, rule, chunk)
 
 
@@ -81,15 +82,22 @@ def over_all(
   """The arrays after a step at all rows, most of them without a gradient of the batch."""
   height = arrays[0].shape[0]
   chunk = min(CHUNK, height)
-  inside_O = (ids_O >= 0) & (ids_O < height * packing.per)
-  physical_O = jnp.where(inside_O, ids_O // packing.per, height)
-  wide_OxL = packing_lib.widen(packing, grads_OxD, ids_O)
   every_R = jnp.arange(height + -height % chunk, dtype=jnp.int32)
-  summed_RxL = jnp.zeros((every_R.shape[0], packing.lanes)).at[physical_O].add(wide_OxL)
-
+  rows = every_R.shape[0] * packing.per
+  summed_RxL = packing_lib.Pack(packing)(by_row(packing, ids_O, grads_OxD, rows))
   all_R = jnp.full(every_R.shape, 2**32 - 1, jnp.uint32)
-  slots = Slots(every_R, all_R, physical_O, jnp.int32(height))
+  slots = Slots(every_R, all_R, every_R, jnp.int32(height))
   return _by_chunks(packing, arrays, slots, summed_RxL, rule, chunk)
+
+
+def by_row(packing: Packing, ids_O: jax.Array, grads_OxD: jax.Array, rows: int) -> jax.Array:
+  """summed_RxD of so many `rows`, 0 where there is no gradient; what is beyond them is left out."""
+  height = -(-rows // packing.per)
+  inside_O = (ids_O >= 0) & (ids_O < rows)
+  physical_O = jnp.where(inside_O, ids_O // packing.per, height)
+  wide_OxL = packing_lib.widen(packing, grads_OxD.T, ids_O)
+  summed_RxL = jnp.zeros((height, packing.lanes)).at[physical_O].add(wide_OxL, mode='drop')
+  return packing_lib.Unpack(packing)(summed_RxL)[:rows]
 
 
 def _by_chunks(
@@ -138,20 +146,14 @@ def write_rows(array_RxL: jax.Array, physical_O: jax.Array, new_OxL: jax.Array) 
 
 
 def _summed(
-  packing: Packing, slot_O: jax.Array, ids_O: jax.Array, grads_OxD: jax.Array, chunk: int
+  packing: Packing, slot_O: jax.Array, ids_O: jax.Array, grads_DxO: jax.Array, chunk: int
 ) -> jax.Array:
   """summed_OxL by slot; gradients are widened by chunks, for together they would be as large."""
 
   def body(k: jax.Array, summed_OxL: jax.Array) -> jax.Array:
-    slot, ids, grads = (
-      lax.dynamic_slice_in_dim(x, k * chunk, chunk) for x in (slot_O, ids_O, grads_OxD)
-    )
+    slot, ids = (lax.dynamic_slice_in_dim(x, k * chunk, chunk) for x in (slot_O, ids_O))
+    grads = lax.dynamic_slice_in_dim(grads_DxO, k * chunk, chunk, axis=1)
     return summed_OxL.at[slot].add(packing_lib.widen(packing, grads, ids), mode='drop')
 
   count = ids_O.shape[0]
   return lax.fori_loop(0, count // chunk, body, jnp.zeros((count, packing.lanes)))
-
-
-def _padded(x_OxX: jax.Array, multiple: int, fill: int) -> jax.Array:
-  spare = -x_OxX.shape[0] % multiple
-  return jnp.pad(x_OxX, [(0, spare)] + [(0, 0)] * (x_OxX.ndim - 1), constant_values=fill)

@@ -94,9 +94,12 @@ def read(packing: Packing, packed_RxL: jax.Array, ids_O: jax.Array) -> jax.Array
   return storage.encode(rows_OxD, 'float32' if wide_OxL.dtype == jnp.float32 else 'bfloat16')
 
 
-def widen(packing: Packing, grads_OxD: jax.Array, ids_O: jax.Array) -> jax.Array:
-  """grads_OxL: each at the lanes of its row, 0 at the others."""
-  copies_OxL = exact_product(grads_OxD.astype(jnp.float32), packing.copies_DxL)
+def widen(packing: Packing, grads_DxO: jax.Array, ids_O: jax.Array) -> jax.Array:
+  """grads_OxL: each at the lanes of its row, 0 at the others.
+
+  Gradients come with occurrences last: with numbers last, each would fill 128 lanes already.
+  """
+  copies_OxL = exact_product(grads_DxO.astype(jnp.float32).T, packing.copies_DxL)
   is_own_OxL = packing.row_of_L[None] == (ids_O % packing.per)[:, None]
   return jnp.where(is_own_OxL, copies_OxL, 0)
 

@@ -124,12 +124,12 @@ def lookup(placed: Placed, table: Table, ids_BxF: jax.Array) -> Lookup:
   """The rows of the ids, by purpose."""
   exchange = _exchange(placed)
   if placed.tiny is None:
-    found = _lookup(placed, exchange, table, ids_BxF, placed.packing)
+    found = _lookup(placed, exchange, table, ids_BxF)
     return Lookup(by_purpose(placed, _exact(found.rows_CxFxD, table)), found.dropped)
 
   ids = tiny_fields.split_ids(placed.tiny, ids_BxF)
-  tiny = _lookup(placed, exchange_lib.EVERYWHERE, table.tiny, ids.tiny, None)
-  found = _lookup(placed, exchange, table, ids.large, placed.packing)
+  tiny = _lookup(placed, exchange_lib.EVERYWHERE, table.tiny, ids.tiny, is_tiny=True)
+  found = _lookup(placed, exchange, table, ids.large)
   rows_BxFxD = tiny_fields.join(placed.tiny, tiny.rows_CxFxD, found.rows_CxFxD)
   return Lookup(by_purpose(placed, _exact(rows_BxFxD, table)), found.dropped)
 
@@ -149,7 +149,7 @@ def update(
   exchange = _exchange(placed)
   grads_BxFxD = jnp.concatenate([grads[purpose] for purpose in placed.columns], axis=2)
   if placed.tiny is None:
-    return _update(placed, exchange, table, ids_BxF, grads_BxFxD, rates, placed.packing)
+    return _update(placed, exchange, table, ids_BxF, grads_BxFxD, rates)
 
   def row_of_stack(rows_O: jax.Array) -> jax.Array:
     return jnp.asarray(placed.tiny.rows_Y)[rows_O]
@@ -157,9 +157,9 @@ def update(
   ids = tiny_fields.split_ids(placed.tiny, ids_BxF)
   grads_of = tiny_fields.split(placed.tiny, grads_BxFxD)
   everywhere = exchange_lib.EVERYWHERE._replace(logical_row=row_of_stack)
-  tiny = _update(placed, everywhere, table.tiny, ids.tiny, grads_of.tiny, rates, None)
+  tiny = _update(placed, everywhere, table.tiny, ids.tiny, grads_of.tiny, rates, is_tiny=True)
   spread = table._replace(tiny=None)
-  updated = _update(placed, exchange, spread, ids.large, grads_of.large, rates, placed.packing)
+  updated = _update(placed, exchange, spread, ids.large, grads_of.large, rates)
   return updated._replace(table=updated.table._replace(tiny=tiny.table))
 
 
@@ -244,11 +244,13 @@ def _unpacked(placed: Placed, arrays_RxL: tuple[jax.Array, ...]) -> tuple[jax.Ar
   return tuple(arrays)
 
 
-def _held(rows_RxD: jax.Array, packing: packing_lib.Packing | None) -> exchange_lib.Held:
-  if packing is None:
-    return exchange_lib.Held(rows_RxD.shape[0], functools.partial(gather.read_rows, rows_RxD))
+def _held(placed: Placed, rows_RxD: jax.Array, is_tiny: bool) -> exchange_lib.Held:
+  packing = placed.packing
+  if packing is None or is_tiny:
+    read = functools.partial(gather.read_rows, rows_RxD)
+    return exchange_lib.Held(rows_RxD.shape[0], read, packing)
   read = functools.partial(packing_lib.read, packing, rows_RxD)
-  return exchange_lib.Held(rows_RxD.shape[0] * packing.per, read)
+  return exchange_lib.Held(rows_RxD.shape[0] * packing.per, read, packing)
 
 
 def _exact(stored_BxFxD: jax.Array, table: Table) -> jax.Array:
@@ -293,10 +295,11 @@ def _lookup(
   exchange: exchange_lib.Exchange,
   table: Table,
   ids_BxF: jax.Array,
-  packing: packing_lib.Packing | None,
+  *,
+  is_tiny: bool = False,
 ) -> exchange_lib.Found:
   def look(rows_RxD: jax.Array, ids_CxF: jax.Array) -> exchange_lib.Found:
-    return exchange.lookup(_held(rows_RxD, packing), ids_CxF)
+    return exchange.lookup(_held(placed, rows_RxD, is_tiny), ids_CxF)
 
   in_specs = exchange.spec, P('data')
   out_specs = exchange_lib.Found(P('data'), P())
@@ -311,11 +314,12 @@ def _update(
   ids_BxF: jax.Array,
   grads_BxFxD: jax.Array,
   rates: optimizers.Rates,
-  packing: packing_lib.Packing | None,
+  *,
+  is_tiny: bool = False,
 ) -> Updated:
   def step(table, ids_CxF, grads_CxFxD, rates):
-    rows = table.rows_RxD.shape[0] * (packing.per if packing else 1)
-    arrived = exchange.deliver(rows, ids_CxF, grads_CxFxD)
+    held = _held(placed, table.rows_RxD, is_tiny)
+    arrived = exchange.deliver(held, ids_CxF, grads_CxFxD)
     rows_RxD, slots = placed.optimizer.update(
       table.rows_RxD,
       table.slots,
@@ -324,7 +328,7 @@ def _update(
       rates,
       logical_row=exchange.logical_row,
       scale=table.scale,
-      packing=packing,
+      packing=None if is_tiny else placed.packing,
     )
     scale = table.scale
     if scale is not None:

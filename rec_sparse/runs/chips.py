@@ -11,6 +11,8 @@ from typing import NamedTuple
 import jax
 from jax.experimental import topologies
 
+from rec_sparse.embedding import table as table_lib
+
 
 class Chip(NamedTuple):
   """One device."""
@@ -18,6 +20,13 @@ class Chip(NamedTuple):
   memory: int  # bytes
   flops: float  # a second
   bandwidth: float  # bytes a second, of its memory
+
+
+class Tables(NamedTuple):
+  """How tables lie on devices of a kind, unless flags say otherwise (docs/accelerators.md)."""
+
+  layout: table_lib.LayoutName
+  lookup: table_lib.ExchangeName
 
 
 GB = 10**9
@@ -31,6 +40,9 @@ CHIPS = {
   'h200': Chip(141 * GB, 989e12, 4.8e12),
   'b200': Chip(180 * GB, 2250e12, 7.7e12),
 }
+# A TPU lays rows out across its lanes, and many of them would each handle the whole batch.
+_ON_TPU = Tables('packed', 'all_to_all')
+_ELSEWHERE = Tables('rows', 'reduce_scatter')
 _NAME = re.compile(r'(?P<chip>v4|v5e|v5p|v6e|tpu7x|h100|h200|b200)(:(?P<shape>\d+(x\d+)*))?')
 _HOPPER = """
 gpu_device_info {
@@ -66,6 +78,14 @@ def parse(topology: str) -> tuple[str, int]:
   devices = math.prod(map(int, shape.split('x')))
   cores = 2 if match['chip'] == 'tpu7x' else 1
   return match['chip'], devices * cores
+
+
+def tables(
+  device: jax.Device, layout: table_lib.LayoutName | None, lookup: table_lib.ExchangeName | None
+) -> Tables:
+  """How tables lie on such devices, what is not None as it is given."""
+  best = _ON_TPU if device.platform == 'tpu' else _ELSEWHERE
+  return Tables(layout or best.layout, lookup or best.lookup)
 
 
 def devices_of(topology: str) -> list[jax.Device]:

@@ -76,16 +76,13 @@ def check(
   """Compiles a training step for the devices of `run`, which need not be there; `chip` has their
   peaks, if known. A lack of memory is an answer.
   """
-  state = _placed_state(run, schema)
+  state = abstract_state(run, schema)
   sizes = _sizes(run, state)
   data_bytes = _resident_bytes(run.config, schema)
-  batch = _batch(run)
-  sums = jax.eval_shape(functools.partial(train.zero_sums, run.terms))
-  step = jax.jit(functools.partial(train.train_step, run), donate_argnums=(0, 1))
 
   began = time.perf_counter()
   try:
-    compiled = step.lower(state, sums, batch).compile()
+    compiled = compile_step(run, state)
   except jax.errors.JaxRuntimeError as e:
     if not memory_lib.is_full(memory_lib.in_words(e)):
       raise
@@ -116,6 +113,13 @@ def check(
   )
 
 
+def compile_step(run: train.Program, state: train.TrainState) -> jax.stages.Compiled:
+  """A training step as the devices of `run` would run it, from the `abstract_state` of it."""
+  sums = jax.eval_shape(functools.partial(train.zero_sums, run.terms))
+  step = jax.jit(functools.partial(train.train_step, run), donate_argnums=(0, 1))
+  return step.lower(state, sums, _batch(run)).compile()
+
+
 def count(
   config: config_lib.Config,
   schema: schema_lib.FeatureSchema,
@@ -124,7 +128,7 @@ def count(
 ) -> Footprint:
   """What can be said without a compiler: the state, evenly spread, and no temporaries."""
   run = train.program(config, schema)
-  sizes = _sizes(run, _placed_state(run, schema))
+  sizes = _sizes(run, abstract_state(run, schema))
   data_bytes = _resident_bytes(config, schema)
   spread = Sizes(math.ceil(sizes.table / devices), sizes.dense)
   return _of_state(run, schema, spread, data_bytes, sum(spread) + data_bytes, memory)
@@ -160,7 +164,7 @@ def _of_state(
   )
 
 
-def _placed_state(run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
+def abstract_state(run: train.Program, schema: schema_lib.FeatureSchema) -> train.TrainState:
   """Shapes of the state as it is trained, and where each leaf lies."""
   logical = train.abstract_state(run, schema)
 
@@ -229,7 +233,7 @@ def _advice(
 
   def table_bytes(**changes: Any) -> int:
     run = train.program(dataclasses.replace(config, **changes), schema)
-    return _sizes(run, _placed_state(run, schema)).table
+    return _sizes(run, abstract_state(run, schema)).table
 
   now = table_bytes()
   saved = {

@@ -106,7 +106,6 @@ def small_chunks(monkeypatch):
   'optimizer, dtype, rates',
   [
     ('adam', 'float32', 'decays'),
-    ('adam', 'float32', 'l2'),
     ('adam', 'bfloat16', 'plain'),
     ('adagrad', 'float32', 'decays'),
     ('adagrad', 'bfloat16', 'l2'),
@@ -115,22 +114,24 @@ def small_chunks(monkeypatch):
   ],
 )
 def test_a_packed_table_is_trained_as_rows_are(optimizer, dtype, rates):
+  """Bit for bit, but for what XLA contracts and sums otherwise: sums of duplicates are the same."""
   got = train(place('packed', optimizer, dtype), RATES[rates])
   want = train(place('rows', optimizer, dtype), RATES[rates])
-  # sums in another order, which round a bfloat16 to the other side, rarely
+  # a last bit may round a bfloat16 to the other side, rarely
   if dtype == 'bfloat16':
     decoded = [storage.decode(jnp.asarray(x[1][0])).astype(jnp.float32) for x in (got, want)]
     assert np.mean(np.abs(decoded[0] - decoded[1]) > 0) < 0.02
     np.testing.assert_allclose(*decoded, rtol=0.01)
-  else:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+    return
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+  exact = {'sgd': slice(None), 'adam': slice(1, None), 'adagrad': slice(0)}[optimizer]
+  jax.tree.map(np.testing.assert_array_equal, got[1][exact], want[1][exact])
 
 
 @pytest.mark.parametrize(
   'shape, exchange, sizes, optimizer',
   [
-    ((4, 2), 'reduce_scatter', SIZES, 'adagrad'),
-    ((8, 1), 'all_to_all', SIZES, 'adam'),
+    ((4, 2), 'reduce_scatter', SIZES, 'adam'),
     ((2, 4), 'all_to_all', WITH_TINY, 'adagrad'),
   ],
 )
@@ -176,7 +177,7 @@ def test_rows_of_any_width(width, per):
   ids_O = rng.integers(0, 4 * per, 9).astype(np.int32)
   np.testing.assert_array_equal(packing.read(found, packed_RxL, ids_O), rows_RxD[ids_O])
   np.testing.assert_array_equal(packing.Unpack(found)(packed_RxL), rows_RxD)
-  wide_OxL = packing.widen(found, rows_RxD[ids_O], jnp.asarray(ids_O))
+  wide_OxL = packing.widen(found, rows_RxD[ids_O].T, jnp.asarray(ids_O))
   want = np.zeros((9, *packed_RxL.shape))
   for o, row in enumerate(ids_O):
     one_RxD = np.zeros_like(rows_RxD)

@@ -171,23 +171,28 @@ def cut_after(monkeypatch, dispatches):
 
 
 @pytest.mark.parametrize(
-  'meshes, lookup',
-  [(('2,2',), 'all_to_all'), (('3', '1', '2'), 'reduce_scatter')],
+  'meshes, lookup, layouts',
+  [
+    (('2,2',), 'all_to_all', ('rows',)),
+    (('3', '1', '2'), 'reduce_scatter', ('packed', 'rows', 'packed')),
+  ],
 )
 def test_several_devices_train_the_network_of_one_and_evaluate_reads_it_on_one(
-  toy, tmp_path, capsys, monkeypatch, meshes, lookup
+  toy, tmp_path, capsys, monkeypatch, meshes, lookup, layouts
 ):
-  """Also begun on three devices, gone on with on one, ended on two;
+  """Also begun on three devices, gone on with on one, ended on two, with packed tables but on one;
   no batch divides over 3 or 5.
   """
   arguments = ('--batch_size=112', '--epochs=2', '--model=ssr_s', '--feed=stream')
   assert run(toy, tmp_path / 'one', *arguments) == 0
-  for mesh in meshes[:-1]:
+  *shapes, last = [
+    (f'--mesh={mesh}', f'--layout={layout}') for mesh, layout in zip(meshes, layouts, strict=True)
+  ]
+  for shape in shapes:
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
       cut_after(cut, 2)
-      run(toy, tmp_path / 'several', *arguments, f'--mesh={mesh}')
-  last = (f'--mesh={meshes[-1]}', f'--lookup={lookup}')
-  assert run(toy, tmp_path / 'several', *arguments, *last) == 0
+      run(toy, tmp_path / 'several', *arguments, *shape)
+  assert run(toy, tmp_path / 'several', *arguments, *last, f'--lookup={lookup}') == 0
   one, several = last_state(tmp_path / 'one'), last_state(tmp_path / 'several')
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one['table'], several['table']

@@ -1,5 +1,7 @@
 """What a compiler says of a step before there is a device: memory, collectives, what to change."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -63,3 +65,12 @@ def test_collectives_are_counted_in_bytes():
   compiled = gather.lower(x_XxD).compile()
   gathered = [one for one in hlo.collectives(compiled.as_text()) if one.name == 'all-gather']
   assert [one.size for one in gathered] == [64 * 4 * 4]
+
+
+def test_tables_lie_as_suits_the_devices():
+  here = jax.devices()[0]
+  assert chips.tables(here, None, None) == ('rows', 'reduce_scatter')
+  tpu = types.SimpleNamespace(platform='tpu')
+  assert chips.tables(tpu, None, None) == ('packed', 'all_to_all')
+  assert chips.tables(tpu, 'rows', None) == ('rows', 'all_to_all')
+  assert chips.tables(tpu, None, 'reduce_scatter') == ('packed', 'reduce_scatter')
