@@ -39,22 +39,22 @@ def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path)
   """Plans of each order at each k, and the compact data sets that they make in `out`.
 
   An order is one of `select.ORDERS`, or one with a seed of its own, such as random:1; `job` says
-  what else decides. Raises ValueError as `select.select` does.
+  what else decides. The rows are counted by label once for all. Raises ValueError for an order that
+  is not there, and as `select.select` does.
   """
-  schema = schema_lib.load_schema(job.data)
+  schema = schema_lib.load_schema(job.data, needs=('train',))
+  jobs = [_of_order(job, order) for order in orders]
+  for own in jobs:
+    for k in ks:
+      select.check(dataclasses.replace(own, k=k), schema)
+  opened = select.count(job, schema)
   out.mkdir(parents=True, exist_ok=True)
   found: list[Point] = []
   arms: dict[str, str] = {}
-  for order in orders:
-    own = _of_order(job, order)
-    ranked = None
-    if job.level == 'field':
-      ranked = select.select(dataclasses.replace(own, k=len(schema.fields))).kept
+  for order, own in zip(orders, jobs, strict=True):
+    keep = select.keeper(own, opened)
     for k in ks:
-      if ranked is None:
-        arrays = select.select(dataclasses.replace(own, k=k)).plan.arrays
-      else:
-        arrays = plan_lib.keep_fields(schema, list(ranked[:k]))
+      arrays = keep(k)
       kept = hashlib.sha256(arrays['row_R'].tobytes()).hexdigest()[:12]
       arm = arms.setdefault(kept, f'{order}_{k}')
       directory = out / kept

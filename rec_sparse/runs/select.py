@@ -62,25 +62,45 @@ class Found(NamedTuple):
 def select(job: Job) -> Found:
   """Chooses; raises ValueError in a sentence for a job that the data do not allow."""
   schema = schema_lib.load_schema(job.data, needs=('train',))
-  _check(job, schema)
-  halves = 2 if job.correct == 'split' else 1
-  opened = counted_lib.open_data(job.data, schema, job.buckets, halves)
-  if job.level == 'value':
-    found = _values(job, opened)
-  elif job.by in GREEDY:
-    found = _greedy(job, opened)
-  elif job.by in OF_PAIRS:
-    found = _pairs(job, opened)
-  else:
-    kept = tuple(_ranked(job, opened)[: job.k])
-    found = Found(_plan(job, opened, plan_lib.keep_fields(schema, list(kept))), (), (), kept)
+  check(job, schema)
+  opened = count(job, schema)
+  found = _choose(job, opened)
   if not job.with_pairs:
     return found
   arrays = found.plan.arrays | {'nmi_FxF': counted_lib.normalised(opened)}
   return found._replace(plan=dataclasses.replace(found.plan, arrays=arrays))
 
 
-def _check(job: Job, schema: schema_lib.FeatureSchema) -> None:
+def count(job: Job, schema: schema_lib.FeatureSchema) -> counted_lib.Counted:
+  """The training rows as the search reads them: the same whatever the order, its k and its seed."""
+  halves = 2 if job.correct == 'split' else 1
+  return counted_lib.open_data(job.data, schema, job.buckets, halves)
+
+
+def keeper(job: Job, opened: counted_lib.Counted) -> Callable[[int], dict[str, np.ndarray]]:
+  """k -> `kept_F` and `row_R` of the plan that `select` makes at this k; ranks once for all k."""
+  schema = opened.schema
+  if job.level == 'value':
+    ranked_R = _ranked_values(job, opened).row_R
+    return lambda k: _keep_values(schema, ranked_R[:k])
+  fields = _choose(dataclasses.replace(job, k=len(schema.fields)), opened).kept
+  return lambda k: plan_lib.keep_fields(schema, list(fields[:k]))
+
+
+def _choose(job: Job, opened: counted_lib.Counted) -> Found:
+  if job.level == 'value':
+    return _values(job, opened)
+  if job.by in GREEDY:
+    return _greedy(job, opened)
+  if job.by in OF_PAIRS:
+    return _pairs(job, opened)
+  kept = tuple(_ranked(job, opened)[: job.k])
+  arrays = plan_lib.keep_fields(opened.schema, list(kept))
+  return Found(_plan(job, opened, arrays), (), (), kept)
+
+
+def check(job: Job, schema: schema_lib.FeatureSchema) -> None:
+  """Raises ValueError in a sentence for a job that the data do not allow."""
   if bool(job.k) == bool(job.until):
     raise ValueError('--k, --until: expected one of the two')
   if job.until and (job.level, job.by) not in [('field', by) for by in GREEDY]:
@@ -217,8 +237,22 @@ def _pairs(job: Job, opened: counted_lib.Counted) -> Found:
 
 def _values(job: Job, opened: counted_lib.Counted) -> Found:
   """Keeps the k best values, of all fields together; numeric fields stay."""
-  schema = opened.schema
-  categorical = len(schema.fields) - schema.numeric_count
+  ranked = _ranked_values(job, opened)
+  arrays = _keep_values(opened.schema, ranked.row_R[: job.k])
+  kept = tuple(np.flatnonzero(arrays['kept_F']).tolist())
+  return Found(_plan(job, opened, arrays), ranked.steps, (), kept)
+
+
+class _Ranked(NamedTuple):
+  """Values in an order."""
+
+  row_R: np.ndarray  # table rows of categorical fields, the best first
+  steps: tuple[afe.Step, ...]  # the chosen fields that values collaborate with; none but of afe
+
+
+def _ranked_values(job: Job, opened: counted_lib.Counted) -> _Ranked:
+  """Table rows of all categorical fields; those that the values which go share are last."""
+  categorical = len(opened.schema.fields) - opened.schema.numeric_count
   steps: tuple[afe.Step, ...] = ()
   if job.by == 'afe':
     steps = _worth_choosing(job, opened)
@@ -226,12 +260,16 @@ def _values(job: Job, opened: counted_lib.Counted) -> Found:
   else:
     scores = [_score(job, opened, field) for field in range(categorical)]
   for score_W in scores:
-    score_W[0] = -np.inf  # the row that values which go will share is last of all
-  kept_R = np.ones(schema.table_rows, bool)
-  kept_R[np.argsort(-np.concatenate(scores), kind='stable')[job.k :]] = False
-  arrays = plan_lib.keep_rows(schema, kept_R)
-  kept = tuple(np.flatnonzero(arrays['kept_F']).tolist())
-  return Found(_plan(job, opened, arrays), steps, (), kept)
+    score_W[0] = -np.inf
+  return _Ranked(np.argsort(-np.concatenate(scores), kind='stable'), steps)
+
+
+def _keep_values(schema: schema_lib.FeatureSchema, row_J: np.ndarray) -> dict[str, np.ndarray]:
+  """`kept_F` and `row_R` of the plan that keeps these rows, and all of numeric fields."""
+  categorical = len(schema.fields) - schema.numeric_count
+  kept_R = np.arange(schema.table_rows) >= sum(f.vocab_size for f in schema.fields[:categorical])
+  kept_R[row_J] = True
+  return plan_lib.keep_rows(schema, kept_R)
 
 
 def _score(job: Job, opened: counted_lib.Counted, field: int) -> np.ndarray:

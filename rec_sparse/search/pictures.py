@@ -90,7 +90,8 @@ def kept(rows: Sequence[dict[str, Any]], against: str, title: str) -> Figure:
   axes.set_xlabel(COUNTS[against])
   axes.set_ylabel('test log loss minus that of all, 1e-3 nats')
   axes.set_title(title, fontsize=10)
-  axes.legend(frameon=False, fontsize=8)
+  axes.margins(y=0.08)
+  figure.legend(loc='outside right upper', frameon=False, fontsize=8)
   axes.spines[['top', 'right']].set_visible(False)
   return figure
 

@@ -1,6 +1,7 @@
 """From launch.select to a compact data set: what stays, what raw rows become, what is refused."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -17,6 +18,7 @@ from launch import select
 from rec_sparse import plan as plan_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse.runs import counted
+from rec_sparse.runs import select as runs_select
 
 ROWS = 6000
 
@@ -238,7 +240,21 @@ def _make_one_class(directory, out):
   (out / 'schema.json').write_text(json.dumps(raw))
 
 
-def test_loss_against_kept_fields(toy, tmp_path, capsys):
+@pytest.mark.parametrize('level', ['field', 'value'])
+@pytest.mark.parametrize('by', ['afe', 'mi', 'random'])
+def test_what_is_ranked_once_is_what_each_k_alone_keeps(data, level, by):
+  """`kept.points` counts once for all orders, and ranks once for all k."""
+  schema = schema_lib.load_schema(data)
+  job = runs_select.Job(data, by=by, level=level, buckets=64, seed=3)
+  opened = runs_select.count(runs_select.Job(data, level=level, buckets=64), schema)
+  keep = runs_select.keeper(job, opened)
+  for k in (4, 2, 5):
+    wanted = runs_select.select(dataclasses.replace(job, k=k)).plan.arrays
+    for name, array in keep(k).items():
+      np.testing.assert_array_equal(array, wanted[name])
+
+
+def test_loss_against_kept_fields(toy, tmp_path, capsys, monkeypatch):
   """Orders that keep the same share their trials; what is there is not done again."""
   network = (
     'seeds = 2\nlearning_rates = [1e-2]\n[common]\nbatch_size = 500\nembedding_dim = 2\n'
@@ -247,8 +263,12 @@ def test_loss_against_kept_fields(toy, tmp_path, capsys):
   (tmp_path / 'small.toml').write_text(network)
   out = tmp_path / 'curve'
   arguments = (f'--data={toy}', f'--study={tmp_path}/small.toml', f'--out={out}')
+  passes = []
+  open_data = counted.open_data
+  monkeypatch.setattr(counted, 'open_data', lambda *of: passes.append(1) or open_data(*of))
   assert do(kept, kept.FLAGS, *arguments, '--orders=jmi,mi', '--ks=1,6') == 0
   assert 'curve/kept.csv' in capsys.readouterr().out
+  assert len(passes) == 1  # of both orders
   rows = list(csv.DictReader((out / 'kept.csv').read_text().splitlines()))
   assert [(row['order'], row['k']) for row in rows] == [
     ('jmi', '1'),
@@ -269,6 +289,8 @@ def test_loss_against_kept_fields(toy, tmp_path, capsys):
   assert do(kept, kept.FLAGS, *arguments, '--orders=jmi,mi', '--ks=1,6') == 0
   assert trials == {path: path.stat().st_mtime_ns for path in (out / 'trials').iterdir()}
   capsys.readouterr()
+  assert do(kept, kept.FLAGS, *arguments, '--ks=7') == 1
+  assert '--k=7: the data set has 6 fields' in capsys.readouterr().err
   assert do(kept, kept.FLAGS, *arguments, '--ks=none') == 1
   assert '--ks=none: expected numbers above 0' in capsys.readouterr().err
   assert do(kept, kept.FLAGS, *arguments, '--ks=1', '--orders=rnadom:1') == 1
