@@ -10,7 +10,9 @@ import jax.numpy as jnp
 Out = TypeVar('Out')
 
 
-def unfused(f: Callable[..., Out], *args: jax.Array) -> Out:
+def unfused(
+  f: Callable[..., Out], *args: jax.Array, elsewhere: Callable[..., Out] | None = None
+) -> Out:
   """f(*args), on a CPU fused with nothing before or after it; its derivative likewise.
 
   XLA for CPU fuses a gather or a transposition into the arithmetic that reads it, which then walks
@@ -26,4 +28,4 @@ def unfused(f: Callable[..., Out], *args: jax.Array) -> Out:
     always = lax.optimization_barrier(jnp.bool_(True))
     return lax.cond(always, f, zeros, *args)
 
-  return lax.platform_dependent(*args, cpu=guarded, default=f)
+  return lax.platform_dependent(*args, cpu=guarded, default=elsewhere or f)

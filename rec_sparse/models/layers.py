@@ -65,7 +65,7 @@ def transposed(x_BxN: jax.Array) -> jax.Array:
   def by_tiles(x_BxN: jax.Array) -> jax.Array:
     return x_BxN.reshape(-1, TILE, inputs).transpose(2, 0, 1).reshape(inputs, batch)
 
-  return unfused(by_tiles, x_BxN)
+  return unfused(by_tiles, x_BxN, elsewhere=jnp.transpose)
 
 
 class Dropout(nn.Module):
