@@ -82,7 +82,7 @@ def test_a_bench_writes_its_figures(tmp_path, capsys, what):
 
 def test_an_unknown_bench_is_named_before_anything_runs(tmp_path, capsys):
   assert run(tmp_path / 'bench.json', '--what=step,stop') == 1
-  assert '--what=stop: expected one of step, lookup' in capsys.readouterr().err
+  assert '--what=stop: expected one of step, masks' in capsys.readouterr().err
   assert not (tmp_path / 'bench.json').exists()
 
 
