@@ -327,6 +327,29 @@ def zero_sums(terms: Sequence[str] = ()) -> StepSums:
   return StepSums(jnp.float32(0), jnp.int32(0), {name: jnp.float32(0) for name in terms})
 
 
+class Found(NamedTuple):
+  """What a batch tells of a state."""
+
+  loss: jax.Array  # with `terms`
+  terms: dict[str, jax.Array]  # of what a model sows, by name
+  moving: dict[str, Any]  # the collections of MOVING after the batch
+  dropped: jax.Array  # as in `StepSums`, of the lookup
+  grads: Any  # of the dense parameters
+  row_grads: table_lib.Rows
+  gradient: rules.OfParams  # other dense parameters -> their gradient on the same batch
+
+
+class Dense(NamedTuple):
+  """The dense parameters of a step, under the masks in force from it on."""
+
+  params: Any  # as they are if a change of masks takes the place of the update
+  trained: Any  # what moves: the same, or scores in the places of kernels
+  grads: Any  # of `trained`
+  moments: optax.OptState
+  sparse: rules.Sparse | None
+  changed: jax.Array | None = None  # whether masks changed; None: they cannot
+
+
 def train_step(
   run: Program, state: TrainState, sums: StepSums, batch: Batch
 ) -> tuple[TrainState, StepSums]:
@@ -337,7 +360,47 @@ def train_step(
   state = _in_place(run, state)
   config, module = _of_trial(run, state)
   learning_rate = optimizer.rate(config, run.last, state.step, state.rate_scale)
-  dropout_key = jax.random.fold_in(jax.random.key(state.trial['seed']), state.step)
+  noise_key = jax.random.fold_in(jax.random.key(state.trial['seed']), state.step)
+  mask_key = jax.random.fold_in(noise_key, MASKS)
+
+  batch = _over_data(run, batch)
+  ids_BxF = unknown.drop(
+    batch['ids_BxF'], batch['weight_B'], run.untrained_F, run.config.unknown_share, noise_key
+  )
+  found = _differentiate(run, module, state, batch, ids_BxF, noise_key)
+  dense = _under_masks(run, state, found, mask_key)
+  grads, row_grads = _clipped(run, config, ids_BxF, dense.grads, found.row_grads)
+
+  decaying = None if config_lib.is_off(config.weight_decay) else marks(run, state.constants)
+  dense = dense._replace(grads=grads)
+  dense = _moved(run, dense, learning_rate, config.weight_decay, decaying, mask_key)
+  rates = _table_rates(config, learning_rate)
+  updated = table_lib.update(run.table, state.table, ids_BxF, row_grads, rates)
+
+  state = state._replace(
+    step=state.step + 1,
+    params=dense.params,
+    moving=found.moving,
+    moments=dense.moments,
+    table=updated.table,
+    sparse=dense.sparse,
+  )
+  return _in_place(run, state), StepSums(
+    sums.loss + found.loss,
+    sums.dropped + found.dropped + updated.dropped,
+    {name: total + found.terms[name] for name, total in sums.terms.items()},
+  )
+
+
+def _differentiate(
+  run: Program,
+  module: nn.Module,
+  state: TrainState,
+  batch: Batch,
+  ids_BxF: jax.Array,
+  noise_key: jax.Array,
+) -> Found:
+  """Loss and gradients, to the dense parameters and to the looked-up rows."""
 
   def loss_fn(params: Any, rows: table_lib.Rows) -> tuple[jax.Array, Any]:
     logits_BxT, changed = module.apply(
@@ -345,7 +408,7 @@ def train_step(
       scaled_by_values(run, kept_dims.times(run.dims, rows, ids_BxF), batch),
       batch['weight_B'],
       train=True,
-      rngs={'dropout': dropout_key},
+      rngs={'dropout': noise_key},
       mutable=(*MOVING, 'losses', 'logits'),
     )
     loss = run.objective.loss(logits_BxT, batch)
@@ -354,59 +417,74 @@ def train_step(
       loss += term
     return loss, (_moving(changed), terms)
 
-  batch = _over_data(run, batch)
-  ids_BxF = unknown.drop(
-    batch['ids_BxF'], batch['weight_B'], run.untrained_F, run.config.unknown_share, dropout_key
-  )
+  def gradient(params: Any) -> Any:
+    return jax.grad(loss_fn, has_aux=True)(params, looked_up.rows)[0]
+
   looked_up = table_lib.lookup(run.table, state.table, ids_BxF)
   grad_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   (loss, (moving, terms)), (grads, row_grads) = grad_fn(state.params, looked_up.rows)
-  masked, trained = state, state.params
-  mask_key = jax.random.fold_in(dropout_key, MASKS)
-  trains_scores = run.sparsifier and run.sparsifier.rule.trains_scores
-  if trains_scores:
-    trained, grads = rules.scores_for_kernels(state.sparse, state.params, grads)
-  elif run.sparsifier:
-    occasion = rules.Occasion(
-      key=mask_key,
-      step=state.step,
-      sparse=state.sparse,
-      params=state.params,
-      grads=grads,
-      gradient=lambda params: jax.grad(loss_fn, has_aux=True)(params, looked_up.rows)[0],
-    )
-    masked, changed = _mask(run, state, occasion)
-    trained, grads = masked.params, masks_lib.apply(masked.sparse.masks, grads)
-  if not config_lib.is_off(config.clip_norm):
-    squared_rows = _squared_norm(run, ids_BxF, row_grads, run.table.height)
-    scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
-    grads, row_grads = jax.tree.map(lambda grad: grad * scale, (grads, row_grads))
+  return Found(loss, terms, moving, looked_up.dropped, grads, row_grads, gradient)
+
+
+def _under_masks(run: Program, state: TrainState, found: Found, key: jax.Array) -> Dense:
+  """What the rule of sparsity, if there is one, makes of parameters and gradients."""
+  if not run.sparsifier:
+    return Dense(state.params, state.params, found.grads, state.moments, None)
+  if run.sparsifier.rule.trains_scores:
+    scores, grads = rules.scores_for_kernels(state.sparse, state.params, found.grads)
+    return Dense(state.params, scores, grads, state.moments, state.sparse)
+
+  occasion = rules.Occasion(
+    key=key,
+    step=state.step,
+    sparse=state.sparse,
+    params=state.params,
+    grads=found.grads,
+    gradient=found.gradient,
+  )
+  masked, changed = _mask(run, state, occasion)
+  grads = masks_lib.apply(masked.sparse.masks, found.grads)
+  return Dense(masked.params, masked.params, grads, masked.moments, masked.sparse, changed)
+
+
+def _clipped(
+  run: Program,
+  config: config_lib.Config,
+  ids_BxF: jax.Array,
+  grads: Any,
+  row_grads: table_lib.Rows,
+) -> tuple[Any, table_lib.Rows]:
+  """Both gradients, scaled down together where their norm is above `clip_norm`."""
+  if config_lib.is_off(config.clip_norm):
+    return grads, row_grads
+  squared_rows = _squared_norm(run, ids_BxF, row_grads, run.table.height)
+  scale = optimizer.clip_scale(config.clip_norm, grads, squared_rows)
+  return jax.tree.map(lambda grad: grad * scale, (grads, row_grads))
+
+
+def _moved(
+  run: Program,
+  dense: Dense,
+  learning_rate: jax.Array,
+  weight_decay: jax.Array | float,
+  decaying: Any | None,
+  key: jax.Array,
+) -> Dense:
+  """One step of the dense optimizer; `decaying`: marks of what decays, None: nothing does."""
   with jax.numpy_dtype_promotion('standard'):  # optax raises a float to the power of an int32 count
-    updates, moments = run.dense_optimizer.update(grads, masked.moments, trained)
-  if not config_lib.is_off(config.weight_decay):
-    decaying = marks(run, state.constants)
-    updates = optimizer.with_decay(updates, trained, decaying, config.weight_decay)
-  params = jax.tree.map(lambda p, u: p - learning_rate * u, trained, updates)
-  sparse = masked.sparse
-  if trains_scores:
-    params, sparse = rules.kernels_for_scores(run.sparsifier, sparse, params, mask_key)
-  if run.sparsifier and run.sparsifier.rule.skips_update:
-    params, moments = _chosen(changed, (masked.params, masked.moments), (params, moments))
-  rates = _table_rates(config, learning_rate)
-  updated = table_lib.update(run.table, state.table, ids_BxF, row_grads, rates)
-  state = state._replace(
-    step=state.step + 1,
-    params=params,
-    moving=moving,
-    moments=moments,
-    table=updated.table,
-    sparse=sparse,
-  )
-  return _in_place(run, state), StepSums(
-    sums.loss + loss,
-    sums.dropped + looked_up.dropped + updated.dropped,
-    {name: total + terms[name] for name, total in sums.terms.items()},
-  )
+    updates, moments = run.dense_optimizer.update(dense.grads, dense.moments, dense.trained)
+  if decaying is not None:
+    updates = optimizer.with_decay(updates, dense.trained, decaying, weight_decay)
+  params = jax.tree.map(lambda p, u: p - learning_rate * u, dense.trained, updates)
+
+  rule = run.sparsifier.rule if run.sparsifier else None
+  sparse = dense.sparse
+  if rule and rule.trains_scores:
+    params, sparse = rules.kernels_for_scores(run.sparsifier, sparse, params, key)
+  if rule and rule.skips_update:
+    stay = dense.params, dense.moments
+    params, moments = _chosen(dense.changed, stay, (params, moments))
+  return dense._replace(params=params, moments=moments, sparse=sparse)
 
 
 def _mask(
