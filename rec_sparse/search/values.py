@@ -11,8 +11,8 @@ so the part of a value has a closed form in counts. A value's J adds up its part
 (`afe.py`), where CI is a mean over the fields that AFE has chosen.
 
 What chance gives a part is its expectation when labels are dealt out anew: for I(m; l) as draws
-from p(l), for I(m; l | s) within each stratum. It is exact up to EXACT rows; beyond, half a degree
-of freedom, where the difference is below 1 %.
+from p(l), for I(m; l | s) within each stratum. It is exact up to EXACT rows, and within strata
+where few rows of one label are expected; beyond, half a degree of freedom, which is then near it.
 """
 
 from typing import NamedTuple
@@ -80,24 +80,25 @@ def given(cells: Cells, alone_W: np.ndarray, rows_W: np.ndarray, total: int) -> 
 
 def _by_chance_within(rows_J: np.ndarray, all_J: np.ndarray, positive_J: np.ndarray) -> np.ndarray:
   """The expected part of `rows` of the `all` rows of a stratum, `positive` of them of label 1."""
-  expected_J = (all_J - rows_J) / np.maximum(2 * (all_J - 1), 1)
+  rarer_J = np.minimum(positive_J, all_J - positive_J)  # rows of the label that fewer have
   of_labels, place_J = np.unique(
-    np.stack((rows_J, all_J, positive_J)).astype(np.int64), axis=1, return_inverse=True
+    np.stack((rows_J, all_J, rarer_J)).astype(np.int64), axis=1, return_inverse=True
   )
-  known = of_labels[0] <= EXACT
-  exact = np.zeros(of_labels.shape[1])
-  for rows in np.unique(of_labels[0][known]).tolist():
-    own = of_labels[0] == rows
-    exact[own] = _expected(rows, of_labels[1][own], of_labels[2][own])
-  return np.where(known[place_J], exact[place_J], expected_J)
+  rows_X, all_X, rarer_X = of_labels
+  chance_X = (all_X - rows_X) / np.maximum(2 * (all_X - 1), 1)
+  is_exact_X = (rows_X <= EXACT) | (rows_X * rarer_X <= EXACT / 4 * all_X)
+  most_X = np.minimum(np.minimum(rows_X, rarer_X), EXACT)  # drawn; more hardly ever are
+  for most in np.unique(most_X[is_exact_X]).tolist():
+    own = is_exact_X & (most_X == most)
+    chance_X[own] = _expected(most, rows_X[own], all_X[own], rarer_X[own])
+  return chance_X[place_J]
 
 
-def _expected(rows: int, all_J: np.ndarray, positive_J: np.ndarray) -> np.ndarray:
-  """E n KL(k / n || positive / all), k hypergeometric."""
-  drawn = np.arange(rows + 1)[:, None]
-  chance = stats.hypergeom.pmf(drawn, all_J[None], positive_J[None], rows)
-  part = _part(drawn, np.full_like(drawn, rows), (positive_J / all_J)[None])
-  return np.sum(chance * part, 0)
+def _expected(most: int, rows_X: np.ndarray, all_X: np.ndarray, rarer_X: np.ndarray) -> np.ndarray:
+  """E n KL(k / n || rarer / all), k hypergeometric and at most `most`."""
+  drawn_Jx1 = np.arange(most + 1)[:, None]
+  chance_JxX = stats.hypergeom.pmf(drawn_Jx1, all_X, rarer_X, rows_X)
+  return np.sum(chance_JxX * _part(drawn_Jx1, rows_X, rarer_X / all_X), 0)
 
 
 def _part(positive: np.ndarray, rows: np.ndarray, rate: float | np.ndarray) -> np.ndarray:

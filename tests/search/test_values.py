@@ -77,3 +77,17 @@ def test_a_cell_of_one_row_counts_as_its_value_does_alone():
   cells = values.Cells(np.arange(3), np.arange(3), np.ones(3), np.array([[1.0], [0.0], [1.0]]))
   alone_W = np.array([0.1, -0.2, 0.3])
   np.testing.assert_array_equal(values.given(cells, alone_W, np.ones(3), 3), alone_W)
+
+
+def test_chance_is_exact_where_a_label_is_rare():
+  """Cells of many rows of strata in which few rows, or none, have one of the labels."""
+  rng = np.random.default_rng(5)
+  for rows, every, positive in ((300, 4000, 20), (300, 4000, 3990), (500, 90_000, 300)):
+    share = rng.hypergeometric(positive, every - positive, rows, 20_000) / rows
+    drawn = rows * (
+      values._term(share, positive / every) + values._term(1 - share, 1 - positive / every)
+    )
+    found = values._by_chance_within(*np.array([[rows], [every], [positive]]))
+    assert abs(found[0] - drawn.mean()) < 4 * drawn.std() / np.sqrt(len(drawn))
+  for positive in (0, 4000):
+    assert values._by_chance_within(*np.array([[300], [4000], [positive]])) == 0
