@@ -1,6 +1,7 @@
 """The picture of an ablation: paired differences in test AUC and log loss, an arm a line."""
 
 from collections.abc import Sequence
+import statistics
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,13 +17,15 @@ from rec_sparse.scaling.paired_rows import Difference
 BETTER = COLOURS[2]  # the whole interval is
 WORSE = COLOURS[1]  # the whole interval is
 OPEN = FAINT  # neither
+WIDE = 4.0  # an interval that reaches so many times as far as the median one leaves the panel
 
 
 def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
   """Two panels, arms from top to bottom.
 
-  A filled mark is our difference, a hollow diamond the paper's. An arm's reference is the first
-  arm, or the one that its label names in brackets. The figure has its own canvas.
+  A filled mark is our difference, a hollow diamond the paper's; an arrow at the edge says that an
+  interval goes on. An arm's reference is the first arm, or the one its label names in brackets.
+  The figure has its own canvas.
   """
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(12.5, 1.9 + 0.34 * len(found)), layout='constrained')
@@ -37,13 +40,16 @@ def draw_ablation(title: str, found: Sequence[Outcome]) -> Figure:
         )
     auc.set_yticks(range(len(found)), [_label(o, found[0].arm.name) for o in found])
     auc.set_ylim(len(found) - 0.4, -0.6)
-    auc.set_xlabel('test AUC minus reference, points\n(right is better)')
-    logloss.set_xlabel('test log loss minus reference, 1e-3 nats\n(left is better)')
+    auc.set_xlabel('test AUC, difference in points\n(right is better)')
+    logloss.set_xlabel('test log loss, difference in 1e-3 nats\n(left is better)')
+    diamonds = any(o.arm.published is not None for o in found)
+    if not diamonds:
+      _narrow(auc, [outcome.auc for outcome in found], 1e2)
+    _narrow(logloss, [outcome.logloss for outcome in found], 1e3)
     for axes in (auc, logloss):
       axes.axvline(0.0, color=FAINT, linewidth=0.9)
       axes.tick_params(axis='y', length=0)
       axes.spines['left'].set_visible(False)
-    diamonds = any(o.arm.published is not None for o in found)
     legend = ', hollow: the paper on its own data' if diamonds else ''
     figure.suptitle(title + legend, x=0.01, ha='left', fontsize=12.5)
   return figure
@@ -62,6 +68,26 @@ def _mark(axes: Axes, y: int, difference: Difference | None, scale: float, good:
   ends = [scale * low, scale * high]
   axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle='round')
   axes.plot(scale * difference.value, y, 'o', color=colour, markersize=6.5)
+
+
+def _narrow(axes: Axes, differences: Sequence[Difference | None], scale: float) -> None:
+  """Leaves out what would squeeze all other intervals into a dot, with arrows where they go on."""
+  ends = {
+    y: [scale * end for end in one.interval]
+    for y, one in enumerate(differences)
+    if one is not None and one.interval
+  }
+  reach = {y: max(map(abs, own)) for y, own in ends.items()}
+  most = WIDE * statistics.median(reach.values()) if reach else 0.0
+  if not reach or max(reach.values()) <= most:
+    return
+  limit = 1.1 * max(own for own in reach.values() if own <= most)
+  axes.set_xlim(-limit, limit)
+  for y, own in ends.items():
+    if own[0] < -limit:
+      axes.plot(-limit, y, '<', color=OPEN, markersize=7, clip_on=False)
+    if own[1] > limit:
+      axes.plot(limit, y, '>', color=OPEN, markersize=7, clip_on=False)
 
 
 def _label(outcome: Outcome, first: str) -> str:
