@@ -107,7 +107,8 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_runs(
 
 def test_what_may_be_repeated_and_separated_by_commas():
   assert bench._chosen(['ics,step', 'feed']) == ['step', 'ics', 'feed']
-  assert bench._chosen(['feed', 'all']) == list(bench.WHATS)
+  assert bench._chosen(['feed', 'all']) == list(bench.ALL)
+  assert bench._chosen(['accelerator', 'step']) == ['step', 'accelerator']
 
 
 def test_a_failed_bench_leaves_the_others_figures_and_a_bad_exit_status(
