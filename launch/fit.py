@@ -69,6 +69,7 @@ def main() -> int:
   from rec_sparse.embedding import placement
   from rec_sparse.runs import chips
   from rec_sparse.runs import footprint
+  from rec_sparse.runs import memory as memory_lib
 
   jax.config.update('jax_platforms', 'cpu')
   schema = _schema()
@@ -84,7 +85,7 @@ def main() -> int:
   else:
     devices = DEVICES.value
     jax.config.update('jax_num_cpu_devices', devices)
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // devices
+    memory = memory_lib.of_device(jax.devices())
   data, model_axis = mesh_flags.sizes(MESH.value, devices)
   if data * model_axis != devices:
     raise ValueError(f'--mesh={",".join(MESH.value)}: there are {devices} devices')

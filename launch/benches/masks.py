@@ -1,19 +1,17 @@
 """A training step under masks over the dense step: between two changes of the masks, and at one."""
 
 from collections.abc import Iterator
-import functools
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from launch.benches import rows
+from launch.benches import step as step_lib
 from launch.benches import timing
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse import settings
 from rec_sparse import train
-from rec_sparse.runs import feeds
 from rec_sparse.sparsity import rules
 
 
@@ -86,8 +84,4 @@ def _program(sizes: Sizes, rule: str = 'none', *, changes: bool = False) -> trai
 def _call(sizes: Sizes, run: train.Program) -> timing.Call:
   """One dispatch of steps, as the resident feed runs them; the state is donated."""
   schema = rows.schema(sizes.fields, sizes.table)
-  state, data = train.init(run, schema), rows.draw(schema, sizes.data, 'zipf')
-  steps = jnp.int32(sizes.steps)
-  advance = functools.partial(feeds.advance_resident, run)
-  compiled = timing.compile_(advance, state, data, steps, donate=0)
-  return timing.advancing(lambda state: compiled.call(state, data, steps)[0], state)
+  return step_lib.training_of(run, schema, sizes.data, 'zipf', sizes.steps).call

@@ -17,6 +17,7 @@ from launch.benches import timing
 from launch.benches.figure import Figure
 from launch.benches.figure import ratio
 from rec_sparse import config as config_lib
+from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.runs import feeds
@@ -87,7 +88,13 @@ def training(
 ) -> Training:
   """Compiles `steps` steps a dispatch, as the resident feed runs them; the state is donated."""
   schema = rows.schema(fields, table)
-  run = train.program(config, schema)
+  return training_of(train.program(config, schema), schema, data, how, steps)
+
+
+def training_of(
+  run: train.Program, schema: schema_lib.FeatureSchema, data: int, how: rows.Draw, steps: int
+) -> Training:
+  """The same of a program."""
   state, held = huge_pages.advise(train.init(run, schema)), rows.draw(schema, data, how)
   step = timing.compile_(
     functools.partial(feeds.advance_resident, run), state, held, jnp.int32(steps), donate=0

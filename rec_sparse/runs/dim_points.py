@@ -2,8 +2,6 @@
 
 import pathlib
 
-from data_pipelines import compact
-from rec_sparse import plan as plan_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse.runs import dim_search
@@ -31,7 +29,7 @@ def points(
   found: list[kept.Point] = []
   out.mkdir(parents=True, exist_ok=True)
   for order in orders:
-    by, seed = _read(order)
+    by, seed = kept.read_order(order, (UNIFORM, *dim_search.WAYS), 'dnis:1', 0)
     if by == UNIFORM:
       for budget in budgets:
         dim = max(1, round(budget * whole))
@@ -41,24 +39,9 @@ def points(
     job = dim_search.Job(data, settings.make(reference.model, given | {'seed': seed}), by)
     scores = dim_search.search(job)
     for budget in budgets:
-      directory = _make(data, dim_search.plan(job, scores, budget), out)
+      plan = dim_search.plan(job, scores, budget)
+      directory = out / plan.hash[:12]
+      kept.make(data, plan, directory)
       arm = f'{order}_{budget:g}'
       found.append(kept.Point(order, budget, arm, fields, schema.table_rows, str(directory)))
   return found
-
-
-def _read(order: str) -> tuple[str, int]:
-  """(way, seed) of an order."""
-  by, _, seed = order.partition(':')
-  if by not in (UNIFORM, *dim_search.WAYS) or not (seed or '0').isdecimal():
-    known = ', '.join((UNIFORM, *dim_search.WAYS))
-    raise ValueError(f'--orders: {order!r} is not one of {known}, or dnis:1')
-  return by, int(seed or 0)
-
-
-def _make(data: pathlib.Path, plan: plan_lib.Plan, out: pathlib.Path) -> pathlib.Path:
-  """The data set that a plan makes, named by its hash."""
-  path = out / f'{plan.hash[:12]}.npz'
-  plan_lib.save(plan, path)
-  compact.prepare(path, data, path.with_suffix(''))
-  return path.with_suffix('')

@@ -91,8 +91,7 @@ def check(
   seconds = time.perf_counter() - began
 
   account = compiled.memory_analysis()
-  anew = account.output_size_in_bytes - account.alias_size_in_bytes
-  needed = account.argument_size_in_bytes + account.temp_size_in_bytes + anew + data_bytes
+  needed = memory_lib.needed(compiled) + data_bytes
   cost = compiled.cost_analysis() or {}
   text = compiled.as_text()
   moved: dict[str, int] = {}

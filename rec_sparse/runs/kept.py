@@ -4,6 +4,7 @@ An order and a k give a plan, equal plans one arm of a study, and the study is t
 as any other: the same seeds, rates and batches, differences from all fields paired by test rows.
 """
 
+from collections.abc import Sequence
 import csv
 import dataclasses
 import hashlib
@@ -59,7 +60,7 @@ def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path)
       arm = arms.setdefault(kept, f'{order}_{k}')
       directory = out / kept
       if arms[kept] == f'{order}_{k}':
-        _make(job, schema, arrays, out / f'{kept}.npz', directory)
+        make(job.data, _plan(job, schema, arrays), directory)
       names = [f.name for f, stays in zip(schema.fields, arrays['kept_F'], strict=True) if stays]
       rows = int(arrays['row_R'].max()) + 1
       found.append(Point(order, k, arm, tuple(names), rows, str(directory)))
@@ -68,24 +69,35 @@ def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path)
 
 def _of_order(job: select.Job, order: str) -> select.Job:
   """The job of an order; raises ValueError when there is none of that name."""
-  by, _, seed = order.partition(':')
-  if by not in select.ORDERS or not (seed or '0').isdecimal():
-    raise ValueError(f'--orders: {order!r} is not one of {", ".join(select.ORDERS)}, or random:1')
-  return dataclasses.replace(job, by=by, seed=int(seed) if seed else job.seed)
+  by, seed = read_order(order, select.ORDERS, 'random:1', job.seed)
+  return dataclasses.replace(job, by=by, seed=seed)
 
 
-def _make(
-  job: select.Job,
-  schema: schema_lib.FeatureSchema,
-  arrays: dict[str, np.ndarray],
-  path: pathlib.Path,
-  directory: pathlib.Path,
-) -> None:
+def read_order(order: str, known: Sequence[str], example: str, seed: int) -> tuple[str, int]:
+  """(name, seed) of an order such as `example`, or of one that has the common `seed`.
+
+  Raises ValueError when its name is none of those known.
+  """
+  by, _, own = order.partition(':')
+  if by not in known or not (own or '0').isdecimal():
+    raise ValueError(f'--orders: {order!r} is not one of {", ".join(known)}, or {example}')
+  return by, int(own) if own else seed
+
+
+def make(data: pathlib.Path, plan: plan_lib.Plan, directory: pathlib.Path) -> None:
+  """The data set that a plan makes of another one, and beside it the plan."""
+  path = directory.with_suffix('.npz')
+  plan_lib.save(plan, path)
+  compact.prepare(path, data, directory)
+
+
+def _plan(
+  job: select.Job, schema: schema_lib.FeatureSchema, arrays: dict[str, np.ndarray]
+) -> plan_lib.Plan:
   names = [field.name for field in schema.fields]
   made_by = {'search': 'kept', 'level': job.level, 'fields': names}
   own = {name: arrays[name] for name in ('kept_F', 'row_R')}
-  plan_lib.save(plan_lib.Plan(made_by, schema.fingerprint, own), path)
-  compact.prepare(path, job.data, directory)
+  return plan_lib.Plan(made_by, schema.fingerprint, own)
 
 
 def reference(network: Study) -> Arm:

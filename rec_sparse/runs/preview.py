@@ -5,7 +5,6 @@ data themselves, by a few steps and a validation; patience can only make it less
 """
 
 from collections.abc import Iterator, Sequence
-import os
 import time
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from rec_sparse import config as config_lib
 from rec_sparse import train
+from rec_sparse.runs import memory as memory_lib
 from rec_sparse.runs import sweep
 from rec_sparse.runs import trials
 from rec_sparse.scaling import grid
@@ -50,17 +50,9 @@ def of_study(
       continue
     sweep.check(data.directory, data.schema, own)
     opened = trials.open_data(data.directory, data.schema)
-    memory = memory_of(opened.devices)
+    memory = memory_lib.of_device(opened.devices)
     for group in grid.groups(own):
       yield _shape(opened, group, memory)
-
-
-def memory_of(devices: Sequence[jax.Device]) -> int:
-  """Bytes of a device; of a CPU, of the machine, shared by as many devices as it plays."""
-  stats = devices[0].memory_stats()
-  if stats and 'bytes_limit' in stats:
-    return stats['bytes_limit']
-  return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // len(devices)
 
 
 def total(found: Sequence[Shape]) -> str:
@@ -110,9 +102,7 @@ def _shape(opened: trials.Resident, configs: list[config_lib.Config], memory: in
   data = opened.splits['train']
   compiled = trials.training(group.run, group.mesh).lower(states, data, np.int32(1)).compile()
   compiling = time.perf_counter() - began
-  account = compiled.memory_analysis()
-  anew = account.output_size_in_bytes - account.alias_size_in_bytes
-  needed = account.argument_size_in_bytes + account.temp_size_in_bytes + anew + state_bytes
+  needed = memory_lib.needed(compiled) + state_bytes
 
   step = None
   seconds = None

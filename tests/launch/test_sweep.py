@@ -17,7 +17,7 @@ from launch import train
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse.runs import feeds
-from rec_sparse.runs import preview
+from rec_sparse.runs import memory
 from rec_sparse.runs import stopping
 from rec_sparse.runs import trials
 
@@ -563,7 +563,7 @@ def test_plan_only_says_what_a_study_needs_and_trains_nothing(toy, tmp_path, cap
 
 
 def test_plan_only_names_what_does_not_fit(toy, tmp_path, capsys, monkeypatch):
-  monkeypatch.setattr(preview, 'memory_of', lambda devices: 1000)
+  monkeypatch.setattr(memory, 'of_device', lambda devices: 1000)
   assert run(toy, tmp_path, '--arms=dense_mlp', '--plan_only') == 3
   said = capsys.readouterr().out
   assert 'GB: does not fit; half as many trials' in said and '1 do not fit' in said
