@@ -64,9 +64,9 @@ def main() -> int:
     config=settings.make(model, given | {'data_fingerprint': fingerprint}),
     by=BY.value,
     search_epochs=SEARCH_EPOCHS.value,
-    shares=_numbers('bins', BINS.value),
+    shares=tuple(flag_definers.numbers(BINS, float)),
   )
-  budgets = _numbers('budgets', BUDGETS.value)
+  budgets = flag_definers.numbers(BUDGETS, float)
   found = dim_search.search(job)
   plans = {f'{budget:g}': dim_search.plan(job, found, budget) for budget in budgets}
 
@@ -82,17 +82,6 @@ def main() -> int:
     print(f'{out / f"plan_{name}.npz"}\n{dims_report.table(plan)}')
   print(out / 'dims.png')
   return 0
-
-
-def _numbers(flag: str, texts: list[str]) -> tuple[float, ...]:
-  """The numbers of a flag; raises ValueError when there is none, or another text."""
-  try:
-    numbers = tuple(map(float, texts))
-  except ValueError:
-    numbers = ()
-  if not numbers:
-    raise ValueError(f'--{flag}={",".join(texts)}: expected numbers separated by commas')
-  return numbers
 
 
 def run() -> None:

@@ -1,4 +1,6 @@
-"""What defines the flags of one program: absl's own functions, which no other program sees."""
+"""What defines the flags of one program: absl's own functions, which no other program sees; and
+what reads numbers from a flag.
+"""
 
 from collections.abc import Callable
 import functools
@@ -34,3 +36,14 @@ def into(own: flags.FlagValues) -> Definers:
     list=of(flags.DEFINE_list),
     multi_string=of(flags.DEFINE_multi_string),
   )
+
+
+def numbers(flag: flags.FlagHolder, kind: type) -> list:
+  """The numbers of a list flag; raises ValueError when there is none, or another text."""
+  try:
+    found = [kind(text) for text in flag.value]
+  except ValueError:
+    found = []
+  if not found:
+    raise ValueError(f'--{flag.name}={",".join(flag.value)}: expected numbers separated by commas')
+  return found

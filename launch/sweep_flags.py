@@ -212,10 +212,4 @@ def _seeds() -> list[int]:
 
 def _numbers(flag: flags.FlagHolder, kind: type) -> list:
   """The numbers of a flag, each once."""
-  try:
-    found = list(dict.fromkeys(kind(text) for text in flag.value))
-  except ValueError:
-    found = []
-  if not found:
-    raise ValueError(f'--{flag.name}={",".join(flag.value)}: expected numbers separated by commas')
-  return found
+  return list(dict.fromkeys(flag_definers.numbers(flag, kind)))
