@@ -117,6 +117,10 @@ class Config:
   )
   mask_group: int = setting(4, 'of n_m: inputs of a group (M); N is density times it', least=2)
   mask_block: int = setting(16, 'of block: most inputs, and most outputs, of one', least=2)
+  table_sparsity: Literal['none', 'static', 'set', 'dsl', 'magnitude', 'gradual'] = setting(
+    'none', 'rule by which entries of embeddings are kept: sparsity/table_masks.py'
+  )
+  table_density: float = setting(1.0, 'share of these entries that is kept', above=0, most=1)
 
   # On what, and in which order.
   data_fingerprint: str = setting('', "SHA-256 of the prepared data set; '' until it is known")

@@ -127,7 +127,17 @@ def _check_sparsity(config: Config) -> None:
   """Raises ValueError for a density without a rule, and for a rule whose steps do not follow."""
   if config.sparsity == 'none' and config.density < 1:
     raise ValueError(f'density={config.density:g}: needs a rule of sparsity, such as rigl')
-  if config.sparsity in ('gradual', 'rewind') and config.mask_from >= config.mask_until:
+  if config.table_sparsity == 'none' and config.table_density < 1:
+    raise ValueError(
+      f'table_density={config.table_density:g}: needs a rule of table_sparsity, such as dsl'
+    )
+  if config.table_sparsity != 'none' and config.clip_norm:
+    raise ValueError(
+      f'clip_norm={config.clip_norm:g}: with table_sparsity it would be of entries too that do not '
+      'move; expected 0'
+    )
+  falls = config.sparsity in ('gradual', 'rewind') or config.table_sparsity == 'gradual'
+  if falls and config.mask_from >= config.mask_until:
     raise ValueError(
       f'mask_from={config.mask_from:g}: expected below mask_until={config.mask_until:g}'
     )

@@ -32,6 +32,7 @@ from rec_sparse.models import marks as marks_lib
 from rec_sparse.sparsity import masks as masks_lib
 from rec_sparse.sparsity import rules
 from rec_sparse.sparsity import static_filter
+from rec_sparse.sparsity import table_masks
 
 # Collections of a module that training moves without a gradient: averages of normalizations, masks
 # of learned filters.
@@ -75,6 +76,7 @@ class Program(NamedTuple):
   untrained_F: np.ndarray | None  # rows that known values must train: embedding/unknown.py
   terms: tuple[str, ...]  # of the training loss, that are logged each by itself
   sparsifier: rules.Sparsifier | None = None  # what masks the dense parameters
+  table_sparsifier: table_masks.TableSparsifier | None = None  # what masks embeddings
   # dimensions that embeddings have, where the data set says that rows lack some
   dims: kept_dims.Selection | None = None
 
@@ -88,8 +90,8 @@ def program(
 ) -> Program:
   """Everything static of a run of `config` on data of `schema`, by default on the first device.
 
-  Raises ValueError where the density of a rule leaves no weight of a kernel, and where embeddings
-  are not as long as the data set says.
+  Raises ValueError where the density of a rule leaves no weight of a kernel or entry of the table,
+  where embeddings are not as long as the data set says, and where what is asked has no masks.
   """
   mesh = mesh or placement.make_mesh(1)
   model = models.find(config.model)
@@ -106,6 +108,7 @@ def program(
     exchange=lookup,
     layout=layout,
   )
+  last = _last_step(config, schema)
   run = Program(
     config=config,
     inputs=inputs,
@@ -113,7 +116,7 @@ def program(
       schema.tasks, config.monitor, config.label_smoothing, config.positive_weight
     ),
     module=model.module(config, inputs),
-    last=_last_step(config, schema),
+    last=last,
     dense_optimizer=optimizer.dense(),
     table=table,
     numeric=schema.numeric_count,
@@ -121,7 +124,13 @@ def program(
     untrained_F=unknown.untrained_rows(schema, config.unknown_share),
     terms=model.terms(config),
     dims=kept_dims.of_schema(schema, config.embedding_dim),
+    table_sparsifier=table_masks.of_run(config, table, last),
   )
+  if run.dims and run.table_sparsifier:
+    raise ValueError(
+      f'table_sparsity={config.table_sparsity}: rows of the data set lack dimensions by its plan, '
+      'and have no masks'
+    )
   return run._replace(sparsifier=_sparsifier(run, schema))
 
 
@@ -271,9 +280,16 @@ def _init_one(run: Program, trial: dict[str, jax.Array], constants: Any) -> Trai
     _moving(made),
     constants,
     run.dense_optimizer.init(params),
-    kept_dims.cut(run.dims, run.table, table_lib.init(run.table, table_key, trial['seed'])),
+    _init_table(run, table_key, trial['seed']),
     sparse,
   )
+
+
+def _init_table(run: Program, key: jax.Array, seed: jax.Array) -> table_lib.Table:
+  table = kept_dims.cut(run.dims, run.table, table_lib.init(run.table, key, seed))
+  if run.table_sparsifier is None:
+    return table
+  return table_masks.start(run.table_sparsifier, run.table, table)
 
 
 def _of_ones(run: Program, others: Mapping[str, Any], params: Any) -> jax.Array:
@@ -376,13 +392,16 @@ def train_step(
   dense = _moved(run, dense, learning_rate, config.weight_decay, decaying, mask_key)
   rates = _table_rates(config, learning_rate)
   updated = table_lib.update(run.table, state.table, ids_BxF, row_grads, rates)
+  table = updated.table
+  if run.table_sparsifier:
+    table = table_masks.at_step(run.table_sparsifier, run.table, table, state.step)
 
   state = state._replace(
     step=state.step + 1,
     params=dense.params,
     moving=found.moving,
     moments=dense.moments,
-    table=updated.table,
+    table=table,
     sparse=dense.sparse,
   )
   return _in_place(run, state), StepSums(
@@ -608,8 +627,8 @@ def forward(
 
 
 def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[str, int]:
-  """Analytic sizes of a trial record: dense parameters, those that are not structurally zero,
-  table, FLOPs.
+  """Analytic sizes of a trial record: dense parameters, those that are not structurally zero, both
+  of the table, FLOPs.
 
   The shared input normalization is in no count. A random filter stores kept connections only; a
   learned one trains the others too, and a score per unit of input: none of these counts as
@@ -620,12 +639,16 @@ def counts(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> dict[
   model = models.find(config.model)
   inputs = architecture.inputs(config, schema)
   cost = model.cost(config, inputs)
-  dropped = rules.dropped(program(config, schema).sparsifier) if config.density < 1 else 0
+  run = program(config, schema) if min(config.density, config.table_density) < 1 else None
+  dropped = rules.dropped(run.sparsifier) if run and run.sparsifier else 0
+  dropped_entries = run.table_sparsifier.dropped if run and run.table_sparsifier else 0
+  embedding_params = kept_dims.parameters(schema, model.columns(config, inputs))
   trained = model.cost_of_training(config, inputs)
   return {
     'dense_params': cost.params,
     'dense_params_nonzero': cost.params - cost.idle - dropped,
-    'embedding_params': kept_dims.parameters(schema, model.columns(config, inputs)),
+    'embedding_params': embedding_params,
+    'embedding_params_nonzero': embedding_params - dropped_entries,
     'flops_per_example': cost.flops - 2 * dropped,
     'trained_dense_params': trained.params,
     'trained_flops_per_example': trained.flops - 2 * dropped,

@@ -36,7 +36,10 @@ SPLIT = {
   'ssr_d': {'filter_0': 0, 'filter_1': 0, 'layer_0': 0, 'layer_1': 0},
 }
 MODELS = tuple(SPLIT)
-MASKED = {'dcn_v2': {'sparsity': 'magnitude', 'density': 0.5}}  # at the first step
+MASKED = {  # at the first step
+  'dense_mlp': {'table_sparsity': 'magnitude', 'table_density': 0.5},
+  'dcn_v2': {'sparsity': 'magnitude', 'density': 0.5},
+}
 
 
 def fields(sizes=SIZES):

@@ -1,7 +1,7 @@
 """A training step under masks over the dense step: between two changes of the masks, and at one."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -13,6 +13,8 @@ from launch.benches.figure import ratio
 from rec_sparse import settings
 from rec_sparse import train
 from rec_sparse.sparsity import rules
+from rec_sparse.sparsity import schedule as schedule_lib
+from rec_sparse.sparsity import table_masks
 
 
 class Sizes(NamedTuple):
@@ -24,11 +26,14 @@ class Sizes(NamedTuple):
   data: int  # resident examples
   steps: int  # of one dispatch
   rounds: int
-  rules: tuple[str, ...]
+  rules: tuple[str, ...]  # of the dense kernels
+  table_rules: tuple[str, ...]
 
 
-FULL = Sizes(39, 16, 4096, 400, 100_000, 131_072, 4, 7, tuple(rules.RULES))
-TINY = Sizes(5, 4, 32, 8, 500, 256, 2, 2, ('rigl',))
+FULL = Sizes(
+  39, 16, 4096, 400, 100_000, 131_072, 4, 7, tuple(rules.RULES), tuple(table_masks.RULES)
+)
+TINY = Sizes(5, 4, 32, 8, 500, 256, 2, 2, ('rigl',), ('dsl',))
 
 
 def measure(sizes: Sizes) -> Iterator[Figure]:
@@ -36,9 +41,10 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   dense = _call(sizes, _program(sizes))
   calls = {'dense': dense}
   for name in sizes.rules:
-    calls[f'{name}_between'] = _call(sizes, _program(sizes, name))
-    if rules.RULES[name].is_due is not rules.never:
-      calls[f'{name}_change'] = _call(sizes, _program(sizes, name, changes=True))
+    calls |= _calls(sizes, name, rules.RULES[name].is_due, sparsity=name, density=0.1)
+  for name in sizes.table_rules:
+    own = {'table_sparsity': name, 'table_density': 0.1}
+    calls |= _calls(sizes, f'table_{name}', table_masks.RULES[name].is_due, **own)
 
   seconds = timing.interleave(calls, sizes.rounds)
   yield Figure(
@@ -46,15 +52,25 @@ def measure(sizes: Sizes) -> Iterator[Figure]:
   )
   for name in calls:
     if name != 'dense':
-      rule, _, when = name.partition('_')
+      rule, _, when = name.rpartition('_')
       meaning = {'between': 'step without a change', 'change': 'step with one'}[when]
       yield ratio(
         f'masks_{name}', seconds[name], seconds['dense'], f'{rule}: {meaning} / dense step'
       )
 
 
-def _program(sizes: Sizes, rule: str = 'none', *, changes: bool = False) -> train.Program:
-  """The program of a tenth of the weights whose masks change at every step, or at none.
+def _calls(
+  sizes: Sizes, name: str, is_due: schedule_lib.IsDue, **overrides: Any
+) -> dict[str, timing.Call]:
+  """Dispatches of steps without a change and, where masks ever change, with one."""
+  calls = {f'{name}_between': _call(sizes, _program(sizes, **overrides))}
+  if is_due is not schedule_lib.never:
+    calls[f'{name}_change'] = _call(sizes, _program(sizes, changes=True, **overrides))
+  return calls
+
+
+def _program(sizes: Sizes, *, changes: bool = False, **overrides: Any) -> train.Program:
+  """The program whose masks, if `overrides` ask for some, change at every step, or at none.
 
   Which of both is a value of the compiled step, as in training: it has the code of a change.
   """
@@ -65,20 +81,23 @@ def _program(sizes: Sizes, rule: str = 'none', *, changes: bool = False) -> trai
       'depth': 2,
       'embedding_dim': sizes.dim,
       'batch_size': sizes.batch,
-      'sparsity': rule,
-      'density': 0.1 if rule != 'none' else 1.0,
+      **overrides,
     },
   )
   run = train.program(config, rows.schema(sizes.fields, sizes.table))
-  own = run.sparsifier
-  if own is None or own.rule.is_due is rules.never:
-    return run
 
-  def is_due(schedule: rules.Schedule, step: jax.Array) -> jax.Array:
+  def is_due(schedule: schedule_lib.Schedule, step: jax.Array) -> jax.Array:
     del schedule
     return step >= (0 if changes else 2**30)
 
-  return run._replace(sparsifier=own._replace(rule=own.rule._replace(is_due=is_due)))
+  def timed(own: Any) -> Any:
+    if own is None or own.rule.is_due is schedule_lib.never:
+      return own
+    return own._replace(rule=own.rule._replace(is_due=is_due))
+
+  return run._replace(
+    sparsifier=timed(run.sparsifier), table_sparsifier=timed(run.table_sparsifier)
+  )
 
 
 def _call(sizes: Sizes, run: train.Program) -> timing.Call:

@@ -11,7 +11,7 @@ Tables are float32, or bfloat16 bits (storage.py) with stochastic rounding; slot
 float32 always.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import itertools
 from typing import NamedTuple, Protocol
@@ -32,11 +32,27 @@ from rec_sparse.embedding.rounding import stochastic_round
 class Slots(NamedTuple):
   """What an optimizer keeps beside a table of R rows."""
 
-  # float32, leading axis R: stored, sharded and saved as the table is
+  # float32, leading axis R: stored, sharded and saved as the table is, and so are mask and sums
   moments: tuple[jax.Array, ...]
   count: jax.Array  # int32 scalar: updates so far, over all rows
   seed: jax.Array  # uint32 scalar: of the stochastic rounding
   scratch_R: jax.Array  # int32 working space; its content means nothing and need not be saved
+  mask_RxD: jax.Array | None = None  # bool: entries that are kept; None: all are
+  # float32: |gradient| of each entry added up, for a rule that chooses masks by it; None: not asked
+  grown_RxD: jax.Array | None = None
+
+  @property
+  def of_rows(self) -> tuple[jax.Array, ...]:
+    """What lies beside the rows: moments, then mask and sums where there are any."""
+    beside = tuple(array for array in (self.mask_RxD, self.grown_RxD) if array is not None)
+    return self.moments + beside
+
+  def with_of_rows(self, arrays_RxX: Sequence[jax.Array]) -> 'Slots':
+    """The slots with others in place of `of_rows`."""
+    count = len(self.moments)
+    mask_RxD, grown_RxD = (*arrays_RxX[count:], None, None)[:2]
+    moments = tuple(arrays_RxX[:count])
+    return self._replace(moments=moments, mask_RxD=mask_RxD, grown_RxD=grown_RxD)
 
 
 class Rates(NamedTuple):
@@ -192,6 +208,23 @@ def row_sgd(*, method: duplicates.Method | None = None) -> TableOptimizer:
   return _optimizer(init_moments, direction, method, _by_number(direction))
 
 
+def _under_mask(direction: Direction, moments_count: int) -> Direction:
+  """`direction` of the entries in a mask; the others, which are 0, neither move nor carry moments.
+
+  What it calls moments are those of `direction`, then the mask and, where |gradients| are added up,
+  their sums: of all entries, in the mask or not.
+  """
+
+  def inside(summed_OxD, of_rows, count):
+    mask_OxD, *grown = of_rows[moments_count:]
+    kept_OxD = jnp.where(mask_OxD, summed_OxD, 0)
+    direction_OxD, moments = direction(kept_OxD, of_rows[:moments_count], count)
+    grown = (grown_OxD + jnp.abs(summed_OxD) for grown_OxD in grown)
+    return direction_OxD, (*moments, mask_OxD, *grown)
+
+  return inside
+
+
 def _by_number(direction: Direction) -> Packed:
   """Of an optimizer to which each number of a row is as if it were alone."""
 
@@ -245,10 +278,12 @@ def _optimizer(
     packing=None,
   ):
     storage.check(table_RxD)
-    arrays_RxX = table_RxD, *slots.moments
+    arrays_RxX = table_RxD, *slots.of_rows
     rows, count = table_RxD.shape[0], slots.count + 1
     column_D = jnp.arange(table_RxD.shape[1]) if packing is None else packing.column_L
     turn = direction if packing is None else packed.direction(packing)
+    if slots.mask_RxD is not None:
+      turn = _under_mask(turn, len(slots.moments))
 
     def moved(old_OxX, rows_OxX, summed_OxD):
       """New rows and moments; `rows_OxX` says whose the numbers are, for each row or each lane."""
@@ -286,16 +321,16 @@ def _optimizer(
       over = packed_update.over_touched if rates.l2 is None else packed_update.over_all
       read, write = (functools.partial(f, packing) for f in (packed.read, packed.write))
       rule = packed_update.Rule(moved, read, write)
-      table_RxD, *moments_RxX = over(packing, arrays_RxX, ids_O, grads_OxD, rule)
+      table_RxD, *of_rows = over(packing, arrays_RxX, ids_O, grads_OxD, rule)
     elif rates.l2 is not None:
       summed_RxD = duplicates.dense(method, ids_O, grads_OxD, rows)
-      table_RxD, *moments_RxX = top_to_bottom(jnp.ones(rows, bool), summed_RxD)
+      table_RxD, *of_rows = top_to_bottom(jnp.ones(rows, bool), summed_RxD)
     elif method == 'scratch' and rows <= ids_O.shape[0]:
-      table_RxD, *moments_RxX = top_to_bottom(*duplicates.by_row(ids_O, grads_OxD, rows))
+      table_RxD, *of_rows = top_to_bottom(*duplicates.by_row(ids_O, grads_OxD, rows))
     else:
       scratch_R, *occurrences = duplicates.combine(method, scratch_R, ids_O, grads_OxD, rows)
-      table_RxD, *moments_RxX = in_chunks(at_ids, arrays_RxX, tuple(occurrences))
-    return table_RxD, Slots(tuple(moments_RxX), count, slots.seed, scratch_R)
+      table_RxD, *of_rows = in_chunks(at_ids, arrays_RxX, tuple(occurrences))
+    return table_RxD, slots.with_of_rows(of_rows)._replace(count=count, scratch_R=scratch_R)
 
   return TableOptimizer(init, update)
 

@@ -17,6 +17,7 @@ import math
 import jax
 from jax import lax
 from jax import P
+import jax.numpy as jnp
 
 AXES = ('data', 'model')  # the table is sharded over both
 MAX_DEVICES = 64  # whose square, the padding at most, is still a small table
@@ -66,6 +67,13 @@ def to_logical(stored_RxX: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
   `from_logical`.
   """
   return _over_shards(_gather_in, stored_RxX, mesh)
+
+
+def logical_rows(height: int, mesh: jax.sharding.Mesh) -> jax.Array:
+  """Row of the whole table that each row of a stored array is, int32 (R,)."""
+  place_R = jnp.arange(height, dtype=jnp.int32)
+  local = height // mesh.size
+  return place_R % local * mesh.size + place_R // local
 
 
 def _deal_out(shards: int, mine: jax.Array) -> jax.Array:

@@ -360,18 +360,18 @@ def _by_height(table: Table, rows: Any, one: Any) -> Table:
 
 
 def _arrays(table: Table) -> tuple[jax.Array, ...]:
-  """What a table holds of each row: the row, and its moments."""
+  """What a table holds of each row: the row, its moments, and which of its entries are kept."""
   if table.slots is None:
     return (table.rows_RxD,)
-  return table.rows_RxD, *table.slots.moments
+  return table.rows_RxD, *table.slots.of_rows
 
 
 def _with_arrays(table: Table, arrays_RxX: tuple[jax.Array, ...]) -> Table:
   """The table with others in place of its `_arrays`."""
-  rows_RxD, *moments = arrays_RxX
+  rows_RxD, *of_rows = arrays_RxX
   if table.slots is None:
     return table._replace(rows_RxD=rows_RxD)
-  return table._replace(rows_RxD=rows_RxD, slots=table.slots._replace(moments=tuple(moments)))
+  return table._replace(rows_RxD=rows_RxD, slots=table.slots.with_of_rows(of_rows))
 
 
 def _of_its_own(placed: Placed, tiny: Table) -> Table:

@@ -79,6 +79,13 @@ def join(fields: Fields, tiny_BxJxX: jax.Array, large_BxJxX: jax.Array) -> jax.A
   return jnp.concatenate([tiny_BxJxX, large_BxJxX], 1)[:, order_F]
 
 
+def holds(fields: Fields, rows_R: jax.Array) -> jax.Array:
+  """bool (R,): whether a row of the table is one of the stack."""
+  rows_Y = jnp.asarray(fields.rows_Y)
+  nearest_R = jnp.minimum(jnp.searchsorted(rows_Y, rows_R), len(fields.rows_Y) - 1)
+  return rows_Y[nearest_R] == rows_R
+
+
 def take(
   fields: Fields, arrays_RxX: tuple[jax.Array, ...], mesh: jax.sharding.Mesh
 ) -> tuple[jax.Array, ...]:
@@ -100,7 +107,7 @@ def put(
 
 def _from_mine(rows_Y: jax.Array, mine_RxX: jax.Array) -> jax.Array:
   rows_YxX = mine_RxX.at[_mine(rows_Y, mine_RxX.shape[0])].get(mode='fill', fill_value=0)
-  return lax.psum(rows_YxX, placement.AXES)  # one term is not 0
+  return lax.psum(rows_YxX, placement.AXES).astype(rows_YxX.dtype)  # one term is not 0
 
 
 def _into_mine(rows_Y: jax.Array, mine_RxX: jax.Array, rows_YxX: jax.Array) -> jax.Array:

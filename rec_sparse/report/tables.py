@@ -26,6 +26,7 @@ CURVE_COLUMNS = {
   'dense_params': 'parameters outside the table, zeros included',
   'dense_params_nonzero': 'non-zero parameters outside the table',
   'embedding_params': 'parameters of the table',
+  'embedding_params_nonzero': 'those of them that a mask keeps; without one, all',
   'learning_rate': 'chosen by mean validation log loss over seeds',
   'learning_rate_edge': (
     'lowest, highest or only: the chosen rate is not bracketed by others; empty if it is'
@@ -120,6 +121,7 @@ def _row(rung: Rung) -> dict[str, object]:
     'dense_params': _plain(rung.dense_params),
     'dense_params_nonzero': _plain(rung.nonzero),
     'embedding_params': _plain(rung.embedding_params),
+    'embedding_params_nonzero': _plain(rung.embedding_nonzero),
     'learning_rate': rung.learning_rate,
     'learning_rate_edge': rung.edge,
   }

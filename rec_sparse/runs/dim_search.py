@@ -63,6 +63,11 @@ def search(job: Job) -> Found:
     raise ValueError(f'{job.data}: a plan has chosen among its dimensions already')
   if min(job.shares) <= 0 or abs(sum(job.shares) - 1) > 1e-6:
     raise ValueError(f'--bins={",".join(map(str, job.shares))}: expected shares that add up to 1')
+  if job.config.table_sparsity != 'none':
+    raise ValueError(
+      f'table_sparsity={job.config.table_sparsity}: a search for dimensions is of a table without '
+      'masks; expected none'
+    )
   split = blocks.open_split(job.data, schema, 'train')
   sizes = [field.vocab_size for field in schema.fields]
   count_R = _counts(split, schema.table_rows)

@@ -21,6 +21,7 @@ from rec_sparse.runs import kernels
 from rec_sparse.runs import restored
 from rec_sparse.sparsity import masks as masks_lib
 from rec_sparse.sparsity import rules
+from rec_sparse.sparsity import schedule as schedule_lib
 
 SCORED = 8  # training batches that gradients are taken on
 WARM_UP = 0.1  # share of the steps of a retraining in which its rates rise
@@ -41,7 +42,13 @@ Retrain = Callable[[masks_lib.Masks], train.TrainState]
 
 
 def open_subject(run: restored.Restored, what: str) -> Subject:
-  """Raises Unavailable, naming the analysis, where the data set is not there."""
+  """Raises Unavailable, naming the analysis, where the data set is not there, and where the table
+  has masks, which a retraining would not keep.
+  """
+  if run.config.table_sparsity != 'none':
+    raise restored.Unavailable(
+      f'{what}: is not made for tables with masks (table_sparsity={run.config.table_sparsity})'
+    )
   schema = activations.open_data(run, what, *schema_lib.SPLITS)
   program = train.program(run.config, schema)
   split = blocks.open_split(run.data, schema, 'train')
@@ -176,6 +183,6 @@ def _program(subject: Subject, steps: int) -> train.Program:
     density=1.0,
   )
   program = train.program(config, subject.schema)
-  never = rules.Schedule(first=0, every=1, end=1, share=0.0)
+  never = schedule_lib.Schedule(first=0, every=1, end=1, share=0.0)
   sparsifier = rules.Sparsifier(rules.RULES['static'], None, never, 0)
   return program._replace(last=steps, sparsifier=sparsifier)

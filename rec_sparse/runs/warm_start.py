@@ -23,6 +23,7 @@ from rec_sparse.runs import identity
 from rec_sparse.runs import run_directory
 from rec_sparse.sparsity import masks
 from rec_sparse.sparsity import rules
+from rec_sparse.sparsity import table_masks
 
 # rules whose masks do not depend on the steps of the whole run
 STEADY = ('none', 'static', 'snip', 'grasp', 'synflow', 'edge_popup')
@@ -74,6 +75,7 @@ def check(
       differ = config_lib.differing(_flat(origin.config), _flat(run.config))
       named = ', '.join(name for name in differ if name != 'init_from')
       raise ValueError(f'{flag}: its network has other shapes; {named} differ')
+    _check_table(origin, run)
     return
 
   patience, waited = run.config.patience, metadata['progress']['waited']
@@ -89,11 +91,22 @@ def check(
       f'{flag}: its learning rate comes down to its last epoch (schedule={run.config.schedule}), '
       'so more epochs are another run; with another --schedule it starts from its network'
     )
-  if run.config.sparsity not in STEADY:
+  for name in ('sparsity', 'table_sparsity'):
+    rule = getattr(run.config, name)
+    if rule not in STEADY:
+      raise ValueError(
+        f'{flag}: its masks change by the share of all steps that is done ({name}={rule}), so more '
+        f'epochs are another run; with another --{name} it starts from its network'
+      )
+
+
+def _check_table(origin: Origin, run: train.Program) -> None:
+  """Raises ValueError where masks of two tables would meet: what both keep is hardly anything."""
+  ours = run.table_sparsifier
+  if ours and not ours.rule.starts_dense and origin.config.table_sparsity != 'none':
     raise ValueError(
-      f'{flag}: its masks change by the share of all steps that is done (sparsity='
-      f'{run.config.sparsity}), so more epochs are another run; with another --sparsity it starts '
-      'from its network'
+      f'--init_from={origin.directory}: its table has masks, and table_sparsity='
+      f'{run.config.table_sparsity} draws others; expected none, magnitude or gradual'
     )
 
 
@@ -101,8 +114,8 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
   """A state at step 0 with the network of `origin`, what moves with it included; all else is new.
 
   Its masks stay if the run keeps as many weights of each kernel, in the same structure; else the
-  run's own are applied. Dimensions that the run's embeddings lack become 0. While this runs there
-  are two tables.
+  run's own are applied, as those of its table always are. Dimensions that the run's embeddings lack
+  become 0. While this runs there are two tables.
   """
   theirs = _program(origin, run, schema)
   like = train.abstract_state(theirs, schema)
@@ -115,6 +128,8 @@ def start(origin: Origin, run: train.Program, schema: schema_lib.FeatureSchema) 
     sparse = _sparse(theirs.sparsifier, network, run.sparsifier, sparse)
     params = masks.apply(sparse.masks, params)
   table = table_lib.with_rows_of(state.table, network.table)
+  if run.table_sparsifier:
+    table = table_masks.within(table)
   return state._replace(
     params=params,
     sparse=sparse,

@@ -13,6 +13,10 @@ from rec_sparse.scaling import records
 from rec_sparse.scaling.study import Arm
 from rec_sparse.scaling.study import Study
 
+COUNTED = {
+  'dense_params_nonzero': 'dense parameters',
+  'embedding_params_nonzero': 'parameters of the table',
+}
 # Columns of the table, where the trials have them.
 AREAS = {
   'test_auc': 'test AUC',
@@ -139,14 +143,16 @@ def moments(values: Sequence[float]) -> dict[str, float | None]:
 
 def to_markdown(found: Sequence[Outcome]) -> str:
   """A table, one arm a row: differences in AUC (points, 1e-2) and log loss (1e-3 nats) with 95 %
-  intervals.
+  intervals. Parameters of the table have a column where arms differ in them.
   """
+  tables = {o.counts['embedding_params_nonzero'] for o in found if o.counts}
+  counts = ['dense_params_nonzero'] + ['embedding_params_nonzero'] * (len(tables) > 1)
   published = any(o.arm.published is not None for o in found)
   areas = {name: words for name, words in AREAS.items() if any(name in o.metrics for o in found)}
   head = [
     'arm',
     'what differs',
-    'dense parameters',
+    *(COUNTED[name] for name in counts),
     *areas.values(),
     'AUC, points',
     'log loss, 1e-3 nats',
@@ -154,14 +160,14 @@ def to_markdown(found: Sequence[Outcome]) -> str:
   ]
   rows = [head + ['paper, points'] * published]
   rows += [
-    _row(o, found[0].arm.name, list(areas)) + [_number(o.arm.published, '+.2f')] * published
+    _row(o, found[0].arm.name, counts, list(areas)) + [_number(o.arm.published, '+.2f')] * published
     for o in found
   ]
   rows.insert(1, ['---'] * len(rows[0]))
   return '\n'.join(f'| {" | ".join(row)} |' for row in rows) + '\n'
 
 
-def _row(o: Outcome, first: str, areas: Sequence[str]) -> list[str]:
+def _row(o: Outcome, first: str, counts: Sequence[str], areas: Sequence[str]) -> list[str]:
   lost = f'; {o.lost} trials lost' if o.lost else ''
   edge = f' ({o.edge})' if o.edge else ''
   means = [
@@ -174,7 +180,7 @@ def _row(o: Outcome, first: str, areas: Sequence[str]) -> list[str]:
   return [
     o.arm.name,
     o.arm.says + against + lost,
-    _number(o.counts.get('dense_params_nonzero'), ',.0f'),
+    *(_number(o.counts.get(name), ',.0f') for name in counts),
     *means,
     *(
       ['reference'] * 2

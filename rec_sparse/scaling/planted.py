@@ -145,6 +145,7 @@ def _rung(place: int, x: float, loss_S: Sequence[float]) -> Rung:
     nonzero=math.exp(x),
     dense_params=math.exp(x),
     embedding_params=0.0,
+    embedding_nonzero=0.0,
     learning_rate=1e-3,
     edge='',
     full_grid=True,

@@ -17,7 +17,13 @@ from rec_sparse.scaling.study import Study
 
 STATUSES = ('finished', 'diverged', 'failed')
 METRICS = ('valid_logloss', 'valid_auc', 'test_logloss', 'test_auc')
-COUNTS = ('dense_params', 'dense_params_nonzero', 'embedding_params', 'flops_per_example')
+COUNTS = (
+  'dense_params',
+  'dense_params_nonzero',
+  'embedding_params',
+  'embedding_params_nonzero',
+  'flops_per_example',
+)
 KNOBS = ('width', 'depth', 'views')  # of every rung, whatever else its arm's scale turns
 LETTERS = {'width': 'w', 'depth': 'd', 'views': 'v'}  # in short names of rungs
 
@@ -88,6 +94,7 @@ class Rung:
   nonzero: float  # non-zero dense parameters
   dense_params: float  # dense parameters, zeros included
   embedding_params: float  # parameters of the table
+  embedding_nonzero: float  # those that a mask keeps
   learning_rate: float  # best mean validation log loss over seeds
   # 'lowest' or 'highest' of the rates with an outcome, 'only' one rate in the grid, '' if bracketed
   edge: str
@@ -248,6 +255,7 @@ def _rung(study: Study, arm: Arm, trials: Sequence[Trial]) -> Rung:
     nonzero=first.counts['dense_params_nonzero'],
     dense_params=first.counts['dense_params'],
     embedding_params=first.counts['embedding_params'],
+    embedding_nonzero=first.counts['embedding_params_nonzero'],
     learning_rate=rate,
     edge=edge(study.learning_rates, trials, rate),
     full_grid=len(tried) == len(study.learning_rates) * len(study.seeds),
@@ -290,9 +298,7 @@ def read_trial(path: pathlib.Path) -> Trial:
       learning_rate=float(raw['learning_rate']),
       status=raw['status'],
       error='' if finished else str(raw.get('error') or ''),
-      counts={key: _number(raw, key, key != 'embedding_params') for key in COUNTS}
-      if finished
-      else {},
+      counts=_counts(raw) if finished else {},
       metrics=_metrics(raw) if finished else {},
       config=config,
       device=str(raw.get('device') or ''),
@@ -303,6 +309,12 @@ def read_trial(path: pathlib.Path) -> Trial:
     raise ValueError(f'{path}: damaged trial record (no {e})') from None
   except (TypeError, ValueError) as e:
     raise ValueError(f'{path}: damaged trial record ({e})') from None
+
+
+def _counts(raw: dict) -> dict[str, float]:
+  """COUNTS; a record from before tables had masks keeps all of its table."""
+  raw = {'embedding_params_nonzero': raw['embedding_params']} | raw
+  return {key: _number(raw, key, not key.startswith('embedding_params')) for key in COUNTS}
 
 
 def _metrics(raw: dict) -> dict[str, float]:

@@ -39,12 +39,13 @@ import jax.numpy as jnp
 
 from rec_sparse.config import Config
 from rec_sparse.sparsity import masks as masks_lib
+from rec_sparse.sparsity import schedule as schedule_lib
 from rec_sparse.sparsity import structure as structure_lib
 from rec_sparse.sparsity.masks import Counts
 from rec_sparse.sparsity.masks import Masks
+from rec_sparse.sparsity.schedule import Schedule
 from rec_sparse.sparsity.structure import Structure
 
-DSL_FLOOR = 0.005  # the share that dsl exchanges never falls below (its official code)
 SYNFLOW_ROUNDS = 100  # of pruning, as in its paper's experiments
 
 OfParams = Callable[[Any], Any]  # a function of the dense parameters
@@ -69,15 +70,6 @@ class Occasion(NamedTuple):
   params: Any
   grads: Any  # of the step, at the stored weights: not masked
   gradient: OfParams  # -> gradient of the step's loss, the table's rows as they are
-
-
-class Schedule(NamedTuple):
-  """When masks change, in steps of the run."""
-
-  first: int  # dense before it (magnitude, gradual, rewind)
-  every: int
-  end: int  # no change at or after it; gradual, rewind: the last one is there
-  share: float  # of the kept weights that an exchange replaces at the start
 
 
 class Start(NamedTuple):
@@ -129,7 +121,7 @@ def _exponential(counts: Counts, params: Any, done: jax.Array) -> Counts:
 class Rule(NamedTuple):
   """How masks start and change."""
 
-  is_due: Callable[[Schedule, jax.Array], jax.Array]  # step -> whether masks change at it
+  is_due: schedule_lib.IsDue
   change: Callable[['Sparsifier', Occasion], Masks]
   start: Callable[['Sparsifier', Start], Masks] = _random
   adds_up: bool = False  # gradients between changes
@@ -137,35 +129,6 @@ class Rule(NamedTuple):
   skips_update: bool = False
   rewinds: bool = False  # dense parameters and their moments, at a change
   trains_scores: bool = False  # in place of kernels
-
-
-def never(schedule: Schedule, step: jax.Array) -> jax.Array:
-  """Of rules whose masks stay what they are at the start."""
-  del schedule
-  return jnp.zeros_like(step, bool)
-
-
-def _at_start(schedule: Schedule, step: jax.Array) -> jax.Array:
-  del schedule
-  return step == 0
-
-
-def _once(schedule: Schedule, step: jax.Array) -> jax.Array:
-  return step == schedule.first
-
-
-def _periodic(schedule: Schedule, step: jax.Array) -> jax.Array:
-  return (step > 0) & (step % schedule.every == 0) & (step < schedule.end)
-
-
-def _falling(schedule: Schedule, step: jax.Array) -> jax.Array:
-  is_inside = (step >= schedule.first) & (step < schedule.end)
-  is_turn = step % schedule.every == 0
-  return (is_inside & is_turn) | (step == schedule.end)
-
-
-def _after_first(schedule: Schedule, step: jax.Array) -> jax.Array:
-  return _falling(schedule, step) & (step > schedule.first)
 
 
 def _keep(own: 'Sparsifier', occasion: Occasion) -> Masks:
@@ -179,7 +142,7 @@ def _by_magnitude(own: 'Sparsifier', occasion: Occasion) -> Masks:
 
 def _fewer(own: 'Sparsifier', occasion: Occasion) -> Masks:
   """From all weights at `first` to the counts at `end`, along 1 - (1 - done)^3."""
-  dropped = 1 - (1 - _done(own.schedule, occasion.step)) ** 3
+  dropped = 1 - (1 - schedule_lib.done(own.schedule, occasion.step)) ** 3
 
   def so_far(count: int, param: jax.Array) -> jax.Array:
     return param.size - jnp.round(dropped * (param.size - count)).astype(jnp.int32)
@@ -190,14 +153,8 @@ def _fewer(own: 'Sparsifier', occasion: Occasion) -> Masks:
 
 def _fewer_by_shares(own: 'Sparsifier', occasion: Occasion) -> Masks:
   """From all weights at `first` to the counts at `end`, the largest of those still kept."""
-  now = _exponential(own.counts, occasion.params, _done(own.schedule, occasion.step))
+  now = _exponential(own.counts, occasion.params, schedule_lib.done(own.schedule, occasion.step))
   return _largest(own, now, jax.tree.map(jnp.abs, occasion.params), occasion.key)
-
-
-def _done(schedule: Schedule, step: jax.Array) -> jax.Array:
-  """The share of the way from `first` to `end`."""
-  steps = (step - schedule.first).astype(jnp.float32)
-  return jnp.clip(steps / max(schedule.end - schedule.first, 1), 0, 1)
 
 
 def _by_saliency(own: 'Sparsifier', occasion: Occasion) -> Masks:
@@ -251,24 +208,17 @@ def _together(own: 'Sparsifier', counts: Counts, scores: Any, key: jax.Array) ->
 
 def _grow_at_random(own: 'Sparsifier', occasion: Occasion) -> Masks:
   lots = jax.tree.map(jnp.zeros_like, occasion.grads)  # all alike: `largest` draws
-  return _exchange(own, _share(own.schedule, occasion.step), occasion, lots)
+  return _exchange(own, schedule_lib.share(own.schedule, occasion.step), occasion, lots)
 
 
 def _grow_by_gradient(own: 'Sparsifier', occasion: Occasion) -> Masks:
   scores = jax.tree.map(jnp.abs, occasion.grads)
-  return _exchange(own, _share(own.schedule, occasion.step), occasion, scores)
+  return _exchange(own, schedule_lib.share(own.schedule, occasion.step), occasion, scores)
 
 
 def _grow_by_sum(own: 'Sparsifier', occasion: Occasion) -> Masks:
-  most = own.schedule.share
-  share = DSL_FLOOR + (most - DSL_FLOOR) * _share(own.schedule, occasion.step) / most
+  share = schedule_lib.share_with_floor(own.schedule, occasion.step)
   return _exchange(own, share, occasion, occasion.sparse.grown)
-
-
-def _share(schedule: Schedule, step: jax.Array) -> jax.Array:
-  """Of the kept weights that are replaced at `step`: from `share` down along half a cosine."""
-  done = jnp.clip(step.astype(jnp.float32) / schedule.end, 0, 1)
-  return schedule.share * (1 + jnp.cos(jnp.pi * done)) / 2
 
 
 def _exchange(own: 'Sparsifier', share: jax.Array, occasion: Occasion, scores: Any) -> Masks:
@@ -296,23 +246,23 @@ def _exchange(own: 'Sparsifier', share: jax.Array, occasion: Occasion, scores: A
 
 
 RULES = {
-  'static': Rule(is_due=never, change=_keep),
-  'set': Rule(is_due=_periodic, change=_grow_at_random, skips_update=True),
-  'rigl': Rule(is_due=_periodic, change=_grow_by_gradient, skips_update=True),
-  'dsl': Rule(is_due=_periodic, change=_grow_by_sum, adds_up=True),
-  'magnitude': Rule(is_due=_once, change=_by_magnitude, start=_dense),
-  'gradual': Rule(is_due=_falling, change=_fewer, start=_dense),
+  'static': Rule(is_due=schedule_lib.never, change=_keep),
+  'set': Rule(is_due=schedule_lib.periodic, change=_grow_at_random, skips_update=True),
+  'rigl': Rule(is_due=schedule_lib.periodic, change=_grow_by_gradient, skips_update=True),
+  'dsl': Rule(is_due=schedule_lib.periodic, change=_grow_by_sum, adds_up=True),
+  'magnitude': Rule(is_due=schedule_lib.once, change=_by_magnitude, start=_dense),
+  'gradual': Rule(is_due=schedule_lib.falling, change=_fewer, start=_dense),
   'rewind': Rule(
-    is_due=_after_first,
+    is_due=schedule_lib.after_first,
     change=_fewer_by_shares,
     start=_dense,
     skips_update=True,
     rewinds=True,
   ),
-  'snip': Rule(is_due=_at_start, change=_by_saliency, start=_dense),
-  'grasp': Rule(is_due=_at_start, change=_by_gradient_flow, start=_dense),
-  'synflow': Rule(is_due=never, change=_keep, start=_by_flow),
-  'edge_popup': Rule(is_due=never, change=_keep, trains_scores=True),
+  'snip': Rule(is_due=schedule_lib.at_start, change=_by_saliency, start=_dense),
+  'grasp': Rule(is_due=schedule_lib.at_start, change=_by_gradient_flow, start=_dense),
+  'synflow': Rule(is_due=schedule_lib.never, change=_keep, start=_by_flow),
+  'edge_popup': Rule(is_due=schedule_lib.never, change=_keep, trains_scores=True),
 }
 
 
@@ -334,19 +284,15 @@ def of_run(config: Config, params: Any, marks: Any, last: int) -> Sparsifier | N
   """
   if config.sparsity == 'none':
     return None
-  schedule = Schedule(
-    first=round(config.mask_from * last),
-    every=config.mask_every,
-    end=max(round(config.mask_until * last), 1),
-    share=config.mask_share,
-  )
   structure = Structure(config.mask_structure, config.mask_group, config.mask_block)
   counts = masks_lib.counts(params, marks, config.density, config.density_by, structure)
   if not jax.tree.leaves(counts):
     raise ValueError(f'sparsity={config.sparsity}: {config.model} has no kernel to mask')
   sizes = masks_lib.over(lambda _, param: param.size, counts, params)
   weights = masks_lib.total(sizes)
-  return Sparsifier(RULES[config.sparsity], counts, schedule, weights, structure)
+  return Sparsifier(
+    RULES[config.sparsity], counts, schedule_lib.of_run(config, last), weights, structure
+  )
 
 
 def dropped(own: Sparsifier) -> int:

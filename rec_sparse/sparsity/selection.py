@@ -3,6 +3,7 @@
 On two CPU cores five to nine times as fast as a sort of 250,000 weights.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,30 +24,66 @@ def smallest(keys: jax.Array, count: Any) -> jax.Array:
 
   def by_key(carry: tuple[jax.Array, ...], key: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
     left, chosen, undecided = carry
-    ranks = _ranks(key)
-    border = _border(ranks, undecided, left)
-    below = undecided & (ranks < border)
-    left -= jnp.sum(below, -1, keepdims=True, dtype=jnp.int32)
-    return (left, chosen | below, undecided & (ranks == border)), None
+    ranks = ranks_of(key)
+
+    def below(border: jax.Array) -> jax.Array:
+      return jnp.sum(undecided & (ranks < border), -1, keepdims=True, dtype=jnp.int32)
+
+    border = _border(below, left)
+    chosen |= undecided & (ranks < border)
+    return (left - below(border), chosen, undecided & (ranks == border)), None
 
   (left, chosen, undecided), _ = jax.lax.scan(by_key, (left, chosen, undecided), keys)
   return chosen | (undecided & (jnp.cumsum(undecided, -1, dtype=jnp.int32) <= left))
 
 
-def _ranks(key: jax.Array) -> jax.Array:
-  """uint32 in the order of the floats."""
+def smallest_of_all(keys: Sequence[Any], among: Any, count: Any) -> Any:
+  """The mask of the `count` smallest entries of a tree of arrays together, exactly as many.
+
+  `among`, a tree of booleans, says which entries there are. `keys` are trees of uint32: entries
+  equal by the first compare by the next one, and the last one must tell all apart. What decides are
+  counts: arrays that lie over several devices stay where they are, and the mask is the same on any
+  number of them. `count` may be traced.
+  """
+  left = jnp.asarray(count, jnp.int32)
+  chosen = jax.tree.map(jnp.zeros_like, among)
+  undecided = among
+  for ranks in keys:
+    border, left = _cut(undecided, ranks, left)
+    below = _both(undecided, jax.tree.map(lambda part, b=border: part < b, ranks))
+    chosen = jax.tree.map(jnp.logical_or, chosen, below)
+    undecided = _both(undecided, jax.tree.map(lambda part, b=border: part == b, ranks))
+  return jax.tree.map(lambda c, u: c | (u & (left > 0)), chosen, undecided)
+
+
+def _cut(undecided: Any, ranks: Any, left: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """(the rank in place `left` of those undecided, how many of that rank are still wanted)."""
+
+  def below(border: jax.Array) -> jax.Array:
+    is_below = _both(undecided, jax.tree.map(lambda part: part < border, ranks))
+    return sum(jnp.sum(part, dtype=jnp.int32) for part in jax.tree.leaves(is_below))
+
+  border = _border(below, left)
+  return border, left - below(border)
+
+
+def _both(some: Any, others: Any) -> Any:
+  return jax.tree.map(jnp.logical_and, some, others)
+
+
+def ranks_of(key: jax.Array) -> jax.Array:
+  """uint32 in the order of floats; NaN comes last."""
   bits = jax.lax.bitcast_convert_type(jnp.where(key == 0, 0, key), jnp.uint32)
   is_negative = bits >> 31 == 1
   ranks = jnp.where(is_negative, ~bits, bits | jnp.uint32(1 << 31))
   return jnp.where(jnp.isnan(key), jnp.uint32(2**32 - 1), ranks)
 
 
-def _border(ranks: jax.Array, undecided: jax.Array, left: jax.Array) -> jax.Array:
-  """The rank in place `left`, from 1, of those undecided: the largest with fewer below it."""
+def _border(below: Callable[[jax.Array], jax.Array], left: jax.Array) -> jax.Array:
+  """The rank in place `left`, from 1: the largest with fewer than that below it."""
 
   def bit(i: jax.Array, border: jax.Array) -> jax.Array:
     higher = border | (jnp.uint32(1 << 31) >> i.astype(jnp.uint32))
-    below = jnp.sum(undecided & (ranks < higher), -1, keepdims=True, dtype=jnp.int32)
-    return jnp.where(below < left, higher, border)
+    return jnp.where(below(higher) < left, higher, border)
 
   return jax.lax.fori_loop(0, 32, bit, jnp.zeros(left.shape, jnp.uint32))

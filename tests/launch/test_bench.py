@@ -31,7 +31,13 @@ CONTRACT = {
     'product_gflop_per_s',
     'ssr_s_examples_per_s',
   },
-  'masks': {'masks_dense_ms', 'masks_rigl_between', 'masks_rigl_change'},
+  'masks': {
+    'masks_dense_ms',
+    'masks_rigl_between',
+    'masks_rigl_change',
+    'masks_table_dsl_between',
+    'masks_table_dsl_change',
+  },
   'lookup': {
     'lookup_share_of_copy',
     'duplicates_scratch_speedup',

@@ -83,6 +83,8 @@ MASKED = (
   '--sparsity=dsl',
   '--density=0.3',
   '--mask_every=3',
+  '--table_sparsity=dsl',
+  '--table_density=0.3',
 )
 
 

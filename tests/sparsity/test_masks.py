@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 import math
+import pathlib
 
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -21,8 +23,10 @@ from rec_sparse.runs import warm_start
 from rec_sparse.sparsity import learned_filter
 from rec_sparse.sparsity import masks
 from rec_sparse.sparsity import rules
+from rec_sparse.sparsity import schedule as schedule_lib
 from rec_sparse.sparsity import static_filter
 from rec_sparse.sparsity import structure as structure_lib
+from rec_sparse.sparsity import table_masks
 from rec_sparse.sparsity.structure import UNSTRUCTURED
 
 SIZES = (40, 30)
@@ -99,7 +103,7 @@ def test_an_exchange_drops_the_smallest_weights_and_grows_the_largest_gradients(
   occasion = rules.Occasion(
     jax.random.key(0), jnp.int32(0), sparse, {'k': param}, {'k': grads}, None
   )
-  own = sparsifier('rigl', {'k': 3}, rules.Schedule(0, 1, 10, 1 / 3))
+  own = sparsifier('rigl', {'k': 3}, schedule_lib.Schedule(0, 1, 10, 1 / 3))
   found = own.rule.change(own, occasion)
   assert found['k'].tolist() == [[True, False, True, True, False, False]]
 
@@ -165,7 +169,7 @@ def by_every_rule(structure):
 
   def mask_of(rule, param, grad, key):
     params, grads = {'stack': param}, {'stack': grad}
-    own = sparsifier(rule, counts, rules.Schedule(0, 1, 4, 0.4), structure)
+    own = sparsifier(rule, counts, schedule_lib.Schedule(0, 1, 4, 0.4), structure)
     start = own.rule.start(own, rules.Start(key, params, cubes))
     params = masks.apply(start, params)
     sparse = rules.Sparse(start, jax.tree.map(jnp.abs, grads))
@@ -253,9 +257,15 @@ def flat(tree):
 CHANGING = {'density': 0.3, 'mask_every': 4, 'density_by': 'uniform'}
 
 
+def masked(rule):
+  """Of dense kernels, and of the table where the rule has a form for it."""
+  of_table = {'table_sparsity': rule, 'table_density': 0.3} if rule in table_masks.RULES else {}
+  return {'sparsity': rule} | CHANGING | of_table
+
+
 @pytest.mark.parametrize('rule', sorted(rules.RULES))
 def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
-  program, states = trained(sparsity=rule, **CHANGING)
+  program, states = trained(**masked(rule))
   own = program.sparsifier
   budget = masks.total(own.counts)
   kept = [int(flat(state.sparse.masks).sum()) for state in states]
@@ -303,28 +313,61 @@ def test_a_network_of_density_1_is_the_dense_one_bit_for_bit():
 
 
 def test_rigl_skips_the_update_of_a_step_that_exchanges_weights():
-  _, states = trained(sparsity='rigl', **CHANGING)
+  _, states = trained(**masked('rigl'))
   both = masks.over(jnp.logical_and, states[4].sparse.masks, states[5].sparse.masks)
   before, after = (flat(masks.apply(both, states[i].params)) for i in (4, 5))
   np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize('rule', sorted(table_masks.RULES))
+def test_every_rule_of_the_table_keeps_its_budget_and_zeros_stay_zeros(rule):
+  program, states = trained(**masked(rule))
+  own = program.table_sparsifier
+  tables = [state.table for state in states]
+  kept = [int(table.slots.mask_RxD.sum()) for table in tables]
+  assert own.entries == sum(SIZES) * 4 and own.count == kept[-1] == round(0.3 * own.entries)
+  if rule in ('magnitude', 'gradual'):
+    assert kept == sorted(kept, reverse=True) and kept[6] == own.entries  # a quarter is dense
+  else:
+    assert set(kept) == {own.count}
+
+  masks_of = [np.asarray(table.slots.mask_RxD) for table in tables]
+  pairs = enumerate(itertools.pairwise(masks_of))
+  changed = [i for i, (old, new) in pairs if (old != new).any()]
+  want = {'static': [], 'magnitude': [6], 'gradual': [8, 12, 16, 18]}
+  assert changed == want.get(rule, [4, 8, 12, 16])
+  for table, mask_RxD in zip(tables, masks_of, strict=True):
+    for array_RxD in (table.rows_RxD, *table.slots.moments):
+      assert not np.asarray(array_RxD)[~mask_RxD].any()
+  assert (np.asarray(tables[-1].rows_RxD) != np.asarray(tables[0].rows_RxD)).any()
+
+
+def test_entries_that_a_table_grows_start_anew():
+  _, states = trained(**masked('dsl'))
+  before, after = states[8].table.slots, states[9].table.slots  # step 8 exchanges
+  grown_RxD = after.mask_RxD & ~before.mask_RxD
+  assert grown_RxD.any() and before.grown_RxD.any() and not after.grown_RxD.any()
+  for moment_RxD in (states[9].table.rows_RxD, *after.moments):
+    assert not np.asarray(moment_RxD)[grown_RxD].any()
+  assert np.asarray(states[12].table.rows_RxD)[grown_RxD].any()
+
+
 @pytest.mark.parametrize('rule', sorted(rules.RULES))
 def test_a_checkpoint_right_before_or_after_a_change_goes_on_bit_for_bit(rule, tmp_path):
-  program, states = trained(sparsity=rule, **CHANGING)
+  program, states = trained(**masked(rule))
   at = {'snip': 0, 'grasp': 0, 'magnitude': 6}.get(rule, 8)  # the step of a change
   items = checkpoint.items  # without the working space of the table's optimizer
-  like = train.abstract_state(program, built(sparsity=rule, **CHANGING)[1])
+  like = train.abstract_state(program, built(**masked(rule))[1])
   with checkpoint.manager(tmp_path) as manager:
     for cut in (at, at + 1):
       checkpoint.save(manager, program, states[cut], {}, {})
       state, _, _ = checkpoint.restore(manager, cut, program, like)
-      again = step_of(sparsity=rule, **CHANGING)(state, batch(cut))
+      again = step_of(**masked(rule))(state, batch(cut))
       jax.tree.map(np.testing.assert_array_equal, items(again), items(states[cut + 1]))
 
 
 def test_edge_popup_chooses_among_weights_that_stay_as_they_start():
-  _, states = trained(sparsity='edge_popup', **CHANGING)
+  _, states = trained(**masked('edge_popup'))
   start, end = states[0], states[-1]
   weights = masks.apply(end.sparse.masks, start.sparse.early)
   jax.tree.map(
@@ -337,7 +380,7 @@ def test_edge_popup_chooses_among_weights_that_stay_as_they_start():
 
 
 def test_a_run_that_starts_from_edge_popup_has_its_weights_and_scores_and_others_its_masks():
-  program, states = trained(sparsity='edge_popup', **CHANGING)
+  program, states = trained(**masked('edge_popup'))
   end, start = states[-1], states[0].sparse
   own = program.sparsifier
   assert warm_start._sparse(own, end, own, start) is end.sparse
@@ -349,6 +392,16 @@ def test_a_run_that_starts_from_edge_popup_has_its_weights_and_scores_and_others
   assert warm_start._sparse(own, end, static, new).masks is end.sparse.masks
   in_blocks = static._replace(structure=STRUCTURES['block'])
   assert warm_start._sparse(own, end, in_blocks, new).masks is start.masks
+
+
+def test_a_table_with_masks_is_no_start_for_other_random_ones():
+  rules_of = {name: built(table_sparsity=name, table_density=0.5)[0] for name in ('dsl', 'gradual')}
+  config = rules_of['dsl'].config
+  origin = warm_start.Origin(pathlib.Path('runs/old'), config, pathlib.Path('data'), 8, False)
+  warm_start._check_table(origin, rules_of['gradual'])
+  warm_start._check_table(origin._replace(config=built()[0].config), rules_of['dsl'])
+  with pytest.raises(ValueError, match='--init_from=runs/old: its table has masks'):
+    warm_start._check_table(origin, rules_of['dsl'])
 
 
 def test_scores_of_edge_popup_learn_straight_through_the_choice():
@@ -367,7 +420,7 @@ def test_scores_of_edge_popup_learn_straight_through_the_choice():
 
 
 def test_rewinding_takes_kept_weights_and_biases_back_to_an_early_step():
-  program, states = trained(sparsity='rewind', **CHANGING)
+  program, states = trained(**masked('rewind'))
   assert program.sparsifier.schedule.first == 6
   for after in (9, 13):  # steps 8 and 12 thin out
     early = masks.apply(states[after].sparse.masks, states[6].params)
@@ -423,7 +476,7 @@ def spread(params, constants, like):
 
 
 def test_trials_side_by_side_have_masks_of_their_own():
-  overrides = {'sparsity': 'dsl', **CHANGING}
+  overrides = masked('dsl')
   program, schema = built(**overrides)
   placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   configs = [dataclasses.replace(program.config, seed=seed) for seed in range(2)]
@@ -440,6 +493,9 @@ def test_trials_side_by_side_have_masks_of_their_own():
   assert (one != two).any()
   _, alone = trained(**overrides)
   np.testing.assert_array_equal(one, flat(alone[5].sparse.masks))
+  mask_SxRxD = np.asarray(states.table.slots.mask_RxD)
+  assert (mask_SxRxD[0] != mask_SxRxD[1]).any()
+  np.testing.assert_array_equal(mask_SxRxD[0], alone[5].table.slots.mask_RxD)
 
 
 def test_records_count_what_is_kept():
@@ -450,6 +506,12 @@ def test_records_count_what_is_kept():
   assert dense['dense_params_nonzero'] - sparse['dense_params_nonzero'] == dropped
   assert dense['flops_per_example'] - sparse['flops_per_example'] == 2 * dropped
   assert dense['dense_params'] == sparse['dense_params']
+
+  config = built(table_sparsity='dsl', table_density=0.25)[0].config
+  of_table = train.counts(config, schema)
+  entries = 4 * sum(SIZES)
+  assert of_table == dense | {'embedding_params_nonzero': entries // 4}
+  assert dense['embedding_params_nonzero'] == dense['embedding_params'] == entries
 
 
 @pytest.mark.parametrize(
@@ -475,6 +537,10 @@ def test_records_count_what_is_kept():
     ({'sparsity': 'rigl', 'density': 0}, 'density=0.*above 0'),
     ({'sparsity': 'gradual', 'density': 0.5, 'mask_from': 0.8}, 'mask_from=0.8: expected below'),
     ({'sparsity': 'rigl', 'density': 1e-3}, 'density=0.001: leaves no weight of'),
+    ({'table_density': 0.5}, 'table_density=0.5: needs a rule of table_sparsity'),
+    ({'table_sparsity': 'set', 'table_density': 1e-3}, 'table_density=0.001: leaves no entry'),
+    ({'table_sparsity': 'set', 'clip_norm': 1}, 'clip_norm=1: with table_sparsity'),
+    ({'table_sparsity': 'gradual', 'mask_from': 0.8}, 'mask_from=0.8: expected below'),
   ],
 )
 def test_wrong_sparsity_is_one_sentence(overrides, message):
