@@ -1,5 +1,7 @@
 """A data set through a plan: fewer fields, table rows or dimensions, the same examples in order.
 
+A plan with clusters adds a field in front, the cluster of each example as the plan has it.
+
 What the plan drops of a field becomes the field's unknown row 0, in the blocks and in the
 vocabulary alike, so raw logs are encoded as the blocks are, and nothing after this knows of plans.
 """
@@ -36,12 +38,17 @@ def prepare(
   plan = plan_lib.load(plan_path)
   old = schema_lib.load_schema(data)
   plan_lib.check_fits(plan, old, f'--plan={plan_path}')
+  if old.clusters:
+    raise ValueError(
+      f'--data={data}: a plan made clusters of its examples; such a plan is the last'
+    )
   options = {'plan': plan.hash, 'plan_of': old.fingerprint}
   mark = staging.fingerprint({}, options | {'format_version': schema_lib.FORMAT_VERSION})
   if staging.is_made(out, mark):
     return schema_lib.load_schema(out), False
 
   fields = _fields(old, plan)
+  clusters = plan_lib.clusters(plan)
   with staging.directory(out) as directory:
     splits, unknown = {}, {}
     for name in old.splits:
@@ -57,8 +64,10 @@ def prepare(
       fingerprint=mark,
       source=_trimmed(source, [old.group, *(field.name for field in fields)]) | options,
       teacher=None,  # its loss is that of all values of all fields
-      columns=_columns(old, fields, unknown),
+      # no raw row says of which cluster it is
+      columns={} if clusters else _columns(old, fields, unknown),
       dim_runs=plan_lib.dim_runs(plan, old),
+      clusters=clusters,
     )
     digest = _digest(old, plan)
     if schema.columns:
@@ -68,8 +77,9 @@ def prepare(
 
 
 def _fields(old: schema_lib.FeatureSchema, plan: plan_lib.Plan) -> tuple[schema_lib.Field, ...]:
-  """The fields that stay, with the rows that they keep."""
-  fields = []
+  """The fields that stay, with the rows that they keep; that of clusters comes first."""
+  clusters = plan_lib.clusters(plan)
+  fields = [schema_lib.Field('cluster', 'categorical', len(clusters))] if clusters else []
   for field, offset, kept in zip(old.fields, old.offsets, plan.arrays['kept_F'], strict=True):
     if kept:
       row_W = plan.arrays['row_R'][offset : offset + field.vocab_size]
@@ -93,12 +103,18 @@ def _encode(
   opened = blocks.open_split(data, old, split)
   writer = blocks.BlockWriter(directory, split, dtype, opened.block_rows)
   first_F = np.cumsum([0, *(field.vocab_size for field in fields)])[:-1]
+  cluster_E = plan.arrays.get(f'cluster_{split}')
   unknown_F = np.zeros(len(fields), np.int64)
+  done = 0
   with tqdm.tqdm(desc=f'encoding {split}', total=opened.rows, unit=' rows', unit_scale=True) as bar:
     for records in opened.blocks:
       for start in range(0, len(records), _PIECE_ROWS):
         columns = blocks.columns_of(records[start : start + _PIECE_ROWS])
         ids_BxF = plan.arrays['row_R'][columns['ids_BxF'][:, kept_F]]
+        if cluster_E is not None:
+          cluster_B = cluster_E[done : done + len(ids_BxF), None].astype(np.int32)
+          ids_BxF = np.concatenate([cluster_B, ids_BxF + fields[0].vocab_size], 1)
+        done += len(ids_BxF)
         unknown_F += (ids_BxF == first_F).sum(0)
         value_BxA = None
         if numeric:
@@ -164,4 +180,6 @@ def _digest(old: schema_lib.FeatureSchema, plan: plan_lib.Plan) -> str:
     return ''
   digest = hashlib.sha256(old.vocabulary.encode())
   digest.update(plan.arrays['row_R'].tobytes())
+  if 'kept_VxN' in plan.arrays:
+    digest.update(plan.hash.encode())
   return digest.hexdigest()

@@ -35,7 +35,8 @@ ORDERS = define.list(
   'orders',
   ['afe', 'mi', 'frequency', 'random'],
   'As --by of launch.select, or of launch.dims; random:1 has seed 1. With --level=dim also '
-  'uniform: all values have as many dimensions.',
+  'uniform: all values have as many dimensions. With --level=cluster ihas, one_mask, random_masks, '
+  'all_kept and uniform.',
 )
 KS = define.list(
   'ks', [], 'Fields or values to keep, or with --level=dim shares of the entries of embeddings.'
@@ -43,8 +44,9 @@ KS = define.list(
 LEVEL = define.enum(
   'level',
   'field',
-  ['field', 'value', 'dim'],
-  'What is kept: whole fields, table rows, or dimensions of embeddings.',
+  ['field', 'value', 'dim', 'cluster'],
+  'What is kept: whole fields, table rows, dimensions of embeddings, or of an example those that '
+  'the network of its cluster reads.',
 )
 BUCKETS = define.integer(
   'buckets', 1024, 'As of launch.select.', lower_bound=2, upper_bound=1 << 16
@@ -88,10 +90,13 @@ def main() -> int:
 
 def _points(data: pathlib.Path, network: study_lib.Study, out: pathlib.Path) -> list:
   """What each order keeps at each k."""
+  from rec_sparse.runs import cluster_points
   from rec_sparse.runs import dim_points
   from rec_sparse.runs import kept
   from rec_sparse.runs import select
 
+  if LEVEL.value == 'cluster':
+    return cluster_points.points(data, network, ORDERS.value, _ks(float), out)
   if LEVEL.value == 'dim':
     return dim_points.points(data, network, ORDERS.value, _ks(float), out)
   job = select.Job(data, level=LEVEL.value, buckets=BUCKETS.value, seed=SEED.value)
@@ -111,8 +116,10 @@ def _write(out: pathlib.Path, points: list) -> None:
   arms = json.loads(comparison.make_table(results)[f'{name}.json'])['arms']
   rows = kept.rows(points, arms)
   record.write_text(out / 'kept.csv', kept.to_csv(rows))
-  against = {'field': 'k', 'value': 'table_rows', 'dim': 'embedding_params'}[LEVEL.value]
-  pictures.kept(rows, against, results.study.title).savefig(out / 'kept.png', dpi=150)
+  against = {'value': 'table_rows', 'dim': 'embedding_params', 'cluster': 'share'}
+  pictures.kept(rows, against.get(LEVEL.value, 'k'), results.study.title).savefig(
+    out / 'kept.png', dpi=150
+  )
   print(kept.to_csv(rows))
   print(out / 'kept.csv')
 

@@ -10,6 +10,11 @@ those that choose among dimensions of embeddings hold these too, with all fields
   bin_R      int32: the bin of each table row
   kept_ZxD   bool: the dimensions that the rows of a bin have
 
+those that make clusters of examples, each with entries of embeddings that its network reads, also
+
+  kept_VxN       bool: those entries, N = F * D
+  cluster_train  uint8: the cluster of each training row; also cluster_valid, cluster_test
+
 and what else their maker wants to tell. `launch.prepare --plan` makes a compact data set of one.
 """
 
@@ -56,7 +61,9 @@ def save(plan: Plan, path: pathlib.Path) -> None:
 def load(path: pathlib.Path) -> Plan:
   """Reads what `save` wrote; raises ValueError naming the file when it is damaged or no plan."""
   if not path.is_file():
-    raise ValueError(f'{path}: not found; is it a plan made by launch.select or launch.dims?')
+    raise ValueError(
+      f'{path}: not found; is it a plan made by launch.select, launch.dims or launch.clusters?'
+    )
   try:
     with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
@@ -136,6 +143,28 @@ def keep_dims(
   return every | {'bin_R': bin_R.astype(np.int32), 'kept_ZxD': kept_ZxD.astype(bool)}
 
 
+def keep_clusters(
+  schema: schema_lib.FeatureSchema, kept_VxN: np.ndarray, cluster_E: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Arrays of the plan that keeps all rows, and of a field the dimensions that any cluster reads.
+
+  `cluster_E`: split -> cluster of each row. Raises ValueError naming a cluster that reads nothing.
+  """
+  if not kept_VxN.any(1).all():
+    empty = int(np.flatnonzero(~kept_VxN.any(1))[0])
+    raise ValueError(f'the network of cluster {empty} would read no entry; keep more')
+  field_R = np.repeat(np.arange(len(schema.fields)), [field.vocab_size for field in schema.fields])
+  read_FxD = kept_VxN.any(0).reshape(len(schema.fields), -1)
+  own = {f'cluster_{split}': own_E.astype(np.uint8) for split, own_E in cluster_E.items()}
+  return keep_dims(schema, field_R, read_FxD) | {'kept_VxN': kept_VxN.astype(bool)} | own
+
+
+def clusters(plan: Plan) -> tuple[str, ...]:
+  """`FeatureSchema.clusters` of the compact data set; () of a plan without clusters."""
+  kept_VxN = plan.arrays.get('kept_VxN', np.zeros((0, 0), bool)).tolist()
+  return tuple(''.join('01'[kept] for kept in kept_N) for kept_N in kept_VxN)
+
+
 def dim_runs(plan: Plan, schema: schema_lib.FeatureSchema) -> tuple[schema_lib.DimRun, ...]:
   """Dimensions of the rows of the compact data set that `plan` makes of data of `schema`.
 
@@ -153,7 +182,10 @@ def dim_runs(plan: Plan, schema: schema_lib.FeatureSchema) -> tuple[schema_lib.D
   stays_R = plan.arrays['row_R'] >= 0
   _, first_R = np.unique(plan.arrays['row_R'][stays_R], return_index=True)
   of_row = (texts[z] for z in bin_R[stays_R][first_R])
-  return tuple(schema_lib.DimRun(len(list(run)), kept) for kept, run in itertools.groupby(of_row))
+  runs = [schema_lib.DimRun(len(list(run)), kept) for kept, run in itertools.groupby(of_row)]
+  if 'kept_VxN' in plan.arrays:  # rows of the field that routes have no dimension
+    runs.insert(0, schema_lib.DimRun(len(plan.arrays['kept_VxN']), '0' * len(runs[0].kept)))
+  return tuple(runs)
 
 
 def _about(plan: Plan) -> str:

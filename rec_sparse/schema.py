@@ -90,6 +90,9 @@ class FeatureSchema:
   vocabulary: str = ''  # SHA-256 of what table rows and outputs stand for; '': not known
   columns: dict[str, Column] = dataclasses.field(default_factory=dict)  # by field; of raw logs only
   dim_runs: tuple[DimRun, ...] = ()  # of all table rows, by a plan; (): they have all dimensions
+  # by a plan, of each cluster of examples a 1 for each entry of their embeddings that its network
+  # reads, and a 0 for others; the first field then is the cluster, and no entry; (): no clusters
+  clusters: tuple[str, ...] = ()
   format_version: int = FORMAT_VERSION
 
   @property
@@ -196,6 +199,8 @@ def _check(schema: FeatureSchema) -> None:
       )
   if schema.dim_runs:
     _check_dims(schema)
+  if schema.clusters:
+    _check_clusters(schema)
   if schema.table_rows >= 2**31:
     raise ValueError(f'{schema.table_rows} table rows do not fit int32 ids')
 
@@ -208,3 +213,15 @@ def _check_dims(schema: FeatureSchema) -> None:
   width = len(schema.dim_runs[0].kept)
   if not width or any(len(run.kept) != width or set(run.kept) - {*'01'} for run in schema.dim_runs):
     raise ValueError('dim_runs: kept is not a 0 or 1 for each dimension, of as many in each run')
+
+
+def _check_clusters(schema: FeatureSchema) -> None:
+  """Raises ValueError where clusters are not those of the first field, or of other embeddings."""
+  first = schema.fields[0]
+  if first.kind != 'categorical' or first.vocab_size != len(schema.clusters):
+    raise ValueError(
+      f'clusters: are {len(schema.clusters)}, the first field has {first.vocab_size} table rows'
+    )
+  entries = (len(schema.fields) - 1) * len(schema.dim_runs[0].kept if schema.dim_runs else '')
+  if any(len(kept) != entries or set(kept) - {*'01'} for kept in schema.clusters):
+    raise ValueError('clusters: expected a 0 or 1 for each dimension of each field but the first')

@@ -671,10 +671,12 @@ def _moving(collections: Any) -> dict[str, Any]:
 
 def scaled_by_values(run: Program, rows: table_lib.Rows, batch: Batch) -> table_lib.Rows:
   """The rows as the network reads them: a numeric field is value times its row, a categorical one
-  its row.
+  its row. Where the data have clusters, that of each example is beside them.
   """
+  routes = {architecture.CLUSTER: batch['ids_BxF'][:, 0]} if run.inputs.clusters else {}
   if not run.numeric:
-    return rows
+    return rows | routes
   padding = len(run.table.sizes) - run.numeric
   value_BxF = jnp.pad(batch['value_BxA'], ((0, 0), (padding, 0)), constant_values=1.0)
-  return {purpose: rows_BxFxD * value_BxF[..., None] for purpose, rows_BxFxD in rows.items()}
+  scaled = {purpose: rows_BxFxD * value_BxF[..., None] for purpose, rows_BxFxD in rows.items()}
+  return scaled | routes

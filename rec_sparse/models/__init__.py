@@ -23,6 +23,8 @@ NAMES = (
   'dlrm',
   'afn',
   'mmoe',
+  'gated_mlp',
+  'routed_mlp',
 )
 
 

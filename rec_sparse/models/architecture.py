@@ -14,8 +14,9 @@ from rec_sparse.config import NoOptions
 from rec_sparse.schema import FeatureSchema
 
 # Purpose -> rows_BxFxD of that width, float32; those of numeric fields are times their values
-# already. Neither normalized nor dropped.
+# already. Neither normalized nor dropped. Of data with clusters also CLUSTER: cluster_B, int32.
 Rows = Mapping[str, jax.Array]
+CLUSTER = 'cluster'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Inputs:
   fields: int  # F: rows of the table that an example reads
   dim: int  # D: length of an embedding
   tasks: int  # T: labels of an example
+  clusters: tuple[str, ...] = ()  # FeatureSchema.clusters: masks, and the first field routes
 
   @property
   def size(self) -> int:
@@ -34,7 +36,7 @@ class Inputs:
 
 def inputs(config: Config, schema: FeatureSchema) -> Inputs:
   """What the model of `config` is told of data of `schema`."""
-  return Inputs(len(schema.fields), config.embedding_dim, len(schema.tasks))
+  return Inputs(len(schema.fields), config.embedding_dim, len(schema.tasks), schema.clusters)
 
 
 def _no_constants(config: Config, inputs: Inputs, seed: int) -> dict[str, Any]:

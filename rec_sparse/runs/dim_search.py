@@ -131,15 +131,15 @@ def _trained(
   alpha_ZxD = jnp.ones((len(found.rows_Z), job.config.embedding_dim))
   warm_steps = job.config.epochs * per_epoch
   advance = feeds.resident_feed(run, rows).advance
-  for steps in _dispatches(warm_steps if job.by == 'dnis' else epochs * per_epoch):
+  for steps in dispatches(warm_steps if job.by == 'dnis' else epochs * per_epoch):
     state, sums = advance(state, steps)
-    _check_finite(sums, 'warm start')
+    check_finite(sums, 'warm start')
   if job.by == 'dnis':
     selection = kept_dims.of_bins(found.bin_R, None)
     search = jax.jit(functools.partial(_alternate, run, selection), donate_argnums=(0, 1))
-    for steps in _dispatches(job.search_epochs * per_epoch):
+    for steps in dispatches(job.search_epochs * per_epoch):
       state, sums, alpha_ZxD = search(state, alpha_ZxD, rows, heldout, np.int32(steps))
-      _check_finite(sums, 'search')
+      check_finite(sums, 'search')
   return _embeddings(run, state)[: schema.table_rows], np.asarray(alpha_ZxD)
 
 
@@ -150,13 +150,14 @@ def _embeddings(run: train.Program, state: train.TrainState) -> np.ndarray:
   return np.asarray(table_lib.by_purpose(run.table, rows_RxD)[kept_dims.PURPOSE], np.float32)
 
 
-def _dispatches(steps: int) -> Sequence[int]:
+def dispatches(steps: int) -> Sequence[int]:
   """Steps of each dispatch."""
   whole, rest = divmod(steps, feeds.DISPATCH)
   return [feeds.DISPATCH] * whole + ([rest] if rest else [])
 
 
-def _check_finite(sums: train.StepSums, phase: str) -> None:
+def check_finite(sums: train.StepSums, phase: str) -> None:
+  """Raises ValueError naming the phase when the loss is not finite."""
   if not np.isfinite(sums.loss):
     raise ValueError(f'the loss became NaN or infinite in the {phase}; try a lower learning_rate')
 

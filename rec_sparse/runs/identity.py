@@ -14,10 +14,12 @@ from rec_sparse import schema as schema_lib
 
 def metadata(schema: schema_lib.FeatureSchema) -> dict[str, Any]:
   """Entries of a checkpoint's metadata."""
+  clusters = {'clusters': list(schema.clusters)} if schema.clusters else {}
   return {
     'fields': [dataclasses.asdict(field) for field in schema.fields],
     'tasks': list(schema.tasks),
     'vocabulary': schema.vocabulary,
+    **clusters,
   }
 
 
@@ -26,7 +28,14 @@ def schema(metadata: dict[str, Any]) -> schema_lib.FeatureSchema:
   fields = tuple(schema_lib.Field(**field) for field in metadata['fields'])
   tasks = tuple(metadata['tasks'])
   return schema_lib.FeatureSchema(
-    fields, tasks, None, {}, '', {}, vocabulary=metadata['vocabulary']
+    fields,
+    tasks,
+    None,
+    {},
+    '',
+    {},
+    vocabulary=metadata['vocabulary'],
+    clusters=tuple(metadata.get('clusters', ())),
   )
 
 
@@ -44,7 +53,7 @@ def check(
       'its fields are, so no data can be matched with it; train it again'
     )
   ours = metadata(schema)
-  if all(theirs[name] == ours[name] for name in ours):
+  if all(theirs.get(name) == ours[name] for name in ours):
     return
   raise ValueError(
     f'--data={data}: {_difference(theirs, ours, data, own)}; prepare data for this '

@@ -28,12 +28,15 @@ class Point(NamedTuple):
   """What an order keeps at one k."""
 
   order: str
-  k: float  # fields, values with a row of their own, or the share of the entries of embeddings
+  # fields, values with a row of their own, or the share of the entries of embeddings, of the table
+  # or that an example reads
+  k: float
   arm: str  # of the study; orders that keep the same share one
   fields: tuple[str, ...]  # that stay, in the order of the table
   table_rows: int
   data: str  # the compact data set; '': the whole one
   dim: int = 0  # length of all embeddings; 0: as the network has them
+  model: str = ''  # that is trained; '': the network
 
 
 def points(job: select.Job, orders: list[str], ks: list[int], out: pathlib.Path) -> list[Point]:
@@ -120,7 +123,12 @@ def study(network: Study, found: list[Point]) -> Study:
 def _arm(whole: Arm, point: Point) -> Arm:
   overrides = whole.overrides | ({'embedding_dim': point.dim} if point.dim else {})
   return dataclasses.replace(
-    whole, name=point.arm, says=point.arm, data=point.data, overrides=overrides
+    whole,
+    name=point.arm,
+    model=point.model or whole.model,
+    says=point.arm,
+    data=point.data,
+    overrides=overrides,
   )
 
 

@@ -10,6 +10,7 @@ from rec_sparse.search.afe import Step
 
 COUNTS = {
   'k': 'fields kept',
+  'share': "share kept of an example's entries",
   'table_rows': 'table rows kept',
   'embedding_params': 'parameters of the table kept',
 }
@@ -72,9 +73,10 @@ def kept(rows: Sequence[dict[str, Any]], against: str, title: str) -> Figure:
   figure = Figure(figsize=(6.5, 4.2), layout='constrained')
   axes = figure.subplots()
   orders = list(dict.fromkeys(row['order'] for row in rows))
+  count = 'k' if against == 'share' else against
   for i, order in enumerate(orders):
-    own = sorted((row for row in rows if row['order'] == order), key=lambda row: row[against])
-    places = np.array([row[against] for row in own], float)
+    own = sorted((row for row in rows if row['order'] == order), key=lambda row: row[count])
+    places = np.array([row[count] for row in own], float)
     if against == 'k':
       places += 0.06 * (i - (len(orders) - 1) / 2)
     gap = 1e3 * np.array([row['logloss_difference'] for row in own])
@@ -85,7 +87,7 @@ def kept(rows: Sequence[dict[str, Any]], against: str, title: str) -> Figure:
         axes.plot([place, place], ends, color=line.get_color(), linewidth=1)
   axes.axhline(0, color='black', linewidth=0.8)
   axes.set_yscale('symlog', linthresh=1)
-  if against == 'embedding_params':
+  if against in ('embedding_params', 'share'):
     axes.set_xscale('log')
   axes.set_xlabel(COUNTS[against])
   axes.set_ylabel('test log loss minus that of all, 1e-3 nats')
