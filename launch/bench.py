@@ -17,7 +17,7 @@ from absl import flags
 from launch import flag_definers
 from launch import main as main_lib
 
-ALL = ('step', 'masks', 'lookup', 'filter', 'ics', 'feed', 'vectorised', 'peer')
+ALL = ('step', 'masks', 'compact', 'lookup', 'filter', 'ics', 'feed', 'vectorised', 'peer')
 WHATS = (*ALL, 'accelerator')  # of sizes that a CPU is too slow for
 
 FLAGS = flags.FlagValues()

@@ -19,6 +19,13 @@ CHECKPOINT = define.string('checkpoint', 'best', 'best, last, or a step.')
 DATA = define.string(
   'data', None, "Dataset directory with its vocabularies; default: the run's own."
 )
+COMPACT = define.enum(
+  'compact',
+  'auto',
+  ['auto', 'none'],
+  'auto: kernels with enough zeros are written, and multiplied, without most of them, where that '
+  'is faster on a CPU; none: dense ones, whatever their zeros.',
+)
 CALLS = define.integer(
   'latency_calls',
   300,
@@ -40,7 +47,7 @@ def main() -> int:
   export.check_free(out)
   data = pathlib.Path(DATA.value) if DATA.value else None
   trained = trained_lib.restore(pathlib.Path(RUN.value), CHECKPOINT.value, data)
-  about = export.export(trained, out)
+  about = export.export(trained, out, compact=COMPACT.value == 'auto')
 
   exported = network.load(out)
   if CALLS.value:

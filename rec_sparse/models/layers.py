@@ -98,15 +98,14 @@ class Linear(nn.Module):
     init = marked(nn.initializers.glorot_uniform(), None, 'outputs', decays=True)
     kernel_NxH = self.param('kernel', init, (x_NxB.shape[0], self.features))
     if not self.bias:
-      return jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH.astype(x_NxB.dtype))
+      return self.product(kernel_NxH, x_NxB)
     bias_H = self.param('bias', nn.initializers.zeros, (self.features,))
     if self.norm == 'batch' and not train:
       gain_H, shift_H = norms.UnitNorm(self.features, name='norm')()
       kernel_NxH = kernel_NxH * gain_H[None]
       bias_H = bias_H * gain_H + shift_H
 
-    product_HxB = jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH.astype(x_NxB.dtype))
-    y_HxB = product_HxB + bias_H.astype(x_NxB.dtype)[:, None]
+    y_HxB = self.product(kernel_NxH, x_NxB) + bias_H.astype(x_NxB.dtype)[:, None]
     if self.norm == 'batch' and train:
       exact_HxB = y_HxB.astype(jnp.float32)
       gain_H, shift_H = norms.UnitNorm(self.features, name='norm')(exact_HxB, weight_B)
@@ -114,6 +113,10 @@ class Linear(nn.Module):
     elif self.norm == 'layer':
       y_HxB = norms.LayerNorm(name='norm')(y_HxB)
     return y_HxB
+
+  def product(self, kernel_NxH: jax.Array, x_NxB: jax.Array) -> jax.Array:
+    """W^T x_NxB; serving/compacted.py puts compact kernels in its place."""
+    return jnp.einsum('nb,nh->hb', x_NxB, kernel_NxH.astype(x_NxB.dtype))
 
 
 def hidden(

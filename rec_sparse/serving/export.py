@@ -2,7 +2,8 @@
 
 The network is what its architecture serves (`Architecture.served`), lowered once for CPU, CUDA and
 TPU and for batches of any size. Its weights are arguments, files of their own: as constants, a
-table of a gigabyte would be a gigabyte of program text.
+table of a gigabyte would be a gigabyte of program text. Kernels that are mostly zeros are written
+as compact ones, where that is faster (serving/compacted.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from rec_sparse import record
 from rec_sparse import train
 from rec_sparse.embedding import table as table_lib
 from rec_sparse.runs import trained as trained_lib
+from rec_sparse.serving import compacted
 from rec_sparse.serving import loader
 from rec_sparse.serving.loader import network as network_lib
 
@@ -44,15 +46,18 @@ def check_free(out: pathlib.Path) -> None:
     raise ValueError(f'--out={out}: not empty; remove it or choose another directory')
 
 
-def export(trained: trained_lib.Trained, out: pathlib.Path) -> dict[str, Any]:
+def export(
+  trained: trained_lib.Trained, out: pathlib.Path, *, compact: bool = True
+) -> dict[str, Any]:
   """Makes the directory `out`, of a restored run -> artifact.json.
 
+  compact: kernels with enough zeros are written, and multiplied, without most of them.
   Raises ValueError when the data are damaged; on any error `out` does not appear.
   """
   check_free(out)
   with staging.directory(out) as directory:
     about = _about(trained) | {'fields': _fields(trained, directory)}
-    about['network'] = _network(trained, about, directory)
+    about['network'] = _network(trained, about, directory, compact)
     shutil.copytree(
       pathlib.Path(loader.__file__).parent,
       directory / 'loader',
@@ -116,10 +121,13 @@ def encoding(encoder: encoder_lib.Encoder, name: str, directory: pathlib.Path) -
 
 
 def _network(
-  trained: trained_lib.Trained, about: Mapping[str, Any], directory: pathlib.Path
+  trained: trained_lib.Trained, about: Mapping[str, Any], directory: pathlib.Path, compact: bool
 ) -> dict[str, Any]:
   """Writes the lowered network, and those of its weights that it reads."""
   weights, call = _served(trained)
+  compacts = _compacts(weights, call, about) if compact else {}
+  if compacts:
+    weights, call = _with(compacts, weights, call)
   used = _used(weights, call, about)
 
   def of_used(given: list[jax.Array], ids_BxF: jax.Array, value_BxA: jax.Array) -> Outputs:
@@ -138,7 +146,32 @@ def _network(
     'calling_convention_version': exported.calling_convention_version,
     'jax': jax.__version__,
     'weights': files,
+    'compact': {path: list(form.kernel_GxKxJ.shape) for path, form in compacts.items()},
   }
+
+
+def _compacts(weights: Weights, call: Call, about: Mapping[str, Any]) -> compacted.Compacts:
+  """Of the network at one example: the first row of the table in each field."""
+  ids_BxF = jnp.zeros((1, len(about['fields'])), jnp.int32)
+  value_BxA = jnp.zeros((1, network_lib.numeric(about)))
+  arrays = {name: jnp.asarray(leaf) for name, leaf in weights.items()}
+  return compacted.find(lambda: call(arrays, ids_BxF, value_BxA))
+
+
+def _with(
+  compacts: compacted.Compacts, weights: Weights, call: Call
+) -> tuple[dict[str, np.ndarray | jax.Array], Call]:
+  """The same network with compact kernels as weights; of the dense ones nothing reads."""
+  leaves, treedef = jax.tree.flatten_with_path(dict(compacts))
+  names = [jax.tree_util.keystr(path, simple=True, separator='.') for path, _ in leaves]
+  files = ['compact.' + name.replace('/', '.') for name in names]
+
+  def with_compacts(given: Weights, ids_BxF: jax.Array, value_BxA: jax.Array) -> Outputs:
+    own = jax.tree.unflatten(treedef, [given[name] for name in files])
+    with compacted.use(own):
+      return call(given, ids_BxF, value_BxA)
+
+  return dict(weights) | dict(zip(files, [leaf for _, leaf in leaves], strict=True)), with_compacts
 
 
 def _served(trained: trained_lib.Trained) -> tuple[Weights, Call]:

@@ -38,6 +38,7 @@ CONTRACT = {
     'masks_table_dsl_between',
     'masks_table_dsl_change',
   },
+  'compact': {'compact_64x16_dense_ms', 'compact_64x16_units_0.1', 'compact_64x16_of_16_0.1'},
   'lookup': {
     'lookup_share_of_copy',
     'duplicates_scratch_speedup',

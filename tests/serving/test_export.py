@@ -85,6 +85,26 @@ def test_an_artifact_has_the_logits_of_its_run(tmp_path, model, overrides):
   np.testing.assert_allclose(found.probability_BxT, jax.nn.sigmoid(expected_BxT), atol=1e-6)
 
 
+@pytest.mark.parametrize('norm', ['none', 'batch'])
+def test_a_masked_network_is_smaller_and_has_the_same_logits(tmp_path, norm):
+  overrides = {'embedding_dim': 16, 'width': 96, 'depth': 2, 'hidden_norm': norm}
+  run = trained('dense_mlp', overrides | {'sparsity': 'static', 'mask_structure': 'block'})
+  first, second = (run.state.params[f'layer_{i}']['kernel'] for i in range(2))
+  first[:, 7:] = 0  # few outputs
+  second[:16, :16] = 0  # too few zeros to pay
+  dense = export.export(run, tmp_path / 'dense', compact=False)
+  about = export.export(run, tmp_path / 'served')
+  assert about['network']['compact'] == {'layer_0': [1, 48, 7]} and not dense['network']['compact']
+
+  networks = [network_lib.load(tmp_path / name) for name in ('dense', 'served')]
+  expected, found = (network.score(*rows()) for network in networks)
+  assert np.ptp(expected.logit_BxT) > 0.01
+  np.testing.assert_allclose(found.logit_BxT, expected.logit_BxT, atol=1e-5)
+  kernel = 'dense.params.layer_0.kernel.npy'
+  assert (tmp_path / 'dense' / 'weights' / kernel).exists()
+  assert not (tmp_path / 'served' / 'weights' / kernel).exists()
+
+
 @pytest.fixture(scope='module', name='served')
 def _served(tmp_path_factory):
   out = tmp_path_factory.mktemp('artifact') / 'served'
