@@ -28,7 +28,8 @@ def points(
   given = reference.overrides | {'learning_rate': network.learning_rates[0]}
   given |= {'data_fingerprint': schema.fingerprint}
   fields = tuple(field.name for field in schema.fields)
-  searched: dict[tuple[int, int], cluster_search.Found] = {}
+  gates: dict[int, cluster_search.Gates] = {}  # by seed
+  clusters: dict[tuple[int, int], cluster_search.Found] = {}  # by seed and number
   found: list[kept.Point] = []
   out.mkdir(parents=True, exist_ok=True)
   for order in orders:
@@ -38,10 +39,12 @@ def points(
       continue
     config = settings.make(cluster_search.MODEL, given | {'seed': seed})
     job = cluster_search.Job(data, config, 1 if by == 'one_mask' else CLUSTERS)
-    if (seed, job.clusters) not in searched:
-      searched[seed, job.clusters] = cluster_search.search(job)
+    if seed not in gates:
+      gates[seed] = cluster_search.gates(job)
+    if (seed, job.clusters) not in clusters:
+      clusters[seed, job.clusters] = cluster_search.cluster(job, gates[seed])
     for budget in budgets if WAYS[by] != 'all' else [1.0]:
-      plan = cluster_search.plan(job, searched[seed, job.clusters], budget, WAYS[by])
+      plan = cluster_search.plan(job, clusters[seed, job.clusters], budget, WAYS[by])
       directory = out / plan.hash[:12]
       kept.make(data, plan, directory)
       arm = f'{order}_{budget:g}'

@@ -42,6 +42,14 @@ class Job:
   clusters: int = 4  # V: of k-means
 
 
+class Gates(NamedTuple):
+  """What was searched, of which clusters are made."""
+
+  schema: schema_lib.FeatureSchema
+  splits: dict[str, blocks.OpenSplit]
+  look: Look  # with the trained network
+
+
 class Found(NamedTuple):
   """Clusters, and how much their examples want each entry."""
 
@@ -53,7 +61,12 @@ class Found(NamedTuple):
 
 
 def search(job: Job) -> Found:
-  """Trains, makes clusters and scores entries.
+  """Trains the gates, makes clusters and scores entries; raises ValueError as `gates` does."""
+  return cluster(job, gates(job))
+
+
+def gates(job: Job) -> Gates:
+  """Trains the network with gates; the number of clusters does not matter yet.
 
   Raises ValueError where the data have dimensions or clusters of a plan already, and when the loss
   is not finite.
@@ -62,11 +75,16 @@ def search(job: Job) -> Found:
   if schema.dim_runs or schema.clusters:
     raise ValueError(f'{job.data}: a plan has chosen among its dimensions already')
   splits = {name: blocks.open_split(job.data, schema, name) for name in schema.splits}
-  look = _trained(job, schema, splits['train'])
-  centroid_VxN = _centroids(job, look, splits['train'])
+  return Gates(schema, splits, _trained(job, schema, splits['train']))
+
+
+def cluster(job: Job, searched: Gates) -> Found:
+  """Clusters of all rows, those of validation and test by the centroids of training rows."""
+  look = searched.look
+  centroid_VxN = _centroids(job, look, searched.splits['train'])
   totals_VxN = np.zeros(centroid_VxN.shape)
   cluster_E = {}
-  for name, split in splits.items():
+  for name, split in searched.splits.items():
     found = []
     for chunk in _chunks(split):
       gates_ExN, masked_ExN = look(chunk)
@@ -77,7 +95,7 @@ def search(job: Job) -> Found:
 
   rows_V = np.bincount(cluster_E['train'], minlength=len(centroid_VxN))
   score_VxN = totals_VxN / np.maximum(rows_V, 1)[:, None]
-  return Found(schema, score_VxN, rows_V / rows_V.sum(), centroid_VxN, cluster_E)
+  return Found(searched.schema, score_VxN, rows_V / rows_V.sum(), centroid_VxN, cluster_E)
 
 
 def plan(job: Job, found: Found, budget: float, masks: str = 'ihas') -> plan_lib.Plan:

@@ -181,7 +181,8 @@ def test_a_plan_makes_a_data_set_whose_rows_go_to_their_clusters(toy, searched, 
 
 
 def test_points_of_clusters_are_arms_of_one_study(toy, tmp_path, searched, monkeypatch):
-  monkeypatch.setattr(cluster_search, 'search', lambda job: searched[1])
+  monkeypatch.setattr(cluster_search, 'gates', lambda job: None)
+  monkeypatch.setattr(cluster_search, 'cluster', lambda job, gates: searched[1])
   network = 'seeds = 2\nlearning_rates = [1e-2]\n[arms.network]\nmodel = "dense_mlp"\n'
   (tmp_path / 'small.toml').write_text(network + 'embedding_dim = 4\n')
   network = study_file.read_study_file(tmp_path / 'small.toml')
