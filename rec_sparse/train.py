@@ -31,6 +31,7 @@ from rec_sparse.models import architecture
 from rec_sparse.models import marks as marks_lib
 from rec_sparse.sparsity import masks as masks_lib
 from rec_sparse.sparsity import rules
+from rec_sparse.sparsity import schedule
 from rec_sparse.sparsity import static_filter
 from rec_sparse.sparsity import table_masks
 
@@ -141,6 +142,13 @@ def _sparsifier(run: Program, schema: schema_lib.FeatureSchema) -> rules.Sparsif
   constants = unstack(draw_constants(config, schema, [config.seed]), 0)
   boxed = _abstract_params(run, constants)
   return rules.of_run(config, nn.meta.unbox(boxed), marks_lib.read(boxed), run.last)
+
+
+def settled(run: Program) -> int:
+  """After how many steps a state is as sparse as the record says: before, none may be the best."""
+  own = [one for one in (run.sparsifier, run.table_sparsifier) if one]
+  steps = [schedule.settled(one.rule.is_due, one.schedule) for one in own]
+  return min(max(steps, default=0), run.last)
 
 
 def _last_step(config: config_lib.Config, schema: schema_lib.FeatureSchema) -> int:

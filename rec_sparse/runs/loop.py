@@ -155,13 +155,15 @@ def _look(
   if not sitting.timetable.validates(standing.step):
     return state, standing
 
-  config = sitting.run.config
+  run = sitting.run
   found = sitting.evaluate(state)
-  standing = standing_lib.judge(sitting.run.objective, config.patience, standing, found)
+  settled = train.settled(run)
+  standing = standing_lib.judge(run.objective, run.config.patience, standing, found, settled)
   if found:
     for one in sitting.hearing:
       one.validated(standing, found)
-  scale = optimizer.after_validation(config, state.rate_scale, standing.is_best)
+  is_well = standing.is_best or standing.step < settled
+  scale = optimizer.after_validation(run.config, state.rate_scale, is_well)
   return state._replace(rate_scale=scale), standing
 
 

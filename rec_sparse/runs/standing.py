@@ -48,17 +48,24 @@ def after_steps(standing: Standing, step: int, loss: float) -> Standing:
 
 
 def judge(
-  objective: Objective, patience: int, standing: Standing, found: dict[str, Any] | None
+  objective: Objective,
+  patience: int,
+  standing: Standing,
+  found: dict[str, Any] | None,
+  settled: int = 0,
 ) -> Standing:
   """After a validation that `found` this; None where an output was not finite.
 
   `patience` validations in a row without a better one end the run; 0: none do. Of equal ones the
-  first is the best.
+  first is the best. Before `settled` steps the network is not yet the one that the config asks for
+  (train.settled), and none counts.
   """
   if not standing.runs:
     return standing
   if found is None:
     return diverge(standing, 'logits of the validation split are NaN or infinite')
+  if standing.step < settled:
+    return standing
   if standing.best is None or objective.rank(found) > objective.rank(standing.best):
     return dataclasses.replace(standing, best_step=standing.step, best=found, waited=0)
   return _out_of_patience(dataclasses.replace(standing, waited=standing.waited + 1), patience)

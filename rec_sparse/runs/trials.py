@@ -201,8 +201,9 @@ def _after_validation(
 ) -> Begun:
   """A group after a validation that gave each trial these results; the best states are kept."""
   config = run.config
+  settled = train.settled(run)
   standings = tuple(
-    standing_lib.judge(run.objective, config.patience, standing, found)
+    standing_lib.judge(run.objective, config.patience, standing, found, settled)
     for standing, found in zip(begun.standings, results, strict=True)
   )
   is_better = np.array([own.is_best and own.step == begun.step for own in standings])
@@ -211,7 +212,8 @@ def _after_validation(
   best = begun.best
   best = states if best is None or is_better.all() else _select(is_better, states, best)
   of_trials = config_lib.in_trial(config, states.trial)
-  scale = optimizer.after_validation(of_trials, states.rate_scale, is_better)
+  is_well = is_better | (begun.step < settled)
+  scale = optimizer.after_validation(of_trials, states.rate_scale, is_well)
   states = states._replace(rate_scale=scale)
   if not is_last:
     states = jax.tree.map(jnp.copy, states)  # `best` is not donated

@@ -26,7 +26,7 @@ IsDue = Callable[[Schedule, jax.Array], jax.Array]  # step -> whether masks chan
 def of_run(config: Config, last: int) -> Schedule:
   """What `config` says for a run of `last` steps, of which one comes after the last change."""
   return Schedule(
-    first=round(config.mask_from * last),
+    first=max(min(round(config.mask_from * last), last - 1), 0),
     every=config.mask_every,
     end=max(min(round(config.mask_until * last), last - 1), 1),
     share=config.mask_share,
@@ -65,6 +65,15 @@ def falling(schedule: Schedule, step: jax.Array) -> jax.Array:
 def after_first(schedule: Schedule, step: jax.Array) -> jax.Array:
   """As `falling`, without `first`."""
   return falling(schedule, step) & (step > schedule.first)
+
+
+def settled(is_due: IsDue, schedule: Schedule) -> int:
+  """After how many steps as many are kept as at the end."""
+  if is_due is once:
+    return schedule.first + 1
+  if is_due in (falling, after_first):
+    return schedule.end + 1
+  return 0
 
 
 def done(schedule: Schedule, step: jax.Array) -> jax.Array:

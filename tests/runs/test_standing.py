@@ -13,13 +13,13 @@ from rec_sparse.runs.standing import Standing
 CLICKS = objective.clicks(('click',), 'logloss')
 
 
-def after(losses, patience=0):
+def after(losses, patience=0, settled=0):
   """The standings after validations of these log losses, one every 10 steps."""
   standing, reached = Standing(), []
   for i, loss in enumerate(losses):
     standing = standing_lib.after_steps(standing, 10 * (i + 1), 0.5)
     found = None if math.isnan(loss) else {'logloss': loss}
-    standing = standing_lib.judge(CLICKS, patience, standing, found)
+    standing = standing_lib.judge(CLICKS, patience, standing, found, settled)
     reached.append(standing)
   return reached
 
@@ -36,6 +36,13 @@ def test_patience_counts_validations_since_the_best_of_which_the_first_of_equals
   longer = standing_lib.reopened(reached[-1], 40, patience=3)
   assert longer.runs and longer.waited == 2 and longer.best == {'logloss': 0.4}
   assert not standing_lib.reopened(reached[-1], 40, patience=2).runs
+
+
+def test_no_state_is_the_best_before_the_network_is_the_one_that_was_asked_for():
+  reached = after([0.3, 0.35, 0.5, 0.45], patience=1, settled=30)
+  assert [own.best_step for own in reached] == [0, 0, 30, 40]
+  assert all(own.runs for own in reached) and reached[1].best is None
+  assert after([math.nan], settled=30)[0].status == 'diverged'
 
 
 def test_numbers_that_are_not_finite_end_a_run_and_leave_its_best():

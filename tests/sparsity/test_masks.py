@@ -272,6 +272,8 @@ def test_every_rule_keeps_its_budget_and_zeros_stay_zeros(rule):
   assert kept[-1] == budget == round(0.3 * own.weights)
   if rule in ('magnitude', 'gradual', 'rewind'):
     assert kept == sorted(kept, reverse=True) and kept[6] == own.weights  # a quarter is dense
+    settled = train.settled(program)
+    assert kept[settled - 1] > kept[settled] == budget
   elif rule in ('snip', 'grasp'):
     assert kept == [own.weights] + [budget] * STEPS
   else:
@@ -328,6 +330,8 @@ def test_every_rule_of_the_table_keeps_its_budget_and_zeros_stay_zeros(rule):
   assert own.entries == sum(SIZES) * 4 and own.count == kept[-1] == round(0.3 * own.entries)
   if rule in ('magnitude', 'gradual'):
     assert kept == sorted(kept, reverse=True) and kept[6] == own.entries  # a quarter is dense
+    settled = train.settled(program)
+    assert kept[settled - 1] > kept[settled] == own.count
   else:
     assert set(kept) == {own.count}
 
@@ -350,6 +354,13 @@ def test_entries_that_a_table_grows_start_anew():
   for moment_RxD in (states[9].table.rows_RxD, *after.moments):
     assert not np.asarray(moment_RxD)[grown_RxD].any()
   assert np.asarray(states[12].table.rows_RxD)[grown_RxD].any()
+
+
+@pytest.mark.parametrize('rule', ['magnitude', 'gradual', 'rewind'])
+def test_a_run_that_is_dense_as_long_as_may_be_is_sparse_at_its_end(rule):
+  most = {'magnitude': {'mask_from': 0.999}}.get(rule, {'mask_until': 1.0})
+  program, _ = built(sparsity=rule, density=0.3, **most)
+  assert train.settled(program) == program.last == STEPS
 
 
 @pytest.mark.parametrize('rule', sorted(rules.RULES))
