@@ -2,6 +2,7 @@
 
 python -m launch.fit --rows=1000000000 --fields=39 --topology=v5p:4x4x4 --model=ssr_s --width=128
 python -m launch.fit --data=data/clicks --devices=8 --model=dense_mlp
+python -m launch.fit --data=data/clicks --topology=v5e --study=width
 """
 
 import dataclasses
@@ -9,15 +10,26 @@ import json
 import os
 import pathlib
 import sys
+from typing import NamedTuple
 
 from absl import flags
+import jax
 
 from launch import config_flags
 from launch import flag_definers
 from launch import main as main_lib
 from launch import mesh_flags
+from launch import sweep_flags
+from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
+from rec_sparse import train
+from rec_sparse.embedding import placement
+from rec_sparse.runs import chips
+from rec_sparse.runs import footprint
+from rec_sparse.runs import memory as memory_lib
+from rec_sparse.scaling import grid
+from rec_sparse.scaling import study_file
 
 FLAGS = flags.FlagValues()
 define = flag_definers.into(FLAGS)
@@ -37,6 +49,11 @@ MESH = define.list('mesh', [], 'data,model; default: all devices on the data axi
 LOOKUP = mesh_flags.define_lookup(FLAGS)
 LAYOUT = mesh_flags.define_layout(FLAGS)
 ANALYTIC = define.boolean('analytic', False, 'Count the state alone, and compile nothing.')
+STUDY = define.string(
+  'study',
+  None,
+  'A study of launch.sweep in place of a model: every shape of its arms, one trial at a time.',
+)
 SETTINGS = define.multi_string(
   'set', [], 'name=value, as another way to write --name=value; repeatable.'
 )
@@ -54,57 +71,85 @@ def _schema() -> schema_lib.FeatureSchema:
     raise ValueError(
       f'--rows={ROWS.value}: expected at least one for each of {FIELDS.value} fields'
     )
-  from rec_sparse.runs import footprint
-
   return footprint.schema_of(ROWS.value, FIELDS.value)
 
 
-def main() -> int:
-  """Prints a line for people and one JSON object -> 0; 3 when it does not fit."""
-  # libtpu would else ask a server that only TPU hosts have
-  os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_WORKER_HOSTNAMES='localhost')
-  import jax
-
-  from rec_sparse import train
-  from rec_sparse.embedding import placement
-  from rec_sparse.runs import chips
-  from rec_sparse.runs import footprint
-  from rec_sparse.runs import memory as memory_lib
-
-  jax.config.update('jax_platforms', 'cpu')
-  schema = _schema()
+def _configs(schema: schema_lib.FeatureSchema) -> dict[config_lib.Config, str]:
+  """What to compile -> the arm that it belongs to, '' where flags say what it is."""
   model = FLAGS['model'].value
   given = config_flags.given(FLAGS, model, SETTINGS.value)
-  config = settings.make(model, given | {'data_fingerprint': schema.fingerprint})
+  if not STUDY.value:
+    return {settings.make(model, given | {'data_fingerprint': schema.fingerprint}): ''}
+  if given or FLAGS['model'].present:
+    wrong = next(iter(given), 'model')
+    raise ValueError(f'--{wrong}: not with --study, whose file says it')
+  study = study_file.read_study_file(sweep_flags.file_of(STUDY.value))
+  for arm in study.arms:
+    if arm.data:
+      raise ValueError(f'--study={STUDY.value}: arm {arm.name!r} has data of its own')
+  return {
+    group[0]: arm
+    for arm, configs in grid.trials(study, schema).items()
+    for group in grid.groups(configs)
+  }
 
-  chip = None
+
+class _Devices(NamedTuple):
+  """What steps are compiled for."""
+
+  count: int
+  chip: chips.Chip | None  # None: a CPU
+  memory: int  # bytes of one
+
+
+def _devices() -> _Devices:
   if TOPOLOGY.value:
-    name, devices = chips.parse(TOPOLOGY.value)
-    chip = chips.CHIPS[name]
-    memory = chip.memory
-  else:
-    devices = DEVICES.value
-    jax.config.update('jax_num_cpu_devices', devices)
-    memory = memory_lib.of_device(jax.devices())
-  data, model_axis = mesh_flags.sizes(MESH.value, devices)
-  if data * model_axis != devices:
-    raise ValueError(f'--mesh={",".join(MESH.value)}: there are {devices} devices')
+    name, count = chips.parse(TOPOLOGY.value)
+    return _Devices(count, chips.CHIPS[name], chips.CHIPS[name].memory)
+  jax.config.update('jax_num_cpu_devices', DEVICES.value)
+  return _Devices(DEVICES.value, None, memory_lib.of_device(jax.devices()))
+
+
+def _found(
+  config: config_lib.Config, schema: schema_lib.FeatureSchema, devices: _Devices
+) -> footprint.Footprint:
+  """Compiled, or counted where there is no compiler or none is wanted."""
+  data, model_axis = mesh_flags.sizes(MESH.value, devices.count)
+  if data * model_axis != devices.count:
+    raise ValueError(f'--mesh={",".join(MESH.value)}: there are {devices.count} devices')
+  if ANALYTIC.value:
+    return footprint.count(config, schema, devices.count, devices.memory)
   try:
-    if ANALYTIC.value:
-      found = footprint.count(config, schema, devices, memory)
-    else:
-      known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
-      mesh = placement.make_mesh(data, model_axis, known)
-      tables = chips.tables(known[0], LAYOUT.value, LOOKUP.value)
-      run = train.program(config, schema, mesh, tables.lookup, tables.layout)
-      found = footprint.check(run, schema, chip, memory)
+    known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
   except chips.NoCompiler as e:
     main_lib.say([f'{e}; what follows is an analytic count'])
-    found = footprint.count(config, schema, devices, memory)
+    return footprint.count(config, schema, devices.count, devices.memory)
+  mesh = placement.make_mesh(data, model_axis, known)
+  tables = chips.tables(known[0], LAYOUT.value, LOOKUP.value)
+  run = train.program(config, schema, mesh, tables.lookup, tables.layout)
+  return footprint.check(run, schema, devices.chip, devices.memory)
 
-  print(footprint.in_words(found))
-  print(json.dumps(dataclasses.asdict(found) | {'devices': devices}, allow_nan=False))
-  return 0 if found.fits else 3
+
+def main() -> int:
+  """Prints a line for people and a JSON object of every shape -> 0; 3 when one does not fit."""
+  # libtpu would else ask a server that only TPU hosts have
+  os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_WORKER_HOSTNAMES='localhost')
+  jax.config.update('jax_platforms', 'cpu')
+  schema = _schema()
+  configs = _configs(schema)
+  devices = _devices()
+
+  fits = True
+  for config, arm in configs.items():
+    found = _found(config, schema, devices)
+    fits &= found.fits
+    said = {'devices': devices.count}
+    if arm:
+      print(f'{arm}, {config_lib.in_short(config)}: ', end='')
+      said |= {'arm': arm, 'shape': config_lib.in_short(config)}
+    print(footprint.in_words(found))
+    print(json.dumps(dataclasses.asdict(found) | said, allow_nan=False), flush=True)
+  return 0 if fits else 3
 
 
 def run() -> None:
