@@ -22,7 +22,8 @@ venv: .venv/.installed
 	touch $@
 
 test: venv lint
-	$(BIN)/python -m pytest tests
+	QUICK=1 $(BIN)/python -m pytest tests -m 'not fusions'
+	$(BIN)/python -m pytest tests -m fusions
 
 # What the compiler of TPUs makes of the steps; skipped where libtpu is absent. It wants an environment
 # of its own (docs/accelerators.md): make test-tpu TPU_PYTHON=.venv-tpu/bin/python

@@ -240,6 +240,7 @@ def test_a_second_checkpoint_compiles_nothing(caplog):
   jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+@pytest.mark.fusions
 def test_a_step_has_nothing_of_the_size_of_the_table():
   """The whole step, on a mesh that splits table and network."""
   sizes = (2**20, 7, 600, 20)

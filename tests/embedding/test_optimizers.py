@@ -156,6 +156,7 @@ def scan_steps(optimizer, decay=DECAY):
   return steps
 
 
+@pytest.mark.fusions
 @pytest.mark.parametrize(
   ('name', 'method', 'dtype'),
   [
@@ -211,6 +212,7 @@ def test_a_dense_update_would_be_noticed():
   assert table_hlo.table_sized(dense.lower(table).compile().as_text(), 1000)
 
 
+@pytest.mark.fusions
 def test_vmap_updates_in_place():
   rows, dim, n, trials = 200_000, 4, 64, 4
   optimizer = optimizers.row_adam()

@@ -54,7 +54,7 @@ LEARNED = ('--set=filter=learned', '--set=filter_warmup=20')
 
 
 @pytest.mark.parametrize(
-  'arm, settings', [('dense_mlp', ('--batch_size=110',)), ('ssr_s', ()), ('ssr_s', LEARNED)]
+  'arm, settings', [('dense_mlp', ('--batch_size=110',)), ('ssr_s', LEARNED)]
 )
 def test_a_vectorised_trial_is_the_single_run_of_the_same_config(toy, tmp_path, arm, settings):
   assert run(toy, tmp_path / 'study', f'--arms={arm}', '--epochs=2', *settings) == 0
@@ -123,6 +123,7 @@ def test_side_by_side_equals_in_turn(toy, tmp_path, monkeypatch, settings):
     np.testing.assert_allclose(turn[name]['test_logloss'], side[name]['test_logloss'], atol=1e-5)
 
 
+@pytest.mark.fusions
 @pytest.mark.parametrize('devices', [2, 8])
 def test_trials_dealt_out_among_devices_equal_those_of_one(toy, devices):
   """Five trials: three and two (and a filler) on two devices, one each on five of eight."""
@@ -215,29 +216,24 @@ def test_a_rerun_does_only_what_is_missing_and_a_failed_trial_is_not_missing(
   assert again[victim]['test_logloss'] == pytest.approx(found[victim]['test_logloss'], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-  'error',
-  [
+def test_trials_that_do_not_fit_the_memory_together_run_by_halves(toy, tmp_path, monkeypatch):
+  errors = [
     RuntimeError('RESOURCE_EXHAUSTED: Out of memory'),
     MemoryError(),
     RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes.'),
-  ],
-)
-def test_trials_that_do_not_fit_the_memory_together_run_by_halves(
-  toy, tmp_path, monkeypatch, error
-):
+  ]
   real, sizes = trials.run_group, []
 
   def run_group(study, configs, *more):
     sizes.append(len(configs))
     if len(configs) > 1:
-      raise error
+      raise errors.pop()
     return real(study, configs, *more)
 
   assert run(toy, tmp_path / 'whole', '--arms=dense_mlp') == 0
   monkeypatch.setattr(trials, 'run_group', run_group)
   assert run(toy, tmp_path / 'halves', '--arms=dense_mlp') == 0
-  assert sizes == [4, 2, 1, 1, 2, 1, 1]
+  assert sizes == [4, 2, 1, 1, 2, 1, 1] and not errors
   whole, halves = records(tmp_path / 'whole'), records(tmp_path / 'halves')
   assert {name: r['test_auc'] for name, r in halves.items()} == {
     name: r['test_auc'] for name, r in whole.items()
@@ -283,6 +279,7 @@ def stop_after(monkeypatch, dispatches):
   monkeypatch.setattr(stopping, 'on_signals', on_signals)
 
 
+@pytest.mark.fusions
 def test_a_sweep_that_was_stopped_goes_on_bit_for_bit(toy, tmp_path, monkeypatch, capsys):
   """Stopped in the first evaluation interval, at an evaluation,
   and with another number of devices before the end.

@@ -98,6 +98,7 @@ def test_a_merged_tower_has_the_logits_of_an_evaluation(form):
   np.testing.assert_allclose(merged, evaluated, atol=1e-5)
 
 
+@pytest.mark.fusions
 @pytest.mark.parametrize('form', ['drop', 'soup'])
 def test_a_tower_that_stays_has_the_bits_of_an_evaluation(form):
   evaluated, merged = both_logits(form)
