@@ -3,6 +3,7 @@
 python -m launch.fit --rows=1000000000 --fields=39 --topology=v5p:4x4x4 --model=ssr_s --width=128
 python -m launch.fit --data=data/clicks --devices=8 --model=dense_mlp
 python -m launch.fit --data=data/clicks --topology=v5e --study=width
+python -m launch.fit --fields=39 --topology=v5e:8x8 --most_rows
 """
 
 import dataclasses
@@ -48,6 +49,9 @@ DEVICES = define.integer('devices', 1, 'Without --topology: simulated CPU device
 MESH = define.list('mesh', [], 'data,model; default: all devices on the data axis.')
 LOOKUP = mesh_flags.define_lookup(FLAGS)
 LAYOUT = mesh_flags.define_layout(FLAGS)
+MOST_ROWS = define.boolean(
+  'most_rows', False, 'In place of --rows: the largest table whose state fits, compiling nothing.'
+)
 ANALYTIC = define.boolean('analytic', False, 'Count the state alone, and compile nothing.')
 STUDY = define.string(
   'study',
@@ -130,14 +134,28 @@ def _found(
   return footprint.check(run, schema, devices.chip, devices.memory)
 
 
+def _say_most_rows(devices: _Devices) -> int:
+  """Prints the largest table -> 0; 3 when none fits."""
+  if DATA.value or ROWS.value or STUDY.value or not FIELDS.value:
+    raise ValueError('--most_rows: needs --fields, and neither --data, --rows nor --study')
+  model = FLAGS['model'].value
+  config = settings.make(model, config_flags.given(FLAGS, model, SETTINGS.value))
+  rows = footprint.most_rows(config, FIELDS.value, devices.count, devices.memory)
+  print(f'{rows:,} rows fit, as far as the state tells; temporaries are not counted')
+  print(json.dumps({'rows': rows, 'devices': devices.count, 'memory_bytes': devices.memory}))
+  return 0 if rows else 3
+
+
 def main() -> int:
   """Prints a line for people and a JSON object of every shape -> 0; 3 when one does not fit."""
   # libtpu would else ask a server that only TPU hosts have
   os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_WORKER_HOSTNAMES='localhost')
   jax.config.update('jax_platforms', 'cpu')
+  devices = _devices()
+  if MOST_ROWS.value:
+    return _say_most_rows(devices)
   schema = _schema()
   configs = _configs(schema)
-  devices = _devices()
 
   fits = True
   for config, arm in configs.items():

@@ -127,10 +127,29 @@ def count(
 ) -> Footprint:
   """What can be said without a compiler: the state, evenly spread, and no temporaries."""
   run = train.program(config, schema)
-  sizes = _sizes(run, abstract_state(run, schema))
+  spread = _spread(run, schema, devices)
   data_bytes = _resident_bytes(config, schema)
-  spread = Sizes(math.ceil(sizes.table / devices), sizes.dense)
   return _of_state(run, schema, spread, data_bytes, sum(spread) + data_bytes, memory)
+
+
+def _spread(run: train.Program, schema: schema_lib.FeatureSchema, devices: int) -> Sizes:
+  """Of a state whose table is spread evenly over more devices than `run` has."""
+  sizes = _sizes(run, abstract_state(run, schema))
+  return Sizes(math.ceil(sizes.table / devices), sizes.dense)
+
+
+def most_rows(config: config_lib.Config, fields: int, devices: int, memory: int) -> int:
+  """The largest table, in rows, whose state fits; 0 where none does. Ids bound it, too."""
+  low = fields - 1  # fits, or is none
+  high = 2**31  # has no int32 ids
+  while high - low > 1:
+    rows = (low + high) // 2
+    schema = schema_of(rows, fields)
+    if sum(_spread(train.program(config, schema), schema, devices)) <= memory:
+      low = rows
+    else:
+      high = rows
+  return low if low >= fields else 0
 
 
 def _of_state(

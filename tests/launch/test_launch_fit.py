@@ -41,12 +41,25 @@ def test_every_shape_of_a_study_is_looked_at_once(tmp_path, capsys):
   assert {one['devices'] for one in found} == {8}
 
 
+def test_the_largest_table_that_fits(capsys):
+  arguments = ['--fields=5', '--embedding_dim=16', '--most_rows', '--topology=h100']
+  found = []
+  for more in ([], ['--table_optimizer=adagrad'], ['--topology=h100:64']):
+    assert main_lib.call(fit.main, fit.FLAGS, [*arguments, *more]) == 0
+    found.append(json.loads(capsys.readouterr().out.splitlines()[-1])['rows'])
+  adam, adagrad, many = found
+  a_row = 3 * 16 * 4 + 4  # numbers and both moments, and a scratch cell
+  assert adam == pytest.approx(80e9 / a_row, rel=1e-3) and adagrad > 2 * adam
+  assert many == 2**31 - 1, 'as many as there are ids'
+
+
 @pytest.mark.parametrize(
   'arguments, message',
   [
     (['--study=no_such'], '--study=no_such: no such file'),
     (['--study=width', '--width=8'], '--width: not with --study, whose file says it'),
     (['--study=width', '--model=lr'], '--model: not with --study, whose file says it'),
+    (['--most_rows'], '--most_rows: needs --fields, and neither --data, --rows nor --study'),
     (['--mesh=2,2'], '--mesh=2,2: there are 8 devices'),
   ],
 )
