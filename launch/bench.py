@@ -18,7 +18,7 @@ from launch import flag_definers
 from launch import main as main_lib
 
 ALL = ('step', 'masks', 'compact', 'lookup', 'filter', 'ics', 'feed', 'vectorised', 'peer')
-WHATS = (*ALL, 'accelerator')  # of sizes that a CPU is too slow for
+WHATS = (*ALL, 'models', 'accelerator')
 
 FLAGS = flags.FlagValues()
 define = flag_definers.into(FLAGS)
@@ -27,7 +27,7 @@ WHAT = define.multi_string(
   'what',
   ['all'],
   f'What to measure, of {", ".join(WHATS)}; separated by commas, repeatable; or all: all but '
-  'accelerator.',
+  'models, which takes long, and accelerator, of sizes that a CPU is too slow for.',
 )
 OUT = define.string(
   'out', None, 'JSON file of the figures, written anew after each of them.', required=True

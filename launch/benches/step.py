@@ -20,6 +20,7 @@ from rec_sparse import config as config_lib
 from rec_sparse import schema as schema_lib
 from rec_sparse import settings
 from rec_sparse import train
+from rec_sparse.models import architecture
 from rec_sparse.runs import feeds
 from rec_sparse.runs import huge_pages
 
@@ -110,23 +111,24 @@ def dense_alone(run: train.Program, fields: int, steps: int) -> timing.Call:
   """
   cfg = run.config
   state = train.init(run, rows.schema(fields, fields))
-  rows_BxFxD = 0.05 * jax.random.normal(
-    jax.random.key(0), (cfg.batch_size, fields, cfg.embedding_dim)
-  )
+  looked_up = {
+    purpose: 0.05 * jax.random.normal(jax.random.key(0), (cfg.batch_size, fields, width))
+    for purpose, width in run.table.columns.items()
+  }
   label_BxT = jnp.ones((cfg.batch_size, 1))
 
-  def loss(params: Any, rows_BxFxD: jax.Array) -> jax.Array:
+  def loss(params: Any, looked_up: architecture.Rows) -> jax.Array:
     variables = train.variables(state._replace(params=params))
     logits_BxT, _ = run.module.apply(
       variables,
-      {'embedding': rows_BxFxD},
+      looked_up,
       train=True,
       rngs={'dropout': jax.random.key(0)},
       mutable=train.MOVING,
     )
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits_BxT, label_BxT))
 
-  return timing.repeated(jax.value_and_grad(loss, (0, 1)), steps, state.params, rows_BxFxD)[0]
+  return timing.repeated(jax.value_and_grad(loss, (0, 1)), steps, state.params, looked_up)[0]
 
 
 def _over_dense(

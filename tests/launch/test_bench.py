@@ -48,6 +48,7 @@ CONTRACT = {
   'ics': {'ics_speedup', 'ics_plain_temp_mb'},
   'feed': {'feed_rows_per_s'},
   'vectorised': {'vectorised8', 'vectorised8_over_one'},
+  'models': {'deepfm_over_dense', 'ssr_s_step_ms'},
   'accelerator': {
     'table_adam_sort_ms',
     'table_sgd_sort_over_scratch',
