@@ -124,7 +124,7 @@ def test_a_model_outside_the_package_goes_through_every_program(tmp_path, monkey
   assert call(analyze, analyze.FLAGS, f'--run={tmp_path / "resident"}') == 0
   assert (tmp_path / 'resident' / 'analysis' / 'implicit_sparsity.json').is_file()
 
-  flags = [f'--data={data}', f'--out={tmp_path / "study"}', '--arms=my_toy', '--widths=4,8']
+  flags = [f'--data={data}', f'--out={tmp_path / "study"}', '--arms=my_toy', '--widths=4']
   assert call(sweep, sweep.FLAGS, *flags, '--learning_rates=1e-2', '--seeds=1', *SMALL[1:]) == 0
   records = [json.loads(path.read_text()) for path in (tmp_path / 'study' / 'trials').iterdir()]
   assert {(record['arm'], record['status']) for record in records} == {('my_toy', 'finished')}

@@ -410,7 +410,7 @@ def test_a_stopped_process_loses_at_most_the_steps_since_its_last_checkpoint(toy
 def test_a_process_killed_while_masks_change_goes_on_to_the_last_bit(toy, tmp_path):
   """They change at every step, so kill -9 falls into a change or right beside one."""
   rule = ('--sparsity=rigl', '--density=0.5', '--mask_every=1', '--mask_until=1')
-  arguments = ('--model=dense_mlp', '--epochs=20', '--checkpoint_every=50', *rule)
+  arguments = ('--model=dense_mlp', '--epochs=8', '--checkpoint_every=50', *rule)
   process = program(toy, tmp_path / 'cut', *arguments, devices=jax.device_count())
   wait_for(
     lambda: any(path.name.isdigit() for path in (tmp_path / 'cut').glob('checkpoints/*')),

@@ -164,6 +164,7 @@ def test_entries_outside_stay_zero_by_every_optimizer(optimizer, dtype, decays_a
     assert (before_RxD != np.asarray(table.rows_RxD)).any()
 
 
+@pytest.mark.fusions
 def test_a_step_between_changes_makes_nothing_of_the_size_of_the_table():
   """What goes over the table stands in the body of a loop of no turn or one."""
   placed = placed_on(optimizer='adam', sizes=(2**18,))
