@@ -114,22 +114,31 @@ def _devices() -> _Devices:
   return _Devices(DEVICES.value, None, memory_lib.of_device(jax.devices()))
 
 
-def _found(
-  config: config_lib.Config, schema: schema_lib.FeatureSchema, devices: _Devices
-) -> footprint.Footprint:
-  """Compiled, or counted where there is no compiler or none is wanted."""
+def _mesh(devices: _Devices) -> jax.sharding.Mesh | None:
+  """Of the devices; None where there is no compiler for them, or none is wanted."""
   data, model_axis = mesh_flags.sizes(MESH.value, devices.count)
   if data * model_axis != devices.count:
     raise ValueError(f'--mesh={",".join(MESH.value)}: there are {devices.count} devices')
   if ANALYTIC.value:
-    return footprint.count(config, schema, devices.count, devices.memory)
+    return None
   try:
     known = chips.devices_of(TOPOLOGY.value) if TOPOLOGY.value else jax.devices()
   except chips.NoCompiler as e:
     main_lib.say([f'{e}; what follows is an analytic count'])
+    return None
+  return placement.make_mesh(data, model_axis, known)
+
+
+def _found(
+  config: config_lib.Config,
+  schema: schema_lib.FeatureSchema,
+  devices: _Devices,
+  mesh: jax.sharding.Mesh | None,
+) -> footprint.Footprint:
+  """Compiled for a mesh, or counted where there is none."""
+  if mesh is None:
     return footprint.count(config, schema, devices.count, devices.memory)
-  mesh = placement.make_mesh(data, model_axis, known)
-  tables = chips.tables(known[0], LAYOUT.value, LOOKUP.value)
+  tables = chips.tables(mesh.devices.flat[0], LAYOUT.value, LOOKUP.value)
   run = train.program(config, schema, mesh, tables.lookup, tables.layout)
   return footprint.check(run, schema, devices.chip, devices.memory)
 
@@ -156,10 +165,11 @@ def main() -> int:
     return _say_most_rows(devices)
   schema = _schema()
   configs = _configs(schema)
+  mesh = _mesh(devices)
 
   fits = True
   for config, arm in configs.items():
-    found = _found(config, schema, devices)
+    found = _found(config, schema, devices, mesh)
     fits &= found.fits
     said = {'devices': devices.count}
     if arm:
