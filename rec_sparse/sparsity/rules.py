@@ -142,7 +142,7 @@ def _by_magnitude(own: 'Sparsifier', occasion: Occasion) -> Masks:
 
 def _fewer(own: 'Sparsifier', occasion: Occasion) -> Masks:
   """From all weights at `first` to the counts at `end`, along 1 - (1 - done)^3."""
-  dropped = 1 - (1 - schedule_lib.done(own.schedule, occasion.step)) ** 3
+  dropped = schedule_lib.thinned(own.schedule, occasion.step)
 
   def so_far(count: int, param: jax.Array) -> jax.Array:
     return param.size - jnp.round(dropped * (param.size - count)).astype(jnp.int32)

@@ -82,6 +82,11 @@ def done(schedule: Schedule, step: jax.Array) -> jax.Array:
   return jnp.clip(steps / max(schedule.end - schedule.first, 1), 0, 1)
 
 
+def thinned(schedule: Schedule, step: jax.Array) -> jax.Array:
+  """Of what is left out at `end`, the share that is already: a cubic curve from `first` on."""
+  return 1 - (1 - done(schedule, step)) ** 3
+
+
 def share(schedule: Schedule, step: jax.Array) -> jax.Array:
   """Of what is kept, replaced at `step`: from `share` down along half a cosine."""
   done = jnp.clip(step.astype(jnp.float32) / schedule.end, 0, 1)

@@ -115,7 +115,8 @@ def _by_magnitude(own: TableSparsifier, occasion: Occasion) -> Parts:
 def _fewer(own: TableSparsifier, occasion: Occasion) -> Parts:
   """From all entries at `first` to the count at `end`, along 1 - (1 - done)^3."""
   done = schedule_lib.done(own.schedule, occasion.step)
-  now = own.entries - jnp.round((1 - (1 - done) ** 3) * own.dropped).astype(jnp.int32)
+  thinned = schedule_lib.thinned(own.schedule, occasion.step)
+  now = own.entries - jnp.round(thinned * own.dropped).astype(jnp.int32)
   return _largest(occasion, jnp.where(done < 1, jnp.maximum(now, own.count), own.count))
 
 
